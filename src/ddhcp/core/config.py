@@ -1,0 +1,64 @@
+"""A node's configuration: validated values, no parsing (the command line and the file live in the daemon)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .pool import Pool
+
+DEFAULT_PREFIX = 0x0A000000  # 10.0.0.0/24, PROTOCOL "Classic defaults and options"
+DEFAULT_PREFIX_LEN = 24
+DEFAULT_BLOCK_BITS = 5
+DEFAULT_BLOCK_TIMEOUT_S = 60
+DEFAULT_TENTATIVE_TIMEOUT_S = 12
+DEFAULT_SPARE_LEASES = 2
+DEFAULT_NEEDLESS_TIMEOUT_S = 300
+DEFAULT_LEASE_TIME_S = 300
+MIN_TENTATIVE_TIMEOUT_S = 2
+MAX_BLOCK_TIMEOUT_S = 65535  # a claim carries its timeout in two bytes
+
+
+class ConfigError(ValueError):
+    """A value that cannot work; the text is one line that says what is wrong and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """What a node is told at its start.
+
+    ``pool``: the swarm's addresses. ``block_timeout_s``: T, how long a claim holds without refresh.
+    ``tentative_timeout_s``: t, time required for a block to be claimed. ``spare_leases``: s, free leases kept ready.
+    ``needless_timeout_s``: after this an unused, unneeded block is given up. ``learning_phase``: listen for T before the first
+    claim. ``lease_time_s``: L, given to clients that ask for none (option 51 as configured). ``options``: DHCP options
+    for every client, code to value, beside those the node derives itself (1, 28, 51, 54, 58, 59). ``serves_clients``: false
+    for a node without client interface (``-S``).
+    """
+
+    pool: Pool
+    block_timeout_s: int = DEFAULT_BLOCK_TIMEOUT_S
+    tentative_timeout_s: int = DEFAULT_TENTATIVE_TIMEOUT_S
+    spare_leases: int = DEFAULT_SPARE_LEASES
+    needless_timeout_s: int = DEFAULT_NEEDLESS_TIMEOUT_S
+    learning_phase: bool = True
+    lease_time_s: int = DEFAULT_LEASE_TIME_S
+    options: Mapping[int, bytes] = field(default_factory=dict)
+    serves_clients: bool = True
+
+    def __post_init__(self) -> None:
+        if self.tentative_timeout_s < MIN_TENTATIVE_TIMEOUT_S:
+            raise ConfigError(
+                f"tentative timeout {self.tentative_timeout_s} s is too short for three inquiries; "
+                f"use at least {MIN_TENTATIVE_TIMEOUT_S}"
+            )
+        if not self.tentative_timeout_s < self.block_timeout_s <= MAX_BLOCK_TIMEOUT_S:
+            raise ConfigError(
+                f"block timeout {self.block_timeout_s} s must be longer than the tentative timeout "
+                f"({self.tentative_timeout_s} s) and at most {MAX_BLOCK_TIMEOUT_S}"
+            )
+        if self.spare_leases < 0:
+            raise ConfigError(f"spare leases {self.spare_leases} is negative; use 0 or more")
+        if self.needless_timeout_s < 0:
+            raise ConfigError(f"needless timeout {self.needless_timeout_s} s is negative; use 0 or more")
+        if self.lease_time_s < 1:
+            raise ConfigError(f"lease time {self.lease_time_s} s is not positive (option 51)")

@@ -1,0 +1,101 @@
+"""What a node wants done. Effects are values, returned by ``Node.handle`` in the order they must happen.
+
+Durability: the driver writes every ``Save…``/``Forget…`` effect of a batch in one commit. An effect with
+``durable=True`` may leave only after every store effect returned before it is on disk; when the commit fails it
+is dropped. Effects with ``durable=False`` need not wait.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .records import StoredBlock, StoredLease
+
+
+@dataclass(slots=True, frozen=True)
+class SendMulticast:
+    """Send ``data`` to the swarm's multicast group, port 1234."""
+
+    data: bytes
+    durable: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class SendUnicast:
+    """Send ``data`` to port 1235 of the peer at IPv6 link-local ``destination`` (16 bytes)."""
+
+    data: bytes
+    destination: bytes
+    durable: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class SendDhcp:
+    """Send a DHCP reply on client interface ``link``, from ``source``:67 to ``address``:``port``.
+
+    ``mac``: hardware destination (6 bytes) of a raw frame, for clients that have no address yet and for broadcasts;
+    ``None`` hands the datagram to the kernel's routing and neighbour table.
+    """
+
+    link: str
+    payload: bytes
+    source: int
+    address: int
+    port: int
+    mac: bytes | None
+    durable: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class SaveBlock:
+    """Remember (insert or replace) an owned block."""
+
+    block: StoredBlock
+
+
+@dataclass(slots=True, frozen=True)
+class ForgetBlock:
+    """Block ``index`` is no longer this node's. Its leases are forgotten by their own effects, if at all."""
+
+    index: int
+
+
+@dataclass(slots=True, frozen=True)
+class SaveLease:
+    """Remember (insert or replace, keyed by address) a binding."""
+
+    lease: StoredLease
+
+
+@dataclass(slots=True, frozen=True)
+class ForgetLease:
+    """Remove the binding of ``address``."""
+
+    address: int
+
+
+@dataclass(slots=True, frozen=True)
+class RunHook:
+    """Run the hook command with ``arguments`` (PROTOCOL, Hook), e.g. ``("lease", "10.0.0.5", "02:00:00:00:00:01")``."""
+
+    arguments: tuple[str, ...]
+
+
+@dataclass(slots=True, frozen=True)
+class Log:
+    """One line for the operator. ``event`` is a stable name such as ``lease-granted``; ``level`` is a
+    :mod:`logging` level number; ``fields`` hold values already safe to print except strings, which the log
+    writer escapes."""
+
+    level: int
+    event: str
+    fields: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(slots=True, frozen=True)
+class Stopped:
+    """The node has finished stopping: the driver may exit once what it has to send has left."""
+
+
+StoreEffect = SaveBlock | ForgetBlock | SaveLease | ForgetLease
+Effect = SendMulticast | SendUnicast | SendDhcp | StoreEffect | RunHook | Log | Stopped

@@ -1,0 +1,133 @@
+"""What can happen to a node. Every event is a value; :meth:`ddhcp.core.Node.handle` takes one at a time.
+
+Addresses: IPv4 as ``int``; IPv6 link-local as its 16 packed bytes; hardware addresses as 6 bytes.
+Instants are in seconds on a monotonic clock that goes on while the machine sleeps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .records import StoredBlock, StoredLease
+
+
+@dataclass(slots=True, frozen=True)
+class Start:
+    """The node starts. ``blocks`` and ``leases`` are what the store remembers, with instants already
+    translated to the monotonic clock; both empty for a new node."""
+
+    blocks: tuple[StoredBlock, ...] = ()
+    leases: tuple[StoredLease, ...] = ()
+
+
+@dataclass(slots=True, frozen=True)
+class Stop:
+    """The node is asked to stop in good order. It hands its blocks over or gives them up, and emits
+    :class:`~ddhcp.core.effects.Stopped` when nothing is left to wait for (perhaps at a later event)."""
+
+
+@dataclass(slots=True, frozen=True)
+class Wake:
+    """The instant that :meth:`~ddhcp.core.Node.deadline` named has come."""
+
+
+@dataclass(slots=True, frozen=True)
+class ServerLinkUp:
+    """The server link can carry packets: ``mac`` is the interface's hardware address (6 bytes), ``address``
+    its IPv6 link-local address (16 bytes). Sent again when either changes."""
+
+    mac: bytes
+    address: bytes
+
+
+@dataclass(slots=True, frozen=True)
+class ServerLinkDown:
+    """The server link is gone, down, or has no usable link-local address."""
+
+
+@dataclass(slots=True, frozen=True)
+class SwarmReceived:
+    """A datagram from the server link. ``source`` is the sender's IPv6 link-local address (16 bytes);
+    ``multicast`` tells the group socket (port 1234) from the unicast one (port 1235)."""
+
+    data: bytes
+    source: bytes
+    multicast: bool
+
+
+@dataclass(slots=True, frozen=True)
+class ClientLink:
+    """A client interface that serves: its name, IPv4 address and network, hardware address (6 bytes) and MTU."""
+
+    name: str
+    address: int
+    prefix_len: int
+    mac: bytes
+    mtu: int = 1500
+
+
+@dataclass(slots=True, frozen=True)
+class ClientLinkUp:
+    """A client interface is ready (or its address, MAC or MTU changed)."""
+
+    link: ClientLink
+
+
+@dataclass(slots=True, frozen=True)
+class ClientLinkDown:
+    """A client interface vanished, went down or lost its IPv4 address."""
+
+    name: str
+
+
+@dataclass(slots=True, frozen=True)
+class DhcpReceived:
+    """A UDP payload received on port 67 of client interface ``link`` (its name). ``source`` and ``destination``
+    are the IPv4 addresses of the datagram; a destination of 255.255.255.255 marks a broadcast."""
+
+    link: str
+    data: bytes
+    source: int
+    destination: int
+
+
+@dataclass(slots=True, frozen=True)
+class SetOption:
+    """The operator sets a DHCP option that every client gets (control socket, request 3)."""
+
+    code: int
+    value: bytes
+
+
+@dataclass(slots=True, frozen=True)
+class RemoveOption:
+    """The operator removes a DHCP option (control socket, request 4)."""
+
+    code: int
+
+
+@dataclass(slots=True, frozen=True)
+class ResetStatistics:
+    """The operator resets the counters (control socket, request 7)."""
+
+
+@dataclass(slots=True, frozen=True)
+class SendFailed:
+    """The last datagrams to the server link could not be sent (the error is counted by the driver)."""
+
+
+Event = (
+    Start
+    | Stop
+    | Wake
+    | ServerLinkUp
+    | ServerLinkDown
+    | SwarmReceived
+    | ClientLinkUp
+    | ClientLinkDown
+    | DhcpReceived
+    | SetOption
+    | RemoveOption
+    | ResetStatistics
+    | SendFailed
+)

@@ -1,0 +1,36 @@
+"""What a node must find again after a restart: the rows of the store, free of any storage detail.
+
+All instants here are on the core's monotonic clock; the store translates them to wall-clock time when it
+writes and back when it reads (DHCP-SERVER rule H3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True, frozen=True)
+class StoredBlock:
+    """A block this node owns. ``promised_until`` is the latest instant up to which the node has announced
+    its claim; other nodes keep off the block until then."""
+
+    index: int
+    promised_until: float
+
+
+@dataclass(slots=True, frozen=True)
+class StoredLease:
+    """A binding as it must survive a crash.
+
+    ``address``: IPv4. ``identity``: the client's key (see :func:`ddhcp.dhcp.identity`). ``chaddr``: the 16 bytes
+    of the BOOTP field. ``state``: ``"leased"``, ``"released"``, ``"expired"`` (kept so that a returning client
+    gets its old address) or ``"declined"``. ``expires_at``: end of the lease, or of a declined address's probation.
+    ``hostname``: as the client sent it, b"" if it did not.
+    """
+
+    address: int
+    identity: bytes
+    chaddr: bytes
+    state: str
+    expires_at: float
+    hostname: bytes = b""
