@@ -1,0 +1,271 @@
+"""Blocks: their states, the transition table, and the sparse bookkeeping of a pool of millions of them."""
+
+from __future__ import annotations
+
+import enum
+import heapq
+import random
+from collections.abc import Iterable
+
+from .pool import Pool
+
+ZERO_ID = bytes(8)
+UNKNOWN_ADDRESS = bytes(16)
+
+
+class BlockState(enum.IntEnum):
+    """The state of a block as this node sees it; the numbers are those that classic tools print."""
+
+    FREE = 0
+    TENTATIVE = 1
+    CLAIMED = 2
+    CLAIMING = 3
+    OURS = 4
+    BLOCKED = 5
+
+
+class BlockEvent(enum.Enum):
+    """What can change a block's state. "Stronger" and "weaker" compare (node id, source address) with ours."""
+
+    INQUIRED_BY_STRONGER = "INQUIRE from a stronger node"
+    INQUIRED_BY_WEAKER = "INQUIRE from a weaker node"
+    CLAIMED_BY_STRONGER = "UPDATECLAIM from a stronger node"
+    CLAIMED_BY_WEAKER = "UPDATECLAIM from a weaker node"
+    GIVEN_UP = "UPDATECLAIM with timeout 0 from its owner"
+    TIMED_OUT = "its time ran out"
+    WE_INQUIRE = "this node wants it"
+    UNCONTESTED = "three inquiries, t passed, nobody objected"
+    WE_RESUME = "restored from the store, promise still running"
+    WE_TAKE_OVER = "handed over by its owner"
+    WE_GIVE_UP = "this node gives it up or abandons the claim"
+
+
+_F, _T, _D = BlockState.FREE, BlockState.TENTATIVE, BlockState.CLAIMED
+_C, _O, _B = BlockState.CLAIMING, BlockState.OURS, BlockState.BLOCKED
+_E = BlockEvent
+
+# The one table of transitions. An absent pair cannot happen: the caller's own logic is wrong if it does.
+# Unlike a classic node, an INQUIRE never weakens a claim we know of (SAFETY S7), and an objection is heeded until
+# the very moment of owning (S6).
+TRANSITIONS: dict[tuple[BlockState, BlockEvent], BlockState] = {
+    (_F, _E.INQUIRED_BY_STRONGER): _T,
+    (_F, _E.INQUIRED_BY_WEAKER): _T,
+    (_F, _E.CLAIMED_BY_STRONGER): _D,
+    (_F, _E.CLAIMED_BY_WEAKER): _D,
+    (_F, _E.GIVEN_UP): _F,
+    (_F, _E.WE_INQUIRE): _C,
+    (_F, _E.WE_RESUME): _O,
+    (_F, _E.WE_TAKE_OVER): _O,
+    (_T, _E.INQUIRED_BY_STRONGER): _T,
+    (_T, _E.INQUIRED_BY_WEAKER): _T,
+    (_T, _E.CLAIMED_BY_STRONGER): _D,
+    (_T, _E.CLAIMED_BY_WEAKER): _D,
+    (_T, _E.GIVEN_UP): _F,
+    (_T, _E.TIMED_OUT): _F,
+    (_T, _E.WE_TAKE_OVER): _O,
+    (_D, _E.INQUIRED_BY_STRONGER): _D,
+    (_D, _E.INQUIRED_BY_WEAKER): _D,
+    (_D, _E.CLAIMED_BY_STRONGER): _D,
+    (_D, _E.CLAIMED_BY_WEAKER): _D,
+    (_D, _E.GIVEN_UP): _F,
+    (_D, _E.TIMED_OUT): _F,
+    (_D, _E.WE_TAKE_OVER): _O,
+    (_C, _E.INQUIRED_BY_STRONGER): _T,
+    (_C, _E.INQUIRED_BY_WEAKER): _C,
+    (_C, _E.CLAIMED_BY_STRONGER): _D,
+    (_C, _E.CLAIMED_BY_WEAKER): _D,
+    (_C, _E.GIVEN_UP): _C,
+    (_C, _E.UNCONTESTED): _O,
+    (_C, _E.WE_TAKE_OVER): _O,
+    (_C, _E.WE_GIVE_UP): _F,
+    (_O, _E.INQUIRED_BY_STRONGER): _O,
+    (_O, _E.INQUIRED_BY_WEAKER): _O,
+    (_O, _E.CLAIMED_BY_STRONGER): _D,
+    (_O, _E.CLAIMED_BY_WEAKER): _O,
+    (_O, _E.GIVEN_UP): _O,
+    (_O, _E.TIMED_OUT): _C,  # our own promise ran out unheard: ask again before serving from it (S8, S13)
+    (_O, _E.WE_TAKE_OVER): _O,
+    (_O, _E.WE_GIVE_UP): _F,
+    (_B, _E.INQUIRED_BY_STRONGER): _B,
+    (_B, _E.INQUIRED_BY_WEAKER): _B,
+    (_B, _E.CLAIMED_BY_STRONGER): _B,
+    (_B, _E.CLAIMED_BY_WEAKER): _B,
+    (_B, _E.GIVEN_UP): _B,
+}
+
+
+class Block:
+    """What this node knows of one block that is not simply FREE.
+
+    ``expires_at``: when a TENTATIVE or CLAIMED block is free again; for our own, the end of what we promised.
+    ``owner_id``/``owner_address``: who claims it (zeros when nobody is known). ``claim_count``: inquiries sent for a
+    CLAIMING block. ``next_inquiry_at``: when the next inquiry, or owning, is due. ``reply_tokens``/``replied_at``: a small
+    bucket that bounds how often an INQUIRE or a weaker claim makes us speak.
+    """
+
+    __slots__ = (
+        "claim_count",
+        "empty_since",
+        "expires_at",
+        "index",
+        "next_inquiry_at",
+        "owner_address",
+        "owner_id",
+        "replied_at",
+        "reply_tokens",
+        "state",
+    )
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.state = BlockState.FREE
+        self.owner_id = ZERO_ID
+        self.owner_address = UNKNOWN_ADDRESS
+        self.expires_at = 0.0
+        self.claim_count = 0
+        self.next_inquiry_at = 0.0
+        self.empty_since = 0.0
+        self.reply_tokens = 0.0
+        self.replied_at = 0.0
+
+
+class FreeBlocks:
+    """The set of FREE block indices, over a pool of any size, in memory proportional to the blocks that are *not* free.
+
+    A virtual array holds all indices, free ones first; only displaced entries are stored. Adding, removing and
+    drawing at random take constant time.
+    """
+
+    __slots__ = ("_at", "_count", "_position")
+
+    def __init__(self, block_count: int) -> None:
+        self._count = block_count
+        self._at: dict[int, int] = {}  # position -> index, where they differ
+        self._position: dict[int, int] = {}  # index -> position, where they differ
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __contains__(self, index: int) -> bool:
+        return self._position.get(index, index) < self._count
+
+    def _swap(self, first: int, second: int) -> None:
+        """Exchange what stands at two positions, storing only what differs from the identity."""
+        at_first, at_second = self._at.get(first, first), self._at.get(second, second)
+        for position, index in ((first, at_second), (second, at_first)):
+            if position == index:
+                self._at.pop(position, None)
+                self._position.pop(index, None)
+            else:
+                self._at[position] = index
+                self._position[index] = position
+
+    def discard(self, index: int) -> None:
+        """Take ``index`` out; nothing happens if it is not free."""
+        position = self._position.get(index, index)
+        if position < self._count:
+            self._count -= 1
+            if position != self._count:
+                self._swap(position, self._count)
+
+    def add(self, index: int) -> None:
+        """Put ``index`` (below the pool's block count) back; nothing happens if it is free already."""
+        position = self._position.get(index, index)
+        if position >= self._count:
+            if position != self._count:
+                self._swap(position, self._count)
+            self._count += 1
+
+    def sample(self, rng: random.Random, wanted: int) -> list[int]:
+        """Up to ``wanted`` different free indices, drawn uniformly."""
+        positions: Iterable[int]
+        if self._count <= wanted:
+            positions = range(self._count)
+        else:
+            positions = rng.sample(range(self._count), wanted)
+        return [self._at.get(position, position) for position in positions]
+
+
+class BlockTable:
+    """All blocks of a pool, sparse: only those that are not FREE have a :class:`Block`."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.known: dict[int, Block] = {}
+        self.free = FreeBlocks(pool.block_count)
+        self.ours: dict[int, Block] = {}
+        self.claiming: dict[int, Block] = {}
+        self.counts = [0] * len(BlockState)
+        # (instant, index): when a foreign or tentative block may lapse. A refreshed claim leaves its old entry in
+        # place; it is looked at again when it comes up, so each block has one entry however often it is refreshed.
+        self._lapses: list[tuple[float, int]] = []
+        self._has_lapse: set[int] = set()
+
+    def get(self, index: int) -> Block | None:
+        """The block if it is anything but FREE."""
+        return self.known.get(index)
+
+    def state(self, index: int) -> BlockState:
+        """The state of block ``index``."""
+        block = self.known.get(index)
+        return block.state if block is not None else BlockState.FREE
+
+    def block_out(self, index: int) -> None:
+        """Mark a block as in the prefix but never to be used (state BLOCKED)."""
+        block = Block(index)
+        self._enter(block, BlockState.BLOCKED)
+
+    def apply(self, index: int, event: BlockEvent) -> Block:
+        """Move block ``index`` by ``event`` and return it. Raises KeyError if the table has no such transition."""
+        block = self.known.get(index) or Block(index)
+        state = TRANSITIONS[block.state, event]
+        if state is not block.state:
+            self._leave(block)
+            self._enter(block, state)
+        return block
+
+    def set_lapse(self, block: Block, at: float) -> None:
+        """Block (TENTATIVE or CLAIMED) lapses at ``at`` unless it is refreshed."""
+        block.expires_at = at
+        if block.index not in self._has_lapse:
+            self._has_lapse.add(block.index)
+            heapq.heappush(self._lapses, (at, block.index))
+
+    def pop_lapsed(self, now: float) -> Block | None:
+        """The next TENTATIVE or CLAIMED block whose time has run out, or None."""
+        while self._lapses and self._lapses[0][0] <= now:
+            _, index = heapq.heappop(self._lapses)
+            self._has_lapse.discard(index)
+            block = self.known.get(index)
+            if block is None or block.state not in (BlockState.TENTATIVE, BlockState.CLAIMED):
+                continue
+            if block.expires_at <= now:
+                return block
+            self.set_lapse(block, block.expires_at)
+        return None
+
+    def next_lapse_at(self) -> float | None:
+        """A lower bound of the instant at which :meth:`pop_lapsed` may find something."""
+        return self._lapses[0][0] if self._lapses else None
+
+    def _leave(self, block: Block) -> None:
+        if block.state is BlockState.OURS:
+            del self.ours[block.index]
+        elif block.state is BlockState.CLAIMING:
+            del self.claiming[block.index]
+        if block.state is not BlockState.FREE:
+            self.counts[block.state] -= 1
+
+    def _enter(self, block: Block, state: BlockState) -> None:
+        block.state = state
+        if state is BlockState.FREE:
+            self.known.pop(block.index, None)
+            self.free.add(block.index)
+            return
+        self.counts[state] += 1
+        self.known[block.index] = block
+        self.free.discard(block.index)
+        if state is BlockState.OURS:
+            self.ours[block.index] = block
+        elif state is BlockState.CLAIMING:
+            self.claiming[block.index] = block

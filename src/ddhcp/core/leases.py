@@ -1,0 +1,251 @@
+"""The bindings of the addresses in this node's own blocks, and the search for a free one."""
+
+from __future__ import annotations
+
+import enum
+import heapq
+from collections.abc import Container, Iterator
+
+from .pool import Pool
+
+
+class LeaseState(enum.Enum):
+    """The state of an address's latest binding. RELEASED and EXPIRED addresses are free, but remember their last
+    client, who gets the same one again while nobody else needed it (DHCP-SERVER B2)."""
+
+    OFFERED = "offered"
+    LEASED = "leased"
+    RELEASED = "released"
+    EXPIRED = "expired"
+    DECLINED = "declined"
+
+
+ACTIVE = (LeaseState.OFFERED, LeaseState.LEASED)
+TAKEN = (LeaseState.OFFERED, LeaseState.LEASED, LeaseState.DECLINED)
+
+
+class Lease:
+    """One address's binding. ``identity``: the client's key; ``chaddr``: 16 bytes as on the wire; ``expires_at``: end of the
+    offer, lease or probation; ``hostname``: what the client calls itself, b"" if it does not."""
+
+    __slots__ = ("address", "chaddr", "expires_at", "hostname", "identity", "scheduled_at", "state")
+
+    def __init__(self, address: int, identity: bytes, chaddr: bytes, state: LeaseState, expires_at: float) -> None:
+        self.address = address
+        self.identity = identity
+        self.chaddr = chaddr
+        self.state = state
+        self.expires_at = expires_at
+        self.hostname = b""
+        self.scheduled_at = 0.0  # instant of this lease's entry in the expiry heap, 0 if it has none
+
+
+class _BlockLeases:
+    """The addresses of one own block: ``free`` in order of use (never used first, then the longest unused)."""
+
+    __slots__ = ("free", "leased", "offered", "usable")
+
+    def __init__(self, free: dict[int, None]) -> None:
+        self.free = free
+        self.usable = len(free)
+        self.offered = 0
+        self.leased = 0
+
+
+class LeaseTable:
+    """Bindings by address and by client; free addresses by block.
+
+    ``reserved`` holds the addresses that are never handed out (network, broadcast, server, router). All operations are
+    constant time but for the expiry heap (logarithmic).
+    """
+
+    def __init__(self, pool: Pool, reserved: Container[int]) -> None:
+        self._pool = pool
+        self._reserved = reserved
+        self._by_address: dict[int, Lease] = {}
+        self._by_identity: dict[bytes, int] = {}
+        self._by_chaddr: dict[bytes, int] = {}
+        self._blocks: dict[int, _BlockLeases] = {}
+        self._with_free: dict[int, None] = {}
+        self._expiries: list[tuple[float, int]] = []
+        self.free_count = 0
+
+    def __len__(self) -> int:
+        return len(self._by_address)
+
+    def __iter__(self) -> Iterator[Lease]:
+        return iter(self._by_address.values())
+
+    # --- blocks ---------------------------------------------------------------------------------
+
+    def add_block(self, index: int) -> None:
+        """The addresses of block ``index`` may be leased from now on. Nothing happens if they may already."""
+        if index in self._blocks:
+            return
+        first = self._pool.first_address(index)
+        free = {a: None for a in range(first, first + self._pool.block_size) if a not in self._reserved}
+        block = self._blocks[index] = _BlockLeases(free)
+        self.free_count += block.usable
+        if free:
+            self._with_free[index] = None
+
+    def drop_block(self, index: int) -> list[Lease]:
+        """Forget block ``index`` and its bindings; returns the bindings it had, of any state."""
+        block = self._blocks.pop(index, None)
+        if block is None:
+            return []
+        self.free_count -= len(block.free)
+        self._with_free.pop(index, None)
+        first = self._pool.first_address(index)
+        dropped = []
+        for address in range(first, first + self._pool.block_size):
+            lease = self._by_address.pop(address, None)
+            if lease is not None:
+                self._unindex(lease)
+                dropped.append(lease)
+        return dropped
+
+    def usage(self, index: int) -> tuple[int, int]:
+        """(offered, leased) of own block ``index``."""
+        block = self._blocks[index]
+        return block.offered, block.leased
+
+    def usable(self, index: int) -> int:
+        """How many addresses of own block ``index`` may ever be leased."""
+        return self._blocks[index].usable
+
+    def free_in(self, index: int) -> int:
+        """How many addresses of own block ``index`` are free."""
+        return len(self._blocks[index].free)
+
+    def is_unused(self, index: int) -> bool:
+        """Whether own block ``index`` has no offer, no lease and no declined address."""
+        block = self._blocks[index]
+        return len(block.free) == block.usable
+
+    # --- lookup ---------------------------------------------------------------------------------
+
+    def at(self, address: int) -> Lease | None:
+        """The latest binding of ``address``, of any state."""
+        return self._by_address.get(address)
+
+    def of(self, identity: bytes, chaddr: bytes) -> Lease | None:
+        """This client's latest binding.
+
+        By identity first; by hardware address when either side has no client identifier, because clients exist that
+        send one only in some messages (DHCP-SERVER G2, Q10). Two different client identifiers are two clients.
+        """
+        address = self._by_identity.get(identity)
+        if address is not None:
+            return self._by_address[address]
+        address = self._by_chaddr.get(chaddr)
+        if address is None:
+            return None
+        lease = self._by_address[address]
+        return lease if self.belongs(lease, identity, chaddr) else None
+
+    @staticmethod
+    def belongs(lease: Lease, identity: bytes, chaddr: bytes) -> bool:
+        """Whether ``lease`` is this client's (the rule of :meth:`of`)."""
+        if lease.identity == identity:
+            return True
+        both_have_client_id = lease.identity[:1] == b"\0" and identity[:1] == b"\0"
+        return lease.chaddr == chaddr and not both_have_client_id
+
+    def is_free(self, address: int) -> bool:
+        """Whether ``address`` lies in a block of ours and may be bound now."""
+        block = self._blocks.get(self._pool.index_of(address)) if address in self._pool else None
+        return block is not None and address in block.free
+
+    def pick_free(self) -> int | None:
+        """A free address: from the earliest claimed block that has one; there the one unused for longest."""
+        for index in self._with_free:
+            return next(iter(self._blocks[index].free))
+        return None
+
+    # --- change ---------------------------------------------------------------------------------
+
+    def bind(
+        self, address: int, identity: bytes, chaddr: bytes, state: LeaseState, expires_at: float, hostname: bytes = b""
+    ) -> Lease:
+        """Bind ``address`` (in a block of ours) to a client, replacing whatever binding it had."""
+        lease = self._by_address.get(address)
+        if lease is None:
+            lease = Lease(address, identity, chaddr, state, expires_at)
+            self._by_address[address] = lease
+            self._count(address, None, state)
+        else:
+            if lease.identity != identity or lease.chaddr != chaddr:
+                self._unindex(lease)
+                lease.identity, lease.chaddr, lease.hostname = identity, chaddr, b""
+            self._count(address, lease.state, state)
+            lease.state, lease.expires_at = state, expires_at
+        if hostname:
+            lease.hostname = hostname
+        self._by_identity[identity] = address
+        self._by_chaddr[chaddr] = address
+        self._schedule(lease)
+        return lease
+
+    def end(self, lease: Lease, state: LeaseState) -> None:
+        """An offer or lease is over: ``state`` is RELEASED or EXPIRED; the address is free, its client remembered."""
+        self._count(lease.address, lease.state, state)
+        lease.state = state
+
+    def forget(self, lease: Lease) -> None:
+        """The address is free and nobody is remembered (a withdrawn offer)."""
+        self._count(lease.address, lease.state, None)
+        del self._by_address[lease.address]
+        self._unindex(lease)
+
+    def pop_expired(self, now: float) -> Lease | None:
+        """The next binding in a TAKEN state whose time has run out, or None. The caller ends it."""
+        while self._expiries and self._expiries[0][0] <= now:
+            at, address = heapq.heappop(self._expiries)
+            lease = self._by_address.get(address)
+            if lease is None or lease.scheduled_at != at:
+                continue
+            lease.scheduled_at = 0.0
+            if lease.state not in TAKEN:
+                continue
+            if lease.expires_at <= now:
+                return lease
+            self._schedule(lease)
+        return None
+
+    def next_expiry_at(self) -> float | None:
+        """A lower bound of the instant at which :meth:`pop_expired` may find something."""
+        return self._expiries[0][0] if self._expiries else None
+
+    def _schedule(self, lease: Lease) -> None:
+        # A later end keeps the earlier entry, which is looked at again when it comes up: a renewal costs nothing here.
+        if lease.scheduled_at == 0.0 or lease.expires_at < lease.scheduled_at:
+            lease.scheduled_at = lease.expires_at
+            heapq.heappush(self._expiries, (lease.expires_at, lease.address))
+
+    def _unindex(self, lease: Lease) -> None:
+        if self._by_identity.get(lease.identity) == lease.address:
+            del self._by_identity[lease.identity]
+        if self._by_chaddr.get(lease.chaddr) == lease.address:
+            del self._by_chaddr[lease.chaddr]
+
+    def _count(self, address: int, old: LeaseState | None, new: LeaseState | None) -> None:
+        """Keep the per-block counters and the free set in step with a change of state."""
+        if old is new:
+            return
+        index = self._pool.index_of(address)
+        block = self._blocks[index]
+        block.offered += (new is LeaseState.OFFERED) - (old is LeaseState.OFFERED)
+        block.leased += (new is LeaseState.LEASED) - (old is LeaseState.LEASED)
+        was_taken, is_taken = old in TAKEN, new in TAKEN
+        if was_taken == is_taken or address in self._reserved:
+            return
+        if is_taken:
+            del block.free[address]
+            self.free_count -= 1
+            if not block.free:
+                del self._with_free[index]
+        else:
+            block.free[address] = None
+            self.free_count += 1
+            self._with_free[index] = None

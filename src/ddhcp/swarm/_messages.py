@@ -1,0 +1,52 @@
+"""The messages as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One claimed block: its index, for how many seconds (0-65535; 0 gives it up), and the reserved byte."""
+
+    index: int
+    timeout_s: int
+    reserved: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateClaim:
+    """The sender owns (or, with timeout 0, gives up) these blocks."""
+
+    claims: tuple[Claim, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Inquire:
+    """The sender wants these blocks; an empty one is valid and asks for nothing."""
+
+    indices: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseMessage:
+    """RENEWLEASE, LEASEACK, LEASENAK or RELEASE (``command``).
+
+    ``address_field``: the 4 raw bytes, whose order is the sender's affair (see :func:`ddhcp.swarm.read_address`);
+    ``xid``: of the client's DHCP message; ``lease_time_s``: 0 from classic nodes; ``chaddr``: 16 bytes.
+    """
+
+    command: int
+    address_field: bytes
+    xid: int
+    lease_time_s: int
+    chaddr: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """A command that only our nodes speak; the payload is read where it is understood."""
+
+    command: int
+    count: int
+    payload: bytes
