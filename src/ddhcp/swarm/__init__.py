@@ -1,18 +1,23 @@
 """The protocol between nodes: values, bytes, and the two byte orders of an address. Pure."""
 
 from ._address import AddressOrder, read_address, write_address
-from ._codec import DecodeError, Message, SwarmCodec
-from ._messages import Claim, Extension, Inquire, LeaseMessage, UpdateClaim
+from ._codec import DecodeError, Message, SwarmCodec, decode, encode
+from ._messages import Claim, Extension, Header, Inquire, LeaseMessage, UpdateClaim
 from .constants import (
     CLASSIC_CLAIMS_PER_PACKET,
+    FIRST_EXTENSION,
     HEADER_SIZE,
     INQUIRE,
+    LAST_EXTENSION,
     LEASEACK,
     LEASENAK,
     MAX_CLAIMS_PER_PACKET,
     MAX_DATAGRAM,
+    MAX_EXTENSION_PAYLOAD,
+    MAX_INQUIRIES_PER_PACKET,
     MULTICAST_GROUP,
     MULTICAST_PORT,
+    NODE_ID_SIZE,
     RELEASE,
     RENEWLEASE,
     UNICAST_PORT,
@@ -21,14 +26,19 @@ from .constants import (
 
 __all__ = [
     "CLASSIC_CLAIMS_PER_PACKET",
+    "FIRST_EXTENSION",
     "HEADER_SIZE",
     "INQUIRE",
+    "LAST_EXTENSION",
     "LEASEACK",
     "LEASENAK",
     "MAX_CLAIMS_PER_PACKET",
     "MAX_DATAGRAM",
+    "MAX_EXTENSION_PAYLOAD",
+    "MAX_INQUIRIES_PER_PACKET",
     "MULTICAST_GROUP",
     "MULTICAST_PORT",
+    "NODE_ID_SIZE",
     "RELEASE",
     "RENEWLEASE",
     "UNICAST_PORT",
@@ -37,11 +47,14 @@ __all__ = [
     "Claim",
     "DecodeError",
     "Extension",
+    "Header",
     "Inquire",
     "LeaseMessage",
     "Message",
     "SwarmCodec",
     "UpdateClaim",
+    "decode",
+    "encode",
     "read_address",
     "write_address",
 ]

@@ -6,7 +6,7 @@ import enum
 
 
 class AddressOrder(enum.Enum):
-    """LITTLE: as little-endian classic nodes write it (10.0.161.160 is ``a0 a1 00 0a``); BIG: ``0a 00 a1 a0``."""
+    """LITTLE: as little-endian classic nodes write 10.0.161.160, ``a0 a1 00 0a``; BIG: ``0a 00 a1 a0``."""
 
     LITTLE = "little"
     BIG = "big"
@@ -20,10 +20,12 @@ def write_address(address: int, order: AddressOrder) -> bytes:
 def read_address(
     field: bytes, prefix: int, prefix_len: int, known: AddressOrder | None
 ) -> tuple[int, AddressOrder, bool] | None:
-    """Read an address field: ``(address, order, unambiguous)``, or None if neither order gives one in the pool.
+    """Read an address field of 4 bytes: ``(address, order, unambiguous)``, or None if neither order gives an
+    address in the pool.
 
-    The reading that lies in the pool is meant; where both do, ``known`` (the order this peer was last seen to use
-    unambiguously) decides, else little-endian. A palindrome reads the same both ways and tells nothing of the peer.
+    The reading that lies in the pool is meant; where both do, ``known`` (the order this peer was last seen to
+    use unambiguously) decides, else little-endian. A palindrome reads the same both ways and tells nothing of
+    the peer (PROTOCOL, Messages).
     """
     shift = 32 - prefix_len
     little, big = int.from_bytes(field, "little"), int.from_bytes(field, "big")

@@ -6,6 +6,22 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Header:
+    """The first 16 bytes of every message, for readers that are not bound to one swarm.
+
+    ``node_id``: the sender's, 8 bytes. ``prefix`` (integer), ``prefix_len`` in bits and ``block_size`` in
+    addresses name its swarm. ``command`` and ``count`` say how to read the rest.
+    """
+
+    node_id: bytes
+    prefix: int
+    prefix_len: int
+    block_size: int
+    command: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """One claimed block: its index, for how many seconds (0-65535; 0 gives it up), and the reserved byte."""
 
@@ -32,8 +48,9 @@ class Inquire:
 class LeaseMessage:
     """RENEWLEASE, LEASEACK, LEASENAK or RELEASE (``command``).
 
-    ``address_field``: the 4 raw bytes, whose order is the sender's affair (see :func:`ddhcp.swarm.read_address`);
-    ``xid``: of the client's DHCP message; ``lease_time_s``: 0 from classic nodes; ``chaddr``: 16 bytes.
+    ``address_field``: the 4 raw bytes, whose order is the sender's affair (:func:`ddhcp.swarm.read_address`
+    reads them); ``xid``: of the client's DHCP message; ``lease_time_s``: 0 from classic nodes; ``chaddr``:
+    16 bytes.
     """
 
     command: int
