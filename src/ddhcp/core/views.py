@@ -1,7 +1,4 @@
-"""Read-only views of a node, for the control socket, metrics and tests.
-
-A view is a snapshot: it holds plain values, stays true to the moment it was taken, and keeps nothing alive.
-"""
+"""Read-only views of a node, for the control socket, metrics and tests."""
 
 from __future__ import annotations
 
@@ -10,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class BlockView:
-    """One block that is not FREE, as a node sees it.
+    """One block as the node sees it now.
 
-    ``index``: block index in the pool. ``state``: a :class:`~ddhcp.core.blocks.BlockState` number (0-5, PROTOCOL,
-    Vocabulary). ``owner``: node id of the claimant, 8 bytes, zeros if unknown. ``claim_count``: inquiries sent for it.
-    ``offered``/``leased``: addresses offered to and held by clients, both None where this node does not know.
-    ``timeout_s``: whole seconds until the claim lapses, never negative.
+    ``index``: the block index. ``state``: the number that PROTOCOL gives the block state (0 FREE to 5 BLOCKED).
+    ``owner``: 8 bytes, the node id of who claims it, zeros if unknown. ``claim_count``: inquiries sent for it.
+    ``offered`` and ``leased``: addresses offered and leased in it, None where the node does not know (another
+    node's block). ``timeout_s``: whole seconds until the state lapses.
     """
 
     index: int
@@ -29,11 +26,11 @@ class BlockView:
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """A node's identity and the parameters that its block table is read with.
+    """The node itself and the swarm that it belongs to.
 
-    ``node_id``: 8 bytes. ``prefix`` (integer) and ``prefix_len`` (bits): the pool. ``block_size``: addresses per block.
-    ``block_count``: blocks in the pool. ``tentative_timeout_s`` and ``block_timeout_s``: t and T. ``spare_leases``: s.
-    ``refresh_factor``: a claim is refreshed when less than T - T/factor of it is left (4 in classic nodes).
+    ``node_id``: 8 bytes. ``prefix`` (integer), ``prefix_len`` (bits), ``block_size`` (addresses) and ``block_count``
+    (blocks): the pool. ``tentative_timeout_s`` (t), ``block_timeout_s`` (T): seconds. ``spare_leases`` (s): free
+    leases kept ready. ``refresh_factor``: an own claim is announced again when 1/factor of T has passed.
     """
 
     node_id: bytes
