@@ -8,10 +8,11 @@ import select
 import signal
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 MARK = "DDHCP_TESTBED"  # in the environment of everything that the test network starts, inherited by what that starts
+MOUNT_MARK = "ddhcp-testbed"  # source of a mount in the mount namespaces that the test network makes for its programs
 
 GRACE_S = 5.0  # a daemon may announce that it gives its blocks up; beyond that it hangs
 
@@ -20,36 +21,45 @@ GRACE_S = 5.0  # a daemon may announce that it gives its blocks up; beyond that 
 class Process:
     """A running process in a namespace of the test network.
 
-    ``ours``: started by the test network, or by something that it started.
+    ``ours``: started by the test network, or by something that it started. (Not so what a user runs there by `ip netns exec`.)
+    ``namespace``: the inode of its network namespace.
     """
 
     pid: int
     command: tuple[str, ...]
     namespace: int
-    environment: dict[str, str] = field(repr=False)
-
-    @property
-    def ours(self) -> bool:
-        return MARK in self.environment
+    ours: bool
 
 
-def _environment(raw: bytes) -> dict[str, str]:
-    entries = (os.fsdecode(entry).partition("=") for entry in raw.split(b"\0") if entry)
-    return {name: value for name, _, value in entries}
+def _has_mark(entry: Path) -> bool:
+    environment = (entry / "environ").read_bytes().split(b"\0")
+    if any(variable.startswith(f"{MARK}=".encode()) for variable in environment):
+        return True
+    return f" - tmpfs {MOUNT_MARK} " in (entry / "mountinfo").read_text()
 
 
 def in_namespaces(inodes: Iterable[int]) -> list[Process]:
     """The processes whose network namespace is one of ``inodes``, by ascending process id."""
     wanted = frozenset(inodes)
-    found = []
+    found: list[tuple[Process, int]] = []
+    marked_mounts: set[int] = set()
     for entry in sorted((p for p in Path("/proc").iterdir() if p.name.isdigit()), key=lambda p: int(p.name)):
         with contextlib.suppress(OSError):  # it ended meanwhile, or is another user's and none of ours
             inode = (entry / "ns/net").stat().st_ino
             if inode in wanted:
+                mounts = (entry / "ns/mnt").stat().st_ino
                 command = (entry / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
-                environment = _environment((entry / "environ").read_bytes())
-                found.append(Process(int(entry.name), tuple(map(os.fsdecode, command)), inode, environment))
-    return found
+                process = Process(int(entry.name), tuple(map(os.fsdecode, command)), inode, _has_mark(entry))
+                found.append((process, mounts))
+                if process.ours and mounts != _own_mounts():
+                    marked_mounts.add(mounts)
+    # dhcpcd writes its title over its environment and hides in an empty root, so it is told by its company: whoever
+    # shares a mount namespace that we made is ours.
+    return [replace(p, ours=p.ours or mounts in marked_mounts) for p, mounts in found]
+
+
+def _own_mounts() -> int:
+    return Path("/proc/self/ns/mnt").stat().st_ino
 
 
 def terminate(processes: Iterable[Process], grace_s: float = GRACE_S) -> None:
