@@ -9,10 +9,10 @@ from dataclasses import dataclass
 class BlockView:
     """One block as the node sees it now.
 
-    ``index``: the block index. ``state``: the number that PROTOCOL gives the block state (0 FREE to 5 BLOCKED).
-    ``owner``: 8 bytes, the node id of who claims it, zeros if unknown. ``claim_count``: inquiries sent for it.
-    ``offered`` and ``leased``: addresses offered and leased in it, None where the node does not know (another
-    node's block). ``timeout_s``: whole seconds until the state lapses.
+    ``index``: the block index. ``state``: the number that PROTOCOL gives the block state (0 FREE to 5
+    BLOCKED). ``owner``: 8 bytes, the node id of who claims it, zeros if unknown. ``claim_count``: inquiries
+    sent for it. ``offered`` and ``leased``: addresses offered and leased in it, None where the node does not
+    know (another node's block). ``timeout_s``: whole seconds until the state lapses.
     """
 
     index: int
@@ -28,9 +28,10 @@ class BlockView:
 class NodeView:
     """The node itself and the swarm that it belongs to.
 
-    ``node_id``: 8 bytes. ``prefix`` (integer), ``prefix_len`` (bits), ``block_size`` (addresses) and ``block_count``
-    (blocks): the pool. ``tentative_timeout_s`` (t), ``block_timeout_s`` (T): seconds. ``spare_leases`` (s): free
-    leases kept ready. ``refresh_factor``: an own claim is announced again when 1/factor of T has passed.
+    ``node_id``: 8 bytes. ``prefix`` (integer), ``prefix_len`` (bits), ``block_size`` (addresses) and
+    ``block_count`` (blocks): the pool. ``tentative_timeout_s`` (t), ``block_timeout_s`` (T): seconds.
+    ``spare_leases`` (s): free leases kept ready. ``refresh_factor``: an own claim is announced again when
+    1/factor of T has passed.
     """
 
     node_id: bytes

@@ -1,8 +1,8 @@
 """Requests on the control socket, both sides (PROTOCOL, Control tool).
 
-A UNIX stream socket: the client writes one request, the daemon answers with text and closes. The first byte is
-the command. Requests 1-7 are those of classic tools; 64 is ours and carries a JSON object up to the client's
-half-close. A classic daemon closes on a command that it does not know.
+A UNIX stream socket: the client writes one request, the daemon answers with text and closes. The first byte
+is the command. Requests 1-7 are those of classic tools; 64 is ours and carries a JSON object up to the
+client's half-close. A classic daemon closes on a command that it does not know.
 """
 
 from __future__ import annotations
@@ -40,8 +40,9 @@ class Command(enum.IntEnum):
 class Request:
     """One request. Which fields count depends on ``command``.
 
-    ``code``: option code (1-254) to set or remove. ``payload``: the option's value, at most 255 bytes. ``level``: log level
-    (0-255). ``arguments``: the object of a JSON request, whose key ``"command"`` holds a string.
+    ``code``: option code (1-254) to set or remove. ``payload``: the option's value, at most 255 bytes.
+    ``level``: log level (0-255). ``arguments``: the object of a JSON request, whose key ``"command"`` holds a
+    string.
     """
 
     command: Command
@@ -67,7 +68,7 @@ class Request:
 
 
 def parse_request(data: bytes) -> Request:
-    """Read one whole request. Raises :class:`ValueError`, with a one-line reason, for anything that is not one.
+    """Read one whole request. Anything else raises :class:`ValueError` with a one-line reason.
 
     Bytes after a complete classic request are ignored: a classic tool may send its whole buffer.
     """
@@ -93,9 +94,9 @@ def parse_request(data: bytes) -> Request:
 
 
 def request_is_complete(data: bytes) -> bool:
-    """Whether ``data``, the beginning of a request, needs no more bytes. Classic tools do not half-close, so the
-    daemon must answer as soon as a classic request is whole; a JSON request ends with the half-close. Garbage is
-    complete: nothing that follows makes it better."""
+    """Whether ``data``, the beginning of a request, needs no more bytes. Classic tools do not half-close, so
+    the daemon must answer as soon as a classic request is whole; a JSON request ends with the half-close.
+    Garbage is complete: nothing that follows makes it better."""
     if not data:
         return False
     if len(data) > MAX_REQUEST:
@@ -166,7 +167,7 @@ def _option_code(code: int) -> int:
 
 
 def _decimal(text: str, what: str, largest: int) -> int:
-    """A plain decimal number, without the signs, spaces, underscores and foreign digits that ``int`` accepts."""
+    """A plain decimal number: ``int`` would also accept signs, spaces, underscores and foreign digits."""
     if not (text.isascii() and text.isdigit()) or len(text.lstrip("0")) > 3 or int(text) > largest:
         shown = text if len(text) <= 20 else text[:20] + "…"
         raise ValueError(f"{what} {shown!r} is not a number from 0 to {largest}")
