@@ -1,0 +1,1 @@
+"""The daemon: the core over real sockets, timers and a store."""

@@ -1,0 +1,98 @@
+"""The texts with which the control socket answers, byte for byte as classic daemons write them.
+
+Scripts cut these texts into columns, so tabs and the odd trailing tab or space are part of the format. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address
+
+from ddhcp.core.views import BlockView, NodeView
+
+CLASSIC_STATISTICS = (
+    "mcast.recv_pkg",
+    "mcast.send_pkg",
+    "mcast.recv_byte",
+    "mcast.send_byte",
+    "mcast.send_updateclaim",
+    "mcast.recv_updateclaim",
+    "mcast.send_inquire",
+    "mcast.recv_inquire",
+    "direct.recv_pkg",
+    "direct.send_pkg",
+    "direct.recv_byte",
+    "direct.send_byte",
+    "direct.recv_renewlease",
+    "direct.send_renewlease",
+    "direct.recv_leaseack",
+    "direct.send_leaseack",
+    "direct.recv_leasenak",
+    "direct.send_leasenak",
+    "direct.recv_release",
+    "direct.send_release",
+    "dhcp.recv_pkg",
+    "dhcp.send_pkg",
+    "dhcp.recv_byte",
+    "dhcp.send_byte",
+    "dhcp.recv_discover",
+    "dhcp.send_offer",
+    "dhcp.recv_request",
+    "dhcp.send_ack",
+    "dhcp.send_nak",
+    "dhcp.recv_release",
+    "ddhcp.blocks.free",
+    "ddhcp.blocks.tentative",
+    "ddhcp.blocks.claimed",
+)
+"""The counters that classic daemons print, in their order."""
+
+_INDENT = " " * 6
+
+
+def blocks_text(node: NodeView, blocks: Iterable[BlockView]) -> str:
+    """The answer to "show blocks": the node's parameters, then a row for each block of ``blocks`` in the
+    order given. Leases read ``offered/leased``, or ``-`` where either is unknown."""
+    network = IPv4Address(node.prefix)
+    lines = [
+        f"block size/number\t{node.block_size}/{node.block_count} ",
+        f"{_INDENT}tentative timeout\t{node.tentative_timeout_s}",
+        f"{_INDENT}timeout\t{node.block_timeout_s}",
+        f"{_INDENT}refresh factor\t{node.refresh_factor}",
+        f"{_INDENT}spare leases needed\t{node.spare_leases}",
+        f"{_INDENT}network: {network}/{node.prefix_len} ",
+        f"node id\t{node.node_id.hex().upper()}",
+        "ddhcp blocks",
+        "index\tstate\towner\t\t\tclaim\tleases\ttimeout",
+    ]
+    rows = [_block_row(block) for block in blocks]
+    return "\n".join([*lines, *rows, "", f"blocks in use: {len(rows)}", ""])
+
+
+def options_text(options: Mapping[int, bytes], lease_time_s: int, disabled: bool) -> str:
+    """The answer to "show options": lease time in seconds, whether DHCP is off, then one row per option in
+    the order of ``options``, each byte in decimal with a tab after it."""
+    lines = [
+        f"DHCP Lease Time: {lease_time_s}",
+        "",
+        f"DHCP Disabled: {int(disabled)}",
+        "DHCP Option Store",
+        "code\tlen\tpayload",
+    ]
+    for code, value in options.items():
+        lines.append(f"{code}\t{len(value)}\t" + "".join(f"{byte}\t" for byte in value))
+    return "\n".join([*lines, ""])
+
+
+def statistics_text(stats: Mapping[str, int]) -> str:
+    """The answer to "statistics": one ``name value`` line each. All classic counters come first, in classic
+    order and 0 where ``stats`` lacks them; ours follow, sorted by name."""
+    ours = sorted(stats.keys() - set(CLASSIC_STATISTICS))
+    return "".join(f"{name} {stats.get(name, 0)}\n" for name in (*CLASSIC_STATISTICS, *ours))
+
+
+def _block_row(block: BlockView) -> str:
+    known = block.offered is not None and block.leased is not None
+    leases = f"{block.offered}/{block.leased}" if known else "-"
+    owner = block.owner.hex().upper()
+    return f"{block.index}\t{block.state}\t{owner}\t{block.claim_count}\t{leases}\t{block.timeout_s}"
