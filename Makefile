@@ -1,0 +1,76 @@
+# `make help` lists what there is to do. A Debian 12 with python3 and make is enough to start from.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+SOAK_ARGS ?=
+
+# The programs that the tests drive and judge by, each with Debian's package.
+TEST_TOOLS := dhclient=isc-dhcp-client udhcpc=udhcpc dhcpcd=dhcpcd-base ip=iproute2 nft=nftables \
+	tshark=tshark setpriv=util-linux
+BENCH_TOOLS := perfdhcp=kea-admin
+
+.PHONY: help venv venv-dev demo test check format lint types bench soak lock clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 18
+
+venv: $(VENV)/runtime.stamp ## build .venv with ddhcp in it, from the lock file
+
+venv-dev: $(VENV)/dev.stamp ## the same with the tools for development
+
+$(VENV)/runtime.stamp: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "ddhcp needs Python 3.11 or later; name one with make PYTHON=..." >&2; exit 1; }
+	@PYTHON=$(PYTHON) tools/need venv=python3-venv
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.lock $(VENV)/runtime.stamp
+	@echo "Installing the development tools into $(VENV)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+demo: venv ## watch a client keep its address while it moves through a mesh of three realms
+	@tools/need-client
+	@$(BIN)/network-test demo
+
+test: venv-dev ## run all tests, real DHCP clients included (as root: in network namespaces)
+	@tools/need $(TEST_TOOLS)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: lint types test ## format, lint, strict types, tests
+
+format: venv-dev ## format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lint: venv-dev ## check format and style
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+
+types: venv-dev ## check types
+	@$(BIN)/mypy
+
+bench: venv-dev ## measure leases and renewals per second
+	@tools/need $(BENCH_TOOLS)
+	@$(BIN)/python -m bench
+
+soak: venv-dev ## an hour of a mesh at work (SOAK_ARGS="--minutes 5" for a short one)
+	@tools/need $(TEST_TOOLS)
+	@$(BIN)/python -m ddhcp.testbed.soak $(SOAK_ARGS)
+
+lock: venv-dev ## bring the lock files up to date with pyproject.toml
+	@printf 'setuptools\nwheel\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --no-annotate pyproject.toml - -o requirements.lock
+	@printf 'setuptools\nwheel\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --no-annotate --extra dev pyproject.toml - -o requirements-dev.lock
+
+clean: ## remove everything that was built
+	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
