@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ddhcp.core.views import BlockView, NodeView
+from ddhcp.daemon import report
 from ddhcp.daemon.report import CLASSIC_STATISTICS, blocks_text, options_text, statistics_text
 
 CAPTURES = Path(__file__).parent.parent / "captures"
@@ -27,6 +29,14 @@ BLOCKS = (
     BlockView(4136, 2, bytes.fromhex("f2843f5154ee0000"), 1, None, None, 14),
     BlockView(6648, 4, NODE.node_id, 3, 0, 0, 20),
 )
+
+
+def foreign(index: int, state: int = 2) -> BlockView:
+    return BlockView(index, state, bytes(8), 0, None, None, 60)
+
+
+def own(index: int) -> BlockView:
+    return BlockView(index, 4, NODE.node_id, 3, 0, 0, 60)
 
 
 def classic(name: str) -> str:
@@ -67,6 +77,21 @@ def test_a_node_without_blocks_still_has_the_table() -> None:
     assert blocks_text(NODE, []).endswith("\tclaim\tleases\ttimeout\n\nblocks in use: 0\n")
 
 
+def test_blocks_that_are_only_spoken_of_are_not_in_use() -> None:
+    tentative, claiming = foreign(1, state=1), foreign(2, state=3)
+    text = blocks_text(NODE, [tentative, claiming, own(3)])
+    assert "1\t1\t0000000000000000\t0\t-\t60\n" in text
+    assert text.endswith("\n\nblocks in use: 1\n")
+
+
+def test_a_huge_pool_does_not_make_a_huge_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "MAX_BLOCK_ROWS", 3)
+    text = blocks_text(NODE, [foreign(0), foreign(1), foreign(2), own(3), foreign(4), own(5)])
+    rows = text.split("timeout\n")[-1].split("\n\n")[0].splitlines()
+    assert [row.split("\t")[0] for row in rows] == ["0", "3", "5"]
+    assert text.endswith("\n\nblocks in use: 6\nblocks left out: 3\n")
+
+
 def test_an_empty_option_has_a_row_and_disabled_is_one() -> None:
     text = options_text({80: b""}, 60, True)
     assert text.endswith("code\tlen\tpayload\n80\t0\t\n")
@@ -78,4 +103,4 @@ def test_every_block_row_has_six_columns_and_the_count_is_right(blocks: list[Blo
     lines = blocks_text(NODE, blocks).splitlines()
     rows = lines[9:-2]
     assert [row.count("\t") for row in rows] == [5] * len(blocks)
-    assert lines[-1] == f"blocks in use: {len(blocks)}"
+    assert lines[-1] == f"blocks in use: {sum(block.state in (2, 4) for block in blocks)}"

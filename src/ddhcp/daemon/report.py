@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address
 
+from ddhcp.core.blocks import BlockState
 from ddhcp.core.views import BlockView, NodeView
 
 CLASSIC_STATISTICS = (
@@ -47,12 +48,20 @@ CLASSIC_STATISTICS = (
 )
 """The counters that classic daemons print, in their order."""
 
+MAX_BLOCK_ROWS = 1 << 16
+"""Rows of a block table: some 3 MB of text, so that a pool of millions of blocks neither stalls the daemon nor
+fills its memory. A swarm on that scale is read by other means."""
+
 _INDENT = " " * 6
 
 
 def blocks_text(node: NodeView, blocks: Iterable[BlockView]) -> str:
-    """The answer to "show blocks": the node's parameters, then a row for each block of ``blocks`` in the
-    order given. Leases read ``offered/leased``, or ``-`` where either is unknown."""
+    """The answer to "show blocks": the node's parameters, then a row for each block of ``blocks`` in the order
+    given. Leases read ``offered/leased``, or ``-`` where either is unknown. In use are blocks that somebody owns.
+
+    Of more than ``MAX_BLOCK_ROWS`` blocks, the node's own and as many others as there is room for are shown, and a
+    last line that classic daemons do not have says how many are missing.
+    """
     network = IPv4Address(node.prefix)
     lines = [
         f"block size/number\t{node.block_size}/{node.block_count} ",
@@ -65,8 +74,13 @@ def blocks_text(node: NodeView, blocks: Iterable[BlockView]) -> str:
         "ddhcp blocks",
         "index\tstate\towner\t\t\tclaim\tleases\ttimeout",
     ]
-    rows = [_block_row(block) for block in blocks]
-    return "\n".join([*lines, *rows, "", f"blocks in use: {len(rows)}", ""])
+    known = list(blocks)
+    in_use = sum(block.state in (BlockState.CLAIMED, BlockState.OURS) for block in known)
+    shown = _most_important(known)
+    tail = ["", f"blocks in use: {in_use}"]
+    if len(shown) < len(known):
+        tail.append(f"blocks left out: {len(known) - len(shown)}")
+    return "\n".join([*lines, *map(_block_row, shown), *tail, ""])
 
 
 def options_text(options: Mapping[int, bytes], lease_time_s: int, disabled: bool) -> str:
@@ -89,6 +103,20 @@ def statistics_text(stats: Mapping[str, int]) -> str:
     order and 0 where ``stats`` lacks them; ours follow, sorted by name."""
     ours = sorted(stats.keys() - set(CLASSIC_STATISTICS))
     return "".join(f"{name} {stats.get(name, 0)}\n" for name in (*CLASSIC_STATISTICS, *ours))
+
+
+def _most_important(blocks: list[BlockView]) -> list[BlockView]:
+    if len(blocks) <= MAX_BLOCK_ROWS:
+        return blocks
+    room = MAX_BLOCK_ROWS - sum(block.state == BlockState.OURS for block in blocks)
+    shown = []
+    for block in blocks:
+        if block.state == BlockState.OURS:
+            shown.append(block)
+        elif room > 0:
+            shown.append(block)
+            room -= 1
+    return shown
 
 
 def _block_row(block: BlockView) -> str:
