@@ -2,7 +2,7 @@
 
 A UNIX stream socket: the client writes one request, the daemon answers with text and closes. The first byte
 is the command. Requests 1-7 are those of classic tools; 64 is ours and carries a JSON object up to the
-client's half-close. A classic daemon closes on a command that it does not know.
+client's half-close. A classic daemon closes on a command that it does not know; ours answers "error: REASON".
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ MAX_LOG_LEVEL = 255
 LEASE_TIME_OPTION = 51  # RFC 2132 9.2
 MAX_LEASE_TIME_S = 0xFFFFFFFF
 SOCKET_NAME = "ddhcp.sock"
+ERROR_PREFIX = b"error: "  # how our daemon begins the one line that refuses a request
 
 
 class Command(enum.IntEnum):
@@ -117,8 +118,8 @@ def parse_option_spec(spec: str) -> tuple[int, bytes]:
     ``(3, b"\\x0a\\x00\\x00\\x01")``. Raises :class:`ValueError` with a one-line reason."""
     parts = spec.split(":")
     if len(parts) != 3:
-        raise ValueError(f"option {spec!r} is not CODE:LEN:B1.B2… (for example 3:4:10.0.0.1)")
-    code = _option_code(_decimal(parts[0], "option code", MAX_OPTION_LEN))
+        raise ValueError(f"option {spec!r} is not CODE:LEN:B1.B2... (for example 3:4:10.0.0.1)")
+    code = _option_code(_decimal(parts[0], "option code", 255))
     length = _decimal(parts[1], f"length of option {code}", MAX_OPTION_LEN)
     texts = parts[2].split(".") if parts[2] else []
     payload = bytes(_decimal(text, f"byte of option {code}", 255) for text in texts)
@@ -169,7 +170,7 @@ def _option_code(code: int) -> int:
 def _decimal(text: str, what: str, largest: int) -> int:
     """A plain decimal number: ``int`` would also accept signs, spaces, underscores and foreign digits."""
     if not (text.isascii() and text.isdigit()) or len(text.lstrip("0")) > 3 or int(text) > largest:
-        shown = text if len(text) <= 20 else text[:20] + "…"
+        shown = text if len(text) <= 20 else text[:20] + "..."
         raise ValueError(f"{what} {shown!r} is not a number from 0 to {largest}")
     return int(text)
 
