@@ -21,13 +21,14 @@ from .programs import Program
 
 _CARRIER_DEADLINE_S = 5.0
 _CARRIER_POLL_S = 0.01
+_PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])  # where the testbed's own client is imported from
 _PRIVATE_DIRECTORIES = ("/var/lib/dhcpcd", "/var/lib/dhcp")  # where programs keep leases, by interface name
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseEvent:
-    """What a DHCP client told its hook. ``at``: seconds since boot. ``reason``: in dhclient's words (BOUND, RENEW, REBIND,
-    REBOOT, EXPIRE, RELEASE, NAK, ...). ``lease_s``: the lease's length in seconds."""
+    """What a DHCP client told its hook. ``at``: seconds since boot. ``reason``: in dhclient's words (BOUND, RENEW,
+    REBIND, REBOOT, EXPIRE, RELEASE, NAK, ...). ``lease_s``: the lease's length in seconds."""
 
     at: float
     program: str
@@ -39,8 +40,8 @@ class LeaseEvent:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A client as it is now. ``realm``: the one it is plugged into. ``address``: what its interface has. ``programs``: the
-    DHCP clients that run in it."""
+    """A client as it is now. ``realm``: the one it is plugged into. ``address``: what its interface has.
+    ``programs``: the DHCP clients that run in it."""
 
     number: int
     realm: int | None
@@ -162,7 +163,7 @@ class Clients:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=directory,
-                env={**os.environ, processes.MARK: layout.client_namespace(client)},
+                env={**os.environ, processes.MARK: layout.client_namespace(client), "PYTHONPATH": _PACKAGE_ROOT},
                 start_new_session=True,
                 preexec_fn=_enter_client(namespace, self._network.state, directory, tied),
             )

@@ -21,7 +21,8 @@ GRACE_S = 5.0  # a daemon may announce that it gives its blocks up; beyond that 
 class Process:
     """A running process in a namespace of the test network.
 
-    ``ours``: started by the test network, or by something that it started. (Not so what a user runs there by `ip netns exec`.)
+    ``ours``: started by the test network, or by something that it started (unlike what a user runs there by
+    ``ip netns exec``).
     ``namespace``: the inode of its network namespace.
     """
 

@@ -41,9 +41,9 @@ require dhcp_server_identifier
 class Program:
     """A DHCP client program.
 
-    ``executable``: its name, ``None`` for the testbed's own. ``package``: Debian's package that has it. ``command`` makes
-    the command line that runs it in the foreground, given its path and the client's directory; ``renew_signal`` makes
-    it renew at once; ``release`` is the signal that makes it give its lease back, or what turns its command line into
+    ``executable``: its name, ``None`` for the testbed's own. ``package``: Debian's package that has it. ``command``
+    makes the command line that runs it in the foreground, given its path and the client's directory; ``renew_signal``
+    makes it renew at once; ``release`` is the signal that makes it give its lease back, or what turns its command line into
     one that does.
     """
 

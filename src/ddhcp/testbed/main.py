@@ -1,0 +1,235 @@
+"""``network-test``: the command line of the test network."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from pyroute2.netlink.exceptions import NetlinkError
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from . import kernel, layout, processes, programs, rootless
+from .clients import Client, Clients
+from .network import Network, TestbedError
+
+_LEASE_PATIENCE_S = 10.0
+_LEASE_POLL_S = 0.1
+
+_EPILOG = """\
+example, three realms with a node in the first and a client that moves:
+  ./network-test net-init 3
+  ./network-test srv-start 0 ./ddhcp -t 3
+  ./network-test clt-start 0
+  ./network-test roam 0 1
+  ./network-test net-stop
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="network-test",
+        description="A network of client realms in network namespaces on this machine, to try ddhcp in.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        sub.set_defaults(run=run)
+        return sub
+
+    sub = command("net-init", _net_init, "have a network of N realms; those that exist stay as they are")
+    sub.add_argument("count", metavar="N", type=int)
+    command("net-stop", _net_stop, "take the network away, with all nodes and clients in it")
+    sub = command("srv-start", _srv_start, "run COMMAND in the namespace of realm N's node")
+    sub.add_argument("realm", metavar="N", type=int)
+    sub.add_argument("words", metavar="COMMAND", nargs=argparse.REMAINDER)
+    sub = command("clt-start", _clt_start, "start COUNT (1) clients with their own hardware addresses on realm N")
+    sub.add_argument("realm", metavar="N", type=int)
+    sub.add_argument("count", metavar="COUNT", type=int, nargs="?", default=1)
+    sub.add_argument("--client", choices=sorted(programs.PROGRAMS), help="the DHCP client program to run")
+    sub = command("clt-stop", _clt_stop, "take away the clients that are on realm N")
+    sub.add_argument("realm", metavar="N", type=int)
+    sub = command("roam", _roam, "move a client to another realm by its cable")
+    sub.add_argument("client", metavar="CLIENT", type=int)
+    sub.add_argument("realm", metavar="REALM", type=int)
+    command("status", _status, "show realms, nodes and clients")
+    sub = command("ctl", _ctl, "run ddhcpctl with ARGUMENTS for realm N's node")
+    sub.add_argument("realm", metavar="N", type=int)
+    sub.add_argument("words", metavar="ARGUMENTS", nargs=argparse.REMAINDER)
+    sub = command("exec", _exec, "run COMMAND where the interfaces srvX and cltX are (needed without root only)")
+    sub.add_argument("words", metavar="COMMAND", nargs=argparse.REMAINDER)
+    command("demo", _demo, "watch a client keep its address while it moves through a mesh of three realms")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line ``argv`` (that of the process if None); its exit status."""
+    arguments = _parser().parse_args(argv)
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    try:
+        if not kernel.has_capabilities() and run is not _demo:
+            return _without_root(run, arguments)
+        return run(arguments)
+    except (TestbedError, NetlinkError, OSError) as error:
+        print(f"network-test: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _without_root(run: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:
+    if run is _net_init:
+        rootless.start()
+    holder = rootless.Holder()
+    if run is _net_stop and not holder.exists:
+        return 0
+    rootless.enter()
+    status = run(arguments)
+    if run is _net_stop:
+        holder.end()
+    return status
+
+
+def _execute(words: Sequence[str], environment: dict[str, str]) -> int:
+    """Become the command; returns only if that fails."""
+    if not words:
+        raise TestbedError("name the command to run")
+    try:
+        os.execvpe(words[0], list(words), environment)
+    except FileNotFoundError:
+        print(f"network-test: {words[0]}: no such command", file=sys.stderr)
+        return 127
+    except PermissionError:
+        print(f"network-test: {words[0]}: not executable", file=sys.stderr)
+        return 126
+
+
+def _net_init(arguments: argparse.Namespace) -> int:
+    Network().ensure(arguments.count, progress=print)
+    if os.path.exists("/proc/sys/net/bridge/bridge-nf-call-iptables"):
+        with open("/proc/sys/net/bridge/bridge-nf-call-iptables") as switch:
+            if switch.read().strip() != "0":
+                print("Note: this machine's firewall also filters bridged frames, so it may keep clients from nodes.")
+    return 0
+
+
+def _net_stop(arguments: argparse.Namespace) -> int:
+    for process in Network().stop():
+        print(f"left alone: process {process.pid} ({' '.join(process.command)}), which network-test did not start")
+    return 0
+
+
+def _srv_start(arguments: argparse.Namespace) -> int:
+    network = Network()
+    namespace = network.require_realm(arguments.realm)
+    environment = network.node_environment(arguments.realm)
+    kernel.join(namespace)
+    return _execute(arguments.words, environment)
+
+
+def _ctl(arguments: argparse.Namespace) -> int:
+    network = Network()
+    network.require_realm(arguments.realm)
+    program = "from ddhcp.ctl.main import main; raise SystemExit(main())"
+    environment = {**network.node_environment(arguments.realm), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return _execute([sys.executable, "-P", "-c", program, *arguments.words], environment)
+
+
+def _exec(arguments: argparse.Namespace) -> int:
+    return _execute(arguments.words, {**os.environ, processes.MARK: "exec"})
+
+
+def _clt_start(arguments: argparse.Namespace) -> int:
+    if arguments.count < 1:
+        raise TestbedError(f"{arguments.count} is not a number of clients")
+    program = programs.PROGRAMS[arguments.client] if arguments.client else programs.available()
+    if program is programs.BUILTIN and not arguments.client:
+        print("No dhclient, udhcpc or dhcpcd here, so the clients run the testbed's own DHCP client.")
+    clients = Clients(Network())
+    numbers = []
+    for _ in range(arguments.count):
+        numbers.append(clients.add(arguments.realm))
+        clients.start(numbers[-1], program)
+    give_up_at = time.monotonic() + _LEASE_PATIENCE_S
+    waiting = set(numbers)
+    while waiting and time.monotonic() < give_up_at:
+        for number in sorted(waiting):
+            address = clients.address(number)
+            if address is not None:
+                print(f"client {number}  {layout.client_mac(number)}  {program.name}  {address}")
+                waiting.remove(number)
+        time.sleep(_LEASE_POLL_S)
+    for number in sorted(waiting):
+        print(f"client {number}  {layout.client_mac(number)}  {program.name}  no lease yet, it goes on trying")
+    return 0
+
+
+def _clt_stop(arguments: argparse.Namespace) -> int:
+    network = Network()
+    network.require_realm(arguments.realm)
+    clients = Clients(network)
+    for number in clients.on_realm(arguments.realm):
+        clients.remove(number)
+        print(f"client {number} removed")
+    return 0
+
+
+def _roam(arguments: argparse.Namespace) -> int:
+    Clients(Network()).roam(arguments.client, arguments.realm)
+    print(f"client {arguments.client} is on realm {arguments.realm}")
+    return 0
+
+
+def _program_names(client: Client) -> str:
+    return ", ".join(sorted({os.path.basename(p.command[0]).split(":")[0] for p in client.programs})) or "none"
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    network, console = Network(), Console(highlight=False)
+    clients = Clients(network)
+    if not network.realm_numbers():
+        console.print("There is no test network; `./network-test net-init 3` makes one.")
+        return 0
+    realms = Table("realm", "namespace", "server0", "state", "running there")
+    for number in network.realm_numbers():
+        realm = network.realm(number)
+        running = "\n".join(f"{p.pid} {' '.join(p.command)}" for p in realm.processes)
+        realms.add_row(
+            str(number),
+            layout.node_namespace(number),
+            realm.server_address or "no address",
+            "complete" if realm.complete else "incomplete: run net-init again",
+            escape(running) or "nothing",
+        )
+    console.print(realms)
+    if clients.numbers():
+        table = Table("client", "realm", "MAC address", "address", "DHCP client", "last event")
+        for number in clients.numbers():
+            client = clients.get(number)
+            table.add_row(
+                str(number),
+                "none" if client.realm is None else str(client.realm),
+                client.mac,
+                client.address or "none",
+                escape(_program_names(client)),
+                escape(client.events[-1].reason) if client.events else "none",
+            )
+        console.print(table)
+    return 0
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from . import demo  # only this command pays for what it imports
+
+    return demo.run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
