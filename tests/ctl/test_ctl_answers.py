@@ -64,6 +64,14 @@ def test_a_row_is_read_however_its_columns_are_set(line: str) -> None:
     assert parse_blocks(line)["blocks"] == [row(7, 4, "ours", "622E9730E4090000", 3, 0, 2, 20)]
 
 
+def test_a_table_that_was_cut_short_says_so() -> None:
+    assert parse_blocks("\nblocks in use: 6\nblocks left out: 3\n") == {
+        "blocks_in_use": 6,
+        "blocks_left_out": 3,
+        "blocks": [],
+    }
+
+
 def test_a_state_of_a_later_build_is_kept() -> None:
     expected = row(7, 9, "unknown", "622E9730E4090000", 3, None, None, -4)
     assert parse_blocks("7\t9\t622E9730E4090000\t3\t-\t-4")["blocks"] == [expected]

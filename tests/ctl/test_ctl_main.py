@@ -97,7 +97,7 @@ def run(daemon: Daemon, capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
         (["-s"], b"\x06"),
         (["--statistics"], b"\x06"),
         (["-S"], b"\x07"),
-        (["--statistics-reset"], b"\x07"),
+        (["--reset-statistics"], b"\x07"),
     ],
 )
 def test_each_action_sends_the_classic_bytes_and_prints_the_answer_untouched(
@@ -189,6 +189,65 @@ def test_a_path_that_no_socket_can_have(tmp_path: Path, capsys: pytest.CaptureFi
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def default_socket_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DDHCP_RUNTIME_DIR", raising=False)
+    monkeypatch.setattr(ctl, "default_socket_path", lambda: path)
+
+
+def test_a_directory_that_the_environment_names_is_the_only_one(
+    daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DDHCP_RUNTIME_DIR", str(tmp_path / "none"))
+    monkeypatch.setattr(ctl, "CLASSIC_SOCKET_PATH", daemon.path)
+    assert ctl.main(["-b"]) == 2
+    assert f"no control socket at {tmp_path}/none/ddhcp.sock;" in capsys.readouterr().err
+
+
+def test_without_a_socket_of_ours_the_classic_one_is_asked_and_named(
+    daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    default_socket_at(tmp_path / "none", monkeypatch)
+    monkeypatch.setattr(ctl, "CLASSIC_SOCKET_PATH", daemon.path)
+    daemon.answer = BLOCKS
+    assert ctl.main(["-b"]) == 0
+    out, err = capfdbinary.readouterr()
+    assert out == BLOCKS
+    assert b"classic" in err
+    assert err.count(b"\n") == 1
+
+
+def test_a_socket_of_ours_goes_before_a_classic_one(
+    daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    default_socket_at(daemon.path, monkeypatch)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as classic:
+        classic.bind(str(tmp_path / "classic"))
+        monkeypatch.setattr(ctl, "CLASSIC_SOCKET_PATH", tmp_path / "classic")
+        assert ctl.find_socket() == daemon.path
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("planted", ["a file", "a stranger's socket", "a link"])
+def test_what_a_stranger_may_have_put_in_place_of_the_classic_socket_is_not_trusted(
+    daemon: Daemon, planted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    default_socket_at(tmp_path / "none", monkeypatch)
+    path = tmp_path / "planted"
+    if planted == "a file":
+        path.touch()
+    elif planted == "a link":
+        path.symlink_to(daemon.path)
+    else:
+        path = daemon.path
+        if os.geteuid() == 0:
+            os.chown(path, 4242, -1)
+        else:
+            monkeypatch.setattr("os.geteuid", lambda: 4242)
+    monkeypatch.setattr(ctl, "CLASSIC_SOCKET_PATH", path)
+    assert ctl.main(["-b"]) == 2
+    assert f"no control socket at {tmp_path}/none;" in capsys.readouterr().err
+
+
 def test_a_stuck_daemon_is_given_up(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(str(tmp_path / "ctl"))
@@ -202,6 +261,13 @@ def test_an_answer_without_end_is_not_collected(run: Run, monkeypatch: pytest.Mo
     status, _, err = run("-s", "--json", answer=b"x" * 100_000)
     assert status == 2
     assert "longer than 1000 bytes" in err
+
+
+def test_help_bears_any_default_path(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DDHCP_RUNTIME_DIR", "/100%s")
+    status, out, _ = run("--help")
+    assert status == 0
+    assert "/100%s/ddhcp.sock" in out
 
 
 def test_help_teaches_by_example(run: Run) -> None:
@@ -233,3 +299,19 @@ def test_a_reader_that_leaves_early_causes_no_traceback(daemon: Daemon) -> None:
     finally:
         os.close(writing)
     assert (finished.returncode, finished.stderr) == (141, b"")
+
+
+def test_an_output_that_takes_no_more_is_one_line_and_status_2(daemon: Daemon) -> None:
+    daemon.answer = BLOCKS
+    with open("/dev/full", "wb") as full:
+        finished = subprocess.run(
+            [sys.executable, "-m", "ddhcp.ctl.main", "-C", str(daemon.path), "-b"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            timeout=30,
+            check=False,
+        )
+    assert finished.returncode == 2
+    assert finished.stderr.startswith(b"ddhcpctl: cannot write the answer: ")
+    assert finished.stderr.count(b"\n") == 1

@@ -77,6 +77,8 @@ def test_a_classic_tool_may_send_its_whole_buffer() -> None:
         (b'\x40{"command":1}', "JSON"),
         (b"\x40\xff\xfe", "JSON"),
         (b"\x40" + b"[" * 4000, "JSON"),
+        (b'\x40{"command":"x","a":NaN}', "JSON"),
+        (b'\x40{"command":"\\ud800"}', "JSON"),
         (b"\x01" * (MAX_REQUEST + 1), "longer"),
     ],
 )

@@ -20,6 +20,7 @@ _SIZE = re.compile(rf"block size/number\s+{_NUMBER}/{_NUMBER}\s*$")
 _NODE_ID = re.compile(r"node id\s+([0-9A-Fa-f]{2,32})\s*$")
 _NETWORK = re.compile(r"\s*network:?\s+([0-9.]{7,15}/[0-9]{1,2})\s*$")
 _IN_USE = re.compile(rf"blocks in use:?\s+{_NUMBER}\s*$")
+_LEFT_OUT = re.compile(rf"blocks left out:?\s+{_NUMBER}\s*$")
 _PARAMETER = re.compile(
     rf"\s*(tentative timeout|timeout|refresh factor|spare leases needed|spare leases)\s+{_NUMBER}\s*$"
 )
@@ -53,6 +54,8 @@ def parse_blocks(text: str) -> dict[str, object]:
             found["network"] = match[1]
         elif match := _IN_USE.match(line):
             found["blocks_in_use"] = int(match[1])
+        elif match := _LEFT_OUT.match(line):
+            found["blocks_left_out"] = int(match[1])
         elif match := _PARAMETER.match(line):
             found[_PARAMETER_KEYS[match[1]]] = int(match[2])
     if not found and not rows:

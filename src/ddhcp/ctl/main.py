@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import socket
+import stat
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from .answers import Parser, parse_blocks, parse_options, parse_statistics
 from .protocol import (
     ERROR_PREFIX,
     MAX_LOG_LEVEL,
+    RUNTIME_DIR_VARIABLE,
     Command,
     Request,
     default_socket_path,
@@ -28,6 +30,7 @@ from .protocol import (
 TIMEOUT_S = 10.0  # a daemon that says nothing for so long is stuck
 MAX_ANSWER = 1 << 28  # bytes read for --json; a block table of four million rows stays below
 CHUNK = 1 << 16
+CLASSIC_SOCKET_PATH = Path("/tmp/ddhcpd_ctl")
 EXIT_FAILURE = 2
 EXIT_SIGPIPE = 128 + 13  # what a shell reports for a program that its reader left
 
@@ -77,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     actions.add_argument("-d", "--dhcp-options", action="store_true", help="show the options for clients")
     actions.add_argument("-s", "--statistics", action="store_true", help="show packet and block counters")
     actions.add_argument(
-        "-S", "--statistics-reset", action="store_true", help="show the counters, then start again from 0"
+        "-S", "--reset-statistics", action="store_true", help="show the counters, then start again from 0"
     )
     actions.add_argument(
         "-o",
@@ -91,8 +94,13 @@ def build_parser() -> argparse.ArgumentParser:
     actions.add_argument("--status", action="store_true", help="show the node (not on a classic daemon)")
 
     how = parser.add_argument_group("how")
+    default = str(default_socket_path()).replace("%", "%%")  # argparse formats its help texts
     how.add_argument(
-        "-C", "--socket", metavar="PATH", type=Path, help=f"control socket (default: {default_socket_path()})"
+        "-C",
+        "--socket",
+        metavar="PATH",
+        type=Path,
+        help=f"control socket (default: {default}, else a classic daemon's {CLASSIC_SOCKET_PATH})",
     )
     how.add_argument("--json", action="store_true", help="print JSON instead of the daemon's own text")
     how.add_argument("-V", "--version", action="version", version=f"ddhcpctl {__version__}")
@@ -109,7 +117,7 @@ def build_request(options: argparse.Namespace) -> tuple[Request, Parser | None]:
         return Request(Command.SHOW_OPTIONS), parse_options
     if options.statistics:
         return Request(Command.STATISTICS), parse_statistics
-    if options.statistics_reset:
+    if options.reset_statistics:
         return Request(Command.STATISTICS_RESET), parse_statistics
     if options.status:
         return Request(Command.JSON, arguments={"command": "status"}), _parse_json
@@ -160,17 +168,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (CtlError, ValueError) as error:
         print(f"ddhcpctl: {error}", file=sys.stderr)
         return EXIT_FAILURE
-    except BrokenPipeError:
-        # Whoever reads our output has seen enough. Python flushes once more at exit: give it somewhere to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever reads our output has seen enough
+        _discard_output()
         return EXIT_SIGPIPE
+    except OSError as error:  # those of the socket are CtlErrors by now
+        _discard_output()
+        print(f"ddhcpctl: cannot write the answer: {error.strerror or error}", file=sys.stderr)
+        return EXIT_FAILURE
     except KeyboardInterrupt:
         return 128 + 2
 
 
 def _run(options: argparse.Namespace) -> int:
     request, parser = build_request(options)
-    path = options.socket or default_socket_path()
+    path = options.socket or find_socket()
     chunks = ask(path, request)
     if not options.json and parser is not _parse_json:
         answered = False
@@ -191,6 +202,27 @@ def _run(options: argparse.Namespace) -> int:
         data = parser(answer.decode(errors="replace"))
     print(json.dumps(data, indent=2), flush=True)
     return 0
+
+
+def find_socket() -> Path:
+    """The default control socket or, where there is none and the environment does not insist on one, that of a
+    classic daemon; the latter is told on standard error. It lies where every user can write, so it counts only if
+    root or the caller made it."""
+    path = default_socket_path()
+    try:
+        if RUNTIME_DIR_VARIABLE not in os.environ and not path.exists():
+            classic = CLASSIC_SOCKET_PATH.lstat()
+            if stat.S_ISSOCK(classic.st_mode) and classic.st_uid in (0, os.geteuid()):
+                print(f"ddhcpctl: no control socket at {path}, asking the classic daemon", file=sys.stderr)
+                return CLASSIC_SOCKET_PATH
+    except OSError:
+        pass  # nothing classic there, or a directory that may not be searched: connecting says what is wrong
+    return path
+
+
+def _discard_output() -> None:
+    """Give what is still buffered somewhere to go: Python flushes once more at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _collect(chunks: Iterator[bytes]) -> bytes:

@@ -12,6 +12,7 @@ import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 MAX_REQUEST = 4096  # bytes; the longest classic request has 258, and nothing of ours needs more
 MIN_OPTION_CODE = 1  # 0 is padding and 255 ends the options (RFC 2132 3.1, 3.2): neither carries a value
@@ -21,6 +22,7 @@ MAX_LOG_LEVEL = 255
 LEASE_TIME_OPTION = 51  # RFC 2132 9.2
 MAX_LEASE_TIME_S = 0xFFFFFFFF
 SOCKET_NAME = "ddhcp.sock"
+RUNTIME_DIR_VARIABLE = "DDHCP_RUNTIME_DIR"  # environment variable that names the socket's directory
 ERROR_PREFIX = b"error: "  # how our daemon begins the one line that refuses a request
 
 
@@ -146,7 +148,7 @@ def default_socket_path() -> Path:
     ``$DDHCP_RUNTIME_DIR`` if set; else ``/run/ddhcp`` for root, and for others ``$XDG_RUNTIME_DIR/ddhcp`` or
     ``~/.cache/ddhcp``.
     """
-    if chosen := os.environ.get("DDHCP_RUNTIME_DIR"):
+    if chosen := os.environ.get(RUNTIME_DIR_VARIABLE):
         return Path(chosen) / SOCKET_NAME
     if os.geteuid() == 0:
         return Path("/run/ddhcp") / SOCKET_NAME
@@ -184,10 +186,15 @@ def _parse_set_option(data: bytes) -> Request:
     return Request(Command.SET_OPTION, code=code, payload=payload)
 
 
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")  # Python would read NaN and Infinity
+
+
 def _parse_json(text: bytes) -> dict[str, object]:
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):  # not JSON, not UTF-8, an absurd number, or nested beyond reason
+        value = json.loads(text, parse_constant=_refuse_constant)
+        json.dumps(value, ensure_ascii=False).encode()  # an escaped half of a surrogate pair cannot be written again
+    except (ValueError, RecursionError):  # not JSON, not Unicode, an absurd number, or nested beyond reason
         raise ValueError("request is not a JSON object") from None
     if not isinstance(value, dict) or not isinstance(value.get("command"), str):
         raise ValueError('request is not a JSON object with a "command"')
