@@ -77,9 +77,7 @@ def test_a_field_is_read_exactly_when_one_of_its_readings_lies_in_the_pool(
     base = (int.from_bytes(field, order.value) + distance) & 0xFFFFFFFF
     prefix = base >> host_bits << host_bits
     in_pool = {
-        order
-        for order in AddressOrder
-        if prefix <= int.from_bytes(field, order.value) < prefix + (1 << host_bits)
+        order for order in AddressOrder if prefix <= int.from_bytes(field, order.value) < prefix + (1 << host_bits)
     }
     result = read_address(field, prefix, prefix_len, None)
     if not in_pool:

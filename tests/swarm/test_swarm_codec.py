@@ -110,24 +110,18 @@ class TestAgainstCaptures:
                 written = codec.lease_message(command, field, xid, lease_time_s, chaddr)
             case Extension():
                 pytest.fail("a classic node sends no extension")
-        counted = (
-            data[15] if not isinstance(message, LeaseMessage) else 0
-        )  # the probe with count 1 is not ours to send
+        counted = data[15] if not isinstance(message, LeaseMessage) else 0  # the probe with count 1 is not ours to send
         assert written == data[:15] + bytes([counted]) + data[16:]
 
     def test_first_claim_field_by_field(self) -> None:
         data = next(data for data in CAPTURED if data[14] == swarm.UPDATECLAIM)
         header, message = decode(data)
-        assert header == Header(
-            bytes.fromhex("8e535ccb97440000"), PREFIX, PREFIX_LEN, BLOCK_SIZE, swarm.UPDATECLAIM, 1
-        )
+        assert header == Header(bytes.fromhex("8e535ccb97440000"), PREFIX, PREFIX_LEN, BLOCK_SIZE, swarm.UPDATECLAIM, 1)
         assert message == UpdateClaim((Claim(2152, 20, 0),))
 
     def test_renewal_field_by_field(self) -> None:
         data = next(d for d in CAPTURED if d[14] == swarm.RENEWLEASE and d[:8] == NODE_ID)
-        assert decode(data)[1] == LeaseMessage(
-            swarm.RENEWLEASE, bytes.fromhex("a0a1000a"), 0xE091B046, 0, CHADDR
-        )
+        assert decode(data)[1] == LeaseMessage(swarm.RENEWLEASE, bytes.fromhex("a0a1000a"), 0xE091B046, 0, CHADDR)
 
 
 class TestRefusals:
@@ -204,9 +198,7 @@ class TestRoundTrips:
         assert CODEC.decode(CODEC.inquire(indices)) == (NODE_ID, Inquire(tuple(indices)))
 
     @given(lease_commands, st.binary(min_size=4, max_size=4), u32, u32, st.binary(min_size=16, max_size=16))
-    def test_lease_message(
-        self, command: int, field: bytes, xid: int, lease_time_s: int, chaddr: bytes
-    ) -> None:
+    def test_lease_message(self, command: int, field: bytes, xid: int, lease_time_s: int, chaddr: bytes) -> None:
         data = CODEC.lease_message(command, field, xid, lease_time_s, chaddr)
         assert CODEC.decode(data) == (NODE_ID, LeaseMessage(command, field, xid, lease_time_s, chaddr))
 

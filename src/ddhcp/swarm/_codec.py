@@ -54,18 +54,10 @@ class SwarmCodec:
     def inquire(self, indices: Sequence[int]) -> bytes:
         """INQUIRE for blocks, at most ``MAX_INQUIRIES_PER_PACKET``; with none, an empty but valid packet."""
         if len(indices) > c.MAX_INQUIRIES_PER_PACKET:
-            raise ValueError(
-                f"{len(indices)} inquiries do not fit into one packet ({c.MAX_INQUIRIES_PER_PACKET})"
-            )
-        return (
-            self._head
-            + _HEADER_TAIL.pack(c.INQUIRE, len(indices))
-            + struct.pack(f"!{len(indices)}I", *indices)
-        )
+            raise ValueError(f"{len(indices)} inquiries do not fit into one packet ({c.MAX_INQUIRIES_PER_PACKET})")
+        return self._head + _HEADER_TAIL.pack(c.INQUIRE, len(indices)) + struct.pack(f"!{len(indices)}I", *indices)
 
-    def lease_message(
-        self, command: int, address_field: bytes, xid: int, lease_time_s: int, chaddr: bytes
-    ) -> bytes:
+    def lease_message(self, command: int, address_field: bytes, xid: int, lease_time_s: int, chaddr: bytes) -> bytes:
         """RENEWLEASE, LEASEACK, LEASENAK or RELEASE, with count 0 as classic nodes send it."""
         return (
             self._head
@@ -104,9 +96,7 @@ def encode(header: Header, message: Message) -> bytes:
     )
     match message:
         case UpdateClaim(claims):
-            return head + b"".join(
-                _CLAIM.pack(claim.index, claim.timeout_s, claim.reserved) for claim in claims
-            )
+            return head + b"".join(_CLAIM.pack(claim.index, claim.timeout_s, claim.reserved) for claim in claims)
         case Inquire(indices):
             return head + struct.pack(f"!{len(indices)}I", *indices)
         case LeaseMessage():

@@ -18,10 +18,6 @@ NODE_ID_SIZE = 8
 HEADER_SIZE = 16
 MAX_DATAGRAM = 1500  # classic nodes read no more
 CLASSIC_CLAIMS_PER_PACKET = 32  # what classic nodes send; they accept as many as fit
-MAX_CLAIMS_PER_PACKET = (
-    205  # 16 + 205 x 7 = 1451 bytes: within an Ethernet MTU beside the IPv6 and UDP headers
-)
+MAX_CLAIMS_PER_PACKET = 205  # 16 + 205 x 7 = 1451 bytes: within an Ethernet MTU beside the IPv6 and UDP headers
 MAX_INQUIRIES_PER_PACKET = 255  # the count is one byte; 16 + 255 x 4 = 1036 bytes
-MAX_EXTENSION_PAYLOAD = (
-    1436  # with the header 1452 bytes, all that an Ethernet MTU leaves beside IPv6 and UDP
-)
+MAX_EXTENSION_PAYLOAD = 1436  # with the header 1452 bytes, all that an Ethernet MTU leaves beside IPv6 and UDP
