@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,9 @@ from .links import Netlink
 from .network import Network, TestbedError, connect, prepare_namespace
 from .processes import Process
 from .programs import Program
+from .waiting import wait_until
 
 _CARRIER_DEADLINE_S = 5.0
-_CARRIER_POLL_S = 0.01
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])  # where the testbed's own client is imported from
 _PRIVATE_DIRECTORIES = ("/var/lib/dhcpcd", "/var/lib/dhcp")  # where programs keep leases, by interface name
 
@@ -216,18 +215,10 @@ class Clients:
                 return inside.links()[layout.HOST_INTERFACE].running
 
             main.set_down(port.index)
-            _wait_until(lambda: not carrier(), "the carrier did not go")
+            wait_until(lambda: not carrier(), _CARRIER_DEADLINE_S, "the carrier's going")
             main.set_master(port.index, bridge.index)
             main.set_up(port.index)
-            _wait_until(carrier, "the carrier did not come back")
-
-
-def _wait_until(condition: Callable[[], bool], failure: str) -> None:
-    give_up_at = time.monotonic() + _CARRIER_DEADLINE_S
-    while not condition():
-        if time.monotonic() > give_up_at:
-            raise TestbedError(failure)
-        time.sleep(_CARRIER_POLL_S)
+            wait_until(carrier, _CARRIER_DEADLINE_S, "the carrier's coming back")
 
 
 def _enter_client(namespace: Path, state: Path, directory: Path, tied: bool) -> Callable[[], None]:

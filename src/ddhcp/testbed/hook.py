@@ -2,8 +2,8 @@
 
 One script for dhclient, udhcpc, dhcpcd and the testbed's own client. It sets the interface's address, as the
 programs' usual scripts do, but leaves the machine's resolver and routes alone, and appends a line of JSON to
-``events.jsonl`` in the client's directory. Started for each event, it imports the standard library only and stays independent of the rest of
-the package.
+``events.jsonl`` in the client's directory. Started for each event, it imports the standard library only and stays
+independent of the rest of the package.
 
     hook.py DIRECTORY PROGRAM [udhcpc's event]
 """

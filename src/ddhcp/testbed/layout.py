@@ -15,8 +15,9 @@
 
 ``cltX`` is a bridge, the realm's Ethernet: a DHCP client may run on it in the main namespace, while clients of
 their own hang on it as ports. So a client moves as in real life, by its cable: the far end of its link changes the
-bridge, and the client sees its carrier go and come, with interface, MAC address and running programs untouched. (With macvlan
-interfaces on a plain pair the client's interface would have to be deleted and made anew, which no moving client does.)
+bridge, and the client sees its carrier go and come, with interface, MAC address and running programs
+untouched. (With macvlan interfaces on a plain pair the client's interface would have to be deleted and made anew, which
+no moving client does.)
 
 Hardware addresses are fixed and locally administered, so two runs look the same in a capture. ``client0`` has one and
 the same in all realms: every node is the gateway 10.0.0.1, and a client that moved still has that address in its ARP

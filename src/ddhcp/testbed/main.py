@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
-import time
 from collections.abc import Callable, Sequence
 
 from pyroute2.netlink.exceptions import NetlinkError
@@ -16,9 +16,9 @@ from rich.table import Table
 from . import kernel, layout, processes, programs, rootless
 from .clients import Client, Clients
 from .network import Network, TestbedError
+from .waiting import wait_until
 
 _LEASE_PATIENCE_S = 10.0
-_LEASE_POLL_S = 0.1
 
 _EPILOG = """\
 example, three realms with a node in the first and a client that moves:
@@ -157,15 +157,18 @@ def _clt_start(arguments: argparse.Namespace) -> int:
     for _ in range(arguments.count):
         numbers.append(clients.add(arguments.realm))
         clients.start(numbers[-1], program)
-    give_up_at = time.monotonic() + _LEASE_PATIENCE_S
     waiting = set(numbers)
-    while waiting and time.monotonic() < give_up_at:
+
+    def all_have_a_lease() -> bool:
         for number in sorted(waiting):
             address = clients.address(number)
             if address is not None:
                 print(f"client {number}  {layout.client_mac(number)}  {program.name}  {address}")
                 waiting.remove(number)
-        time.sleep(_LEASE_POLL_S)
+        return not waiting
+
+    with contextlib.suppress(TimeoutError):
+        wait_until(all_have_a_lease, _LEASE_PATIENCE_S, "leases")
     for number in sorted(waiting):
         print(f"client {number}  {layout.client_mac(number)}  {program.name}  no lease yet, it goes on trying")
     return 0
@@ -226,9 +229,9 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    from . import demo  # only this command pays for what it imports
+    from .demo import run  # only this command pays for what it imports
 
-    return demo.run()
+    return run()
 
 
 if __name__ == "__main__":

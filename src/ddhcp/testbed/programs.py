@@ -43,8 +43,8 @@ class Program:
 
     ``executable``: its name, ``None`` for the testbed's own. ``package``: Debian's package that has it. ``command``
     makes the command line that runs it in the foreground, given its path and the client's directory; ``renew_signal``
-    makes it renew at once; ``release`` is the signal that makes it give its lease back, or what turns its command line into
-    one that does.
+    makes it renew at once; ``release`` is the signal that makes it give its lease back, or what turns
+    its command line into one that does.
     """
 
     name: str
