@@ -100,7 +100,8 @@ class Block:
     ``expires_at``: when a TENTATIVE or CLAIMED block is free again; for our own, the end of what we promised.
     ``owner_id``/``owner_address``: who claims it (zeros when nobody is known). ``claim_count``: inquiries sent for a
     CLAIMING block. ``next_inquiry_at``: when the next inquiry, or owning, is due. ``reply_tokens``/``replied_at``: a small
-    bucket that bounds how often an INQUIRE or a weaker claim makes us speak.
+    bucket that bounds how often an INQUIRE or a weaker claim makes us speak. ``empty_since``: since when an own block has had
+    no lease. ``is_saved``: whether our owning it is in the store.
     """
 
     __slots__ = (
@@ -108,6 +109,7 @@ class Block:
         "empty_since",
         "expires_at",
         "index",
+        "is_saved",
         "next_inquiry_at",
         "owner_address",
         "owner_id",
@@ -125,6 +127,7 @@ class Block:
         self.claim_count = 0
         self.next_inquiry_at = 0.0
         self.empty_since = 0.0
+        self.is_saved = False
         self.reply_tokens = 0.0
         self.replied_at = 0.0
 

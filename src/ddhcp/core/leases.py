@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import heapq
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 
 from .pool import Pool
 
@@ -43,10 +43,11 @@ class Lease:
 class _BlockLeases:
     """The addresses of one own block: ``free`` in order of use (never used first, then the longest unused)."""
 
-    __slots__ = ("free", "leased", "offered", "usable")
+    __slots__ = ("free", "leased", "offered", "serving", "usable")
 
     def __init__(self, free: dict[int, None]) -> None:
         self.free = free
+        self.serving = True
         self.usable = len(free)
         self.offered = 0
         self.leased = 0
@@ -55,13 +56,13 @@ class _BlockLeases:
 class LeaseTable:
     """Bindings by address and by client; free addresses by block.
 
-    ``reserved`` holds the addresses that are never handed out (network, broadcast, server, router). All operations are
-    constant time but for the expiry heap (logarithmic).
+    Some addresses are reserved: never handed out (network, broadcast, server, router). All operations are constant time but
+    for the expiry heap (logarithmic).
     """
 
-    def __init__(self, pool: Pool, reserved: Container[int]) -> None:
+    def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._reserved = reserved
+        self._reserved: set[int] = set()
         self._by_address: dict[int, Lease] = {}
         self._by_identity: dict[bytes, int] = {}
         self._by_chaddr: dict[bytes, int] = {}
@@ -94,16 +95,62 @@ class LeaseTable:
         block = self._blocks.pop(index, None)
         if block is None:
             return []
-        self.free_count -= len(block.free)
-        self._with_free.pop(index, None)
-        first = self._pool.first_address(index)
-        dropped = []
-        for address in range(first, first + self._pool.block_size):
-            lease = self._by_address.pop(address, None)
-            if lease is not None:
-                self._unindex(lease)
-                dropped.append(lease)
+        if block.serving:
+            self.free_count -= len(block.free)
+            self._with_free.pop(index, None)
+        dropped = list(self.in_block(index))
+        for lease in dropped:
+            del self._by_address[lease.address]
+            self._unindex(lease)
         return dropped
+
+    def suspend_block(self, index: int) -> None:
+        """Keep the bindings of block ``index``, but hand out nothing from it until :meth:`resume_block`."""
+        block = self._blocks[index]
+        if block.serving:
+            block.serving = False
+            self.free_count -= len(block.free)
+            self._with_free.pop(index, None)
+
+    def resume_block(self, index: int) -> None:
+        """Block ``index`` may be leased from again; it is added if it is new."""
+        block = self._blocks.get(index)
+        if block is None:
+            self.add_block(index)
+        elif not block.serving:
+            block.serving = True
+            self.free_count += len(block.free)
+            if block.free:
+                self._with_free[index] = None
+
+    def has_block(self, index: int) -> bool:
+        """Whether the bindings of block ``index`` are kept here."""
+        return index in self._blocks
+
+    def in_block(self, index: int) -> Iterator[Lease]:
+        """The latest bindings of the addresses of block ``index``, of any state."""
+        first = self._pool.first_address(index)
+        for address in range(first, first + self._pool.block_size):
+            lease = self._by_address.get(address)
+            if lease is not None:
+                yield lease
+
+    def reserve(self, address: int) -> None:
+        """``address`` is never handed out from now on; an unexpired lease on it runs out by itself."""
+        self._reserved.add(address)
+        index = self._pool.index_of(address)
+        block = self._blocks.get(index)
+        if block is not None and address in block.free:
+            del block.free[address]
+            block.usable -= 1
+            if block.serving:
+                self.free_count -= 1
+                if not block.free:
+                    self._with_free.pop(index, None)
+
+    def is_reserved(self, address: int) -> bool:
+        """Whether ``address`` is never handed out."""
+        return address in self._reserved
 
     def usage(self, index: int) -> tuple[int, int]:
         """(offered, leased) of own block ``index``."""
@@ -155,7 +202,7 @@ class LeaseTable:
     def is_free(self, address: int) -> bool:
         """Whether ``address`` lies in a block of ours and may be bound now."""
         block = self._blocks.get(self._pool.index_of(address)) if address in self._pool else None
-        return block is not None and address in block.free
+        return block is not None and block.serving and address in block.free
 
     def pick_free(self) -> int | None:
         """A free address: from the earliest claimed block that has one; there the one unused for longest."""
@@ -166,7 +213,13 @@ class LeaseTable:
     # --- change ---------------------------------------------------------------------------------
 
     def bind(
-        self, address: int, identity: bytes, chaddr: bytes, state: LeaseState, expires_at: float, hostname: bytes = b""
+        self,
+        address: int,
+        identity: bytes,
+        chaddr: bytes,
+        state: LeaseState,
+        expires_at: float,
+        hostname: bytes = b"",
     ) -> Lease:
         """Bind ``address`` (in a block of ours) to a client, replacing whatever binding it had."""
         lease = self._by_address.get(address)
@@ -186,6 +239,22 @@ class LeaseTable:
         self._by_chaddr[chaddr] = address
         self._schedule(lease)
         return lease
+
+    def remember(
+        self,
+        address: int,
+        identity: bytes,
+        chaddr: bytes,
+        state: LeaseState,
+        expires_at: float,
+        hostname: bytes,
+    ) -> None:
+        """Note the last client of a free address, from the store; ``state`` is RELEASED or EXPIRED."""
+        lease = Lease(address, identity, chaddr, state, expires_at)
+        lease.hostname = hostname
+        self._by_address[address] = lease
+        self._by_identity.setdefault(identity, address)
+        self._by_chaddr.setdefault(chaddr, address)
 
     def end(self, lease: Lease, state: LeaseState) -> None:
         """An offer or lease is over: ``state`` is RELEASED or EXPIRED; the address is free, its client remembered."""
@@ -242,10 +311,12 @@ class LeaseTable:
             return
         if is_taken:
             del block.free[address]
-            self.free_count -= 1
-            if not block.free:
-                del self._with_free[index]
+            if block.serving:
+                self.free_count -= 1
+                if not block.free:
+                    del self._with_free[index]
         else:
             block.free[address] = None
-            self.free_count += 1
-            self._with_free[index] = None
+            if block.serving:
+                self.free_count += 1
+                self._with_free[index] = None

@@ -51,21 +51,22 @@ class Message:
         """Read a message. Raises :class:`DecodeError` when it is no DHCP message at all (rules A1, A3-A6)."""
         if len(data) < HEADER_SIZE:
             raise DecodeError("too-short")
-        *head, cookie = _FIXED.unpack_from(data)
-        if cookie != c.MAGIC_COOKIE:
+        fields = _FIXED.unpack_from(data)
+        if fields[-1] != c.MAGIC_COOKIE:
             raise DecodeError("bad-cookie")
-        options = _read_area(data, HEADER_SIZE, {})
+        message = cls(*fields[:-1])
+        options = _read_area(data, HEADER_SIZE, message.options)
         overload = options.pop(c.OPT_OVERLOAD, b"")
-        if overload and overload in (b"\1", b"\2", b"\3"):
+        if overload in (b"\1", b"\2", b"\3"):
             # RFC 2131 4.1: options field, then file, then sname. Option 52 inside those is not obeyed (rule A6).
             if overload[0] & 1:
-                _read_area(head[-1], 0, options)
-                head[-1] = bytes(128)
+                _read_area(message.file, 0, options)
+                message.file = bytes(128)
             if overload[0] & 2:
-                _read_area(head[-2], 0, options)
-                head[-2] = bytes(64)
+                _read_area(message.sname, 0, options)
+                message.sname = bytes(64)
             options.pop(c.OPT_OVERLOAD, None)
-        return cls(*head, options)
+        return message
 
     def encode(self) -> bytes:
         """The message as bytes, its options in order, long ones split (RFC 3396), without any size limit."""

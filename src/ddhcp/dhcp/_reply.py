@@ -74,7 +74,9 @@ def build_reply(
                 required.append(encode_option(c.OPT_SUBNET_MASK, mask))  # before routers: RFC 2132 3.3
             asked = request.options.get(c.OPT_PARAMETER_LIST) or _UNASKED
             wanted = [
-                encode_option(code, options[code]) for code in dict.fromkeys(asked) if code in options and code not in _OWN
+                encode_option(code, options[code])
+                for code in dict.fromkeys(asked)
+                if code in options and code not in _OWN
             ]
     area = b"".join((*required, *wanted, tail, b"\xff"))
     limit = max(_MIN_DATAGRAM, min(request.max_size or _MIN_DATAGRAM, mtu)) - _IP_UDP_HEADERS

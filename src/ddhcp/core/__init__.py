@@ -1,0 +1,7 @@
+"""The pure core of a node: a state machine from events to effects."""
+
+from .config import ConfigError, NodeConfig
+from .node import Node
+from .pool import Pool, PoolError, dotted
+
+__all__ = ["ConfigError", "Node", "NodeConfig", "Pool", "PoolError", "dotted"]

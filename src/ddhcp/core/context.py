@@ -1,0 +1,78 @@
+"""What the parts of a node share: who it is, what it was told, and where its effects and counts go."""
+
+from __future__ import annotations
+
+import random
+
+from ..swarm import SwarmCodec
+from .blocks import UNKNOWN_ADDRESS, ZERO_ID
+from .config import NodeConfig
+from .effects import Effect, Log, SendMulticast, SendUnicast
+
+# In the order in which the classic control tool prints them.
+CLASSIC_COUNTERS = (
+    *(f"mcast.{n}" for n in ("recv_pkg", "send_pkg", "recv_byte", "send_byte", "send_updateclaim", "recv_updateclaim")),
+    *(f"mcast.{n}" for n in ("send_inquire", "recv_inquire")),
+    *(f"direct.{n}" for n in ("recv_pkg", "send_pkg", "recv_byte", "send_byte")),
+    *(f"direct.{d}_{n}" for n in ("renewlease", "leaseack", "leasenak", "release") for d in ("recv", "send")),
+    *(f"dhcp.{n}" for n in ("recv_pkg", "send_pkg", "recv_byte", "send_byte", "recv_discover", "send_offer")),
+    *(f"dhcp.{n}" for n in ("recv_request", "send_ack", "send_nak", "recv_release")),
+)
+
+
+class Context:
+    """Shared by the parts of one node. ``address``: of the server link (16 bytes); ``link_up``: whether it can carry packets."""
+
+    def __init__(self, config: NodeConfig, rng: random.Random) -> None:
+        self.config = config
+        self.pool = config.pool
+        self.rng = rng
+        self.node_id = ZERO_ID
+        self.address = UNKNOWN_ADDRESS
+        self.link_up = False
+        self.stopping = False
+        self.codec = self._make_codec()
+        self.effects: list[Effect] = []
+        self.counters: dict[str, int] = dict.fromkeys(CLASSIC_COUNTERS, 0)
+
+    def identify(self, mac: bytes, address: bytes) -> None:
+        """Take the server link's identity: node id is its MAC followed by two zero bytes (PROTOCOL, Messages)."""
+        self.node_id = mac + b"\0\0"
+        self.address = address
+        self.codec = self._make_codec()
+
+    def _make_codec(self) -> SwarmCodec:
+        return SwarmCodec(self.node_id, self.pool.prefix, self.pool.prefix_len, self.pool.block_size)
+
+    def take_effects(self) -> list[Effect]:
+        """The effects collected since the last call, in order."""
+        effects, self.effects = self.effects, []
+        return effects
+
+    def outranks_us(self, node_id: bytes, source: bytes) -> bool:
+        """Whether that node wins a dispute with us: higher node id, then higher source address (SAFETY, Disputes)."""
+        return (node_id, source) > (self.node_id, self.address)
+
+    def count(self, name: str, amount: int = 1) -> None:
+        """Add to a counter."""
+        self.counters[name] = self.counters.get(name, 0) + amount
+
+    def log(self, level: int, event: str, **fields: object) -> None:
+        """Emit one log line."""
+        self.effects.append(Log(level, event, fields))
+
+    def multicast(self, data: bytes, kind: str, durable: bool = False) -> None:
+        """Send to the swarm; ``kind`` names the message in the statistics."""
+        counters = self.counters
+        counters["mcast.send_pkg"] += 1
+        counters["mcast.send_byte"] += len(data)
+        self.count(f"mcast.send_{kind}")
+        self.effects.append(SendMulticast(data, durable))
+
+    def unicast(self, data: bytes, destination: bytes, kind: str, durable: bool = False) -> None:
+        """Send to one peer; ``kind`` names the message in the statistics."""
+        counters = self.counters
+        counters["direct.send_pkg"] += 1
+        counters["direct.send_byte"] += len(data)
+        self.count(f"direct.send_{kind}")
+        self.effects.append(SendUnicast(data, destination, durable))

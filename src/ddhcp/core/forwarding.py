@@ -1,0 +1,217 @@
+"""Roaming: asking the owner of a block about a client that is here now, and answering such questions (PROTOCOL, Roaming)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..dhcp import Message, hardware_identity
+from ..swarm import (
+    LEASEACK,
+    LEASENAK,
+    RELEASE,
+    RENEWLEASE,
+    AddressOrder,
+    LeaseMessage,
+    read_address,
+    write_address,
+)
+from .blocks import BlockState
+from .claims import Claims
+from .context import Context
+from .leases import TAKEN, LeaseState, LeaseTable
+from .peers import Peer, Peers
+
+RETRY_DELAYS_S = (
+    0.25,
+    0.5,
+    1.0,
+    2.0,
+)  # after each of the four askings; then the client's own retransmission is awaited
+MAX_FORWARDS = 1024  # requests under way at once; each is a client that will ask again if it gets no answer
+
+_NAMES = {RENEWLEASE: "renewlease", LEASEACK: "leaseack", LEASENAK: "leasenak", RELEASE: "release"}
+_HTYPE_ETHERNET = 1
+_ETHERNET_ADDRESS_SIZE = 6
+
+
+@dataclass(slots=True)
+class Forward:
+    """A client's request that waits for the word of its address's owner."""
+
+    request: Message
+    link: str
+    address: int
+    lease_s: int
+    owner: bytes
+    attempts: int
+    next_at: float
+
+
+class Forwarding:
+    """Both sides of RENEWLEASE.
+
+    ``grant(request, link, address, lease_s, now)`` and ``refuse(request, link, now)`` answer the client when its owner has
+    spoken; ``resolve(forward, now)`` decides anew when a block changed hands meanwhile; ``renewed``/``released`` are told of a
+    lease of ours that was extended or ended at another node.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        claims: Claims,
+        leases: LeaseTable,
+        peers: Peers,
+        *,
+        grant: Callable[[Message, str, int, int, float], None],
+        refuse: Callable[[Message, str, float], None],
+        bind: Callable[[int, bytes, bytes, int, float], int],
+        released: Callable[[int, float], None],
+    ) -> None:
+        self._context = context
+        self._claims = claims
+        self._leases = leases
+        self._peers = peers
+        self._grant = grant
+        self._refuse = refuse
+        self._bind = bind
+        self._released = released
+        self._pending: dict[tuple[int, bytes], Forward] = {}
+        self._next_at = math.inf
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def deadline(self) -> float:
+        """When :meth:`run` wants to be called next; infinity if never."""
+        return self._next_at
+
+    # --- the asking side ------------------------------------------------------------------------
+
+    def ask(self, request: Message, link: str, address: int, lease_s: int, owner: bytes, now: float) -> None:
+        """Ask the owner whether this client may keep ``address``. A retransmission joins the request under way."""
+        key = (request.xid, request.chaddr)
+        forward = self._pending.get(key)
+        if forward is not None:
+            forward.request, forward.link, forward.owner = request, link, owner
+            return
+        if len(self._pending) >= MAX_FORWARDS:
+            self._context.count("dhcp.drop.too-many-forwards")
+            return
+        forward = self._pending[key] = Forward(request, link, address, lease_s, owner, 0, now)
+        self._send(forward, now)
+
+    def tell_released(self, request: Message, address: int, owner: bytes) -> None:
+        """Pass a client's RELEASE on to the owner. Classic nodes drop it; nothing is lost by that."""
+        self._context.unicast(self._encode(RELEASE, address, request.xid, 0, request.chaddr, owner), owner, "release")
+
+    def run(self, now: float) -> None:
+        """Ask again where an answer is overdue; give up after the last attempt."""
+        if now < self._next_at:
+            return
+        for key, forward in list(self._pending.items()):
+            if forward.next_at > now:
+                continue
+            if forward.attempts >= len(RETRY_DELAYS_S):
+                del self._pending[key]
+                self._context.count("swarm.forwards_unanswered")
+                continue
+            owner = self._claims.owner_address(self._context.pool.index_of(forward.address))
+            if owner is not None:
+                forward.owner = owner  # the block may have changed hands since
+            self._send(forward, now)
+        self._next_at = min((forward.next_at for forward in self._pending.values()), default=math.inf)
+
+    def _send(self, forward: Forward, now: float) -> None:
+        forward.next_at = now + RETRY_DELAYS_S[forward.attempts]
+        forward.attempts += 1
+        self._next_at = min(self._next_at, forward.next_at)
+        request = forward.request
+        data = self._encode(RENEWLEASE, forward.address, request.xid, forward.lease_s, request.chaddr, forward.owner)
+        self._context.unicast(data, forward.owner, "renewlease")
+
+    def _encode(self, command: int, address: int, xid: int, lease_s: int, chaddr: bytes, peer_address: bytes) -> bytes:
+        peer = self._peers.get(peer_address)
+        order = peer.order if peer is not None and peer.order is not None else AddressOrder.LITTLE
+        return self._context.codec.lease_message(command, write_address(address, order), xid, lease_s, chaddr)
+
+    # --- messages -------------------------------------------------------------------------------
+
+    def on_message(self, message: LeaseMessage, peer: Peer, now: float) -> None:
+        """A RENEWLEASE, LEASEACK, LEASENAK or RELEASE arrived."""
+        self._context.count(f"direct.recv_{_NAMES[message.command]}")
+        if message.command in (LEASEACK, LEASENAK):
+            self._on_answer(message, peer, now)
+            return
+        pool = self._context.pool
+        reading = read_address(message.address_field, pool.prefix, pool.prefix_len, peer.order)
+        if reading is None:
+            self._context.count("swarm.drop.outside-pool")
+            return
+        address, order, is_unambiguous = reading
+        if is_unambiguous:
+            peer.order = order
+        if message.command == RENEWLEASE:
+            self._on_renew(message, address, peer, now)
+        else:
+            self._on_release(message, address, now)
+
+    def _on_answer(self, message: LeaseMessage, peer: Peer, now: float) -> None:
+        key = (message.xid, message.chaddr)
+        forward = self._pending.get(key)
+        if forward is None or forward.owner != peer.address:
+            self._context.count("swarm.drop.unasked-answer")
+            return
+        del self._pending[key]
+        if message.command == LEASENAK:
+            self._refuse(forward.request, forward.link, now)
+            return
+        lease_s = forward.lease_s
+        if 0 < message.lease_time_s < lease_s:
+            lease_s = message.lease_time_s
+        self._grant(forward.request, forward.link, forward.address, lease_s, now)
+
+    # --- the owner's side -----------------------------------------------------------------------
+
+    def _on_renew(self, message: LeaseMessage, address: int, peer: Peer, now: float) -> None:
+        """Answer for an address. Unlike a classic owner: only its holder gets an ACK, and an ACKed address is bound (S5)."""
+        index = self._context.pool.index_of(address)
+        state = self._claims.table.state(index)
+        if state in (BlockState.FREE, BlockState.BLOCKED):
+            self._answer(LEASENAK, message, 0, peer)  # as classic nodes do for a block that is nobody's
+            return
+        if not self._claims.is_serving(index, now):
+            # Whoever owns it can say; a NAK from us would cost the client a lease that may be good (I6).
+            self._context.count("swarm.drop.not-owner")
+            return
+        lease = self._leases.at(address)
+        if lease is not None and lease.state in TAKEN:
+            if lease.chaddr != message.chaddr or lease.state is LeaseState.DECLINED:
+                self._answer(LEASENAK, message, 0, peer)
+                return
+            identity = lease.identity
+        else:
+            identity = hardware_identity(_HTYPE_ETHERNET, message.chaddr[:_ETHERNET_ADDRESS_SIZE])
+            other = self._leases.of(identity, message.chaddr)
+            holds_another = other is not None and other.state is LeaseState.LEASED and other.address != address
+            if holds_another or not self._leases.is_free(address):
+                self._answer(LEASENAK, message, 0, peer)
+                return
+        default_s = self._context.config.lease_time_s
+        wanted_s = min(message.lease_time_s, default_s) if message.lease_time_s else default_s
+        granted_s = self._bind(address, identity, message.chaddr, wanted_s, now)
+        if granted_s > 0:
+            self._answer(LEASEACK, message, granted_s if message.lease_time_s else 0, peer, durable=True)
+
+    def _on_release(self, message: LeaseMessage, address: int, now: float) -> None:
+        lease = self._leases.at(address)
+        if lease is None or lease.state is not LeaseState.LEASED or lease.chaddr != message.chaddr:
+            self._context.count("swarm.drop.release-of-no-lease")
+            return
+        self._released(address, now)
+
+    def _answer(self, command: int, message: LeaseMessage, lease_s: int, peer: Peer, durable: bool = False) -> None:
+        """Answer in the byte order of the question."""
+        data = self._context.codec.lease_message(command, message.address_field, message.xid, lease_s, message.chaddr)
+        self._context.unicast(data, peer.address, _NAMES[command], durable)

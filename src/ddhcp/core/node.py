@@ -1,0 +1,293 @@
+"""One node: events in, effects out. No I/O, no clock, no randomness of its own."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+from collections.abc import Callable
+
+from ..swarm import DecodeError, Extension, Inquire, LeaseMessage, UpdateClaim
+from . import events as e
+from .blocks import BlockState
+from .claims import INQUIRIES, PROMISE_MARGIN_S, Claims
+from .config import NodeConfig
+from .context import Context
+from .effects import Effect, Stopped
+from .forwarding import Forwarding
+from .handover import Handover
+from .leases import LeaseState, LeaseTable
+from .peers import Peers
+from .records import StoredBlock, StoredLease
+from .server import Server
+from .views import BlockView, NodeView
+
+REFRESH_FACTOR = 4  # what classic control tools show; classic nodes refresh when a quarter of T has passed
+
+
+class Node:
+    """A node of a swarm.
+
+    ``config``: what it is told. ``rng``: its only source of randomness; the same seed and the same events give the same
+    effects. Feed every event to :meth:`handle` with the instant (seconds, monotonic) at which it happens, perform the
+    effects in order, and send :class:`~ddhcp.core.events.Wake` when :meth:`deadline` comes.
+    """
+
+    def __init__(self, config: NodeConfig, rng: random.Random) -> None:
+        self._context = Context(config, rng)
+        self._leases = LeaseTable(config.pool)
+        self._peers = Peers()
+        self._server = Server(self._context, self._leases, self._peers)
+        self._claims: Claims = self._server.claims
+        self._forwarding: Forwarding = self._server.forwarding
+        self._handover = Handover(self._context, self._claims, self._leases, self._peers)
+        self._has_stopped = False
+        self._handlers: dict[type, Callable[..., None]] = {
+            e.Start: self._on_start,
+            e.Stop: self._on_stop,
+            e.Wake: self._on_wake,
+            e.ServerLinkUp: self._on_server_link_up,
+            e.ServerLinkDown: self._on_server_link_down,
+            e.SwarmReceived: self._on_swarm,
+            e.ClientLinkUp: self._on_client_link_up,
+            e.ClientLinkDown: self._on_client_link_down,
+            e.DhcpReceived: self._server.receive,
+            e.SetOption: self._on_set_option,
+            e.RemoveOption: self._on_remove_option,
+            e.ResetStatistics: self._on_reset_statistics,
+            e.SendFailed: self._on_send_failed,
+        }
+
+    def handle(self, event: e.Event, now: float) -> list[Effect]:
+        """Take one event and return what is to be done about it, in order."""
+        self._handlers[type(event)](event, now)
+        return self._context.take_effects()
+
+    def deadline(self) -> float | None:
+        """When the node next wants a Wake, in seconds on the clock of ``now``; None if nothing is pending."""
+        if self._has_stopped:
+            return None
+        if self._context.stopping:
+            at = min(self._handover.deadline(), self._forwarding.deadline())
+            return None if at == math.inf else at
+        at = min(
+            self._claims.deadline(),
+            self._server.deadline(),
+            self._forwarding.deadline(),
+            self._handover.deadline(),
+        )
+        return None if at == math.inf else at
+
+    # --- life -----------------------------------------------------------------------------------
+
+    def _on_start(self, event: e.Start, now: float) -> None:
+        self._block_out_unusable()
+        ends: dict[int, float] = {}
+        for lease in event.leases:
+            if lease.address in self._context.pool:
+                index = self._context.pool.index_of(lease.address)
+                ends[index] = max(ends.get(index, 0.0), lease.expires_at + PROMISE_MARGIN_S)
+        resumed = {
+            block.index
+            for block in event.blocks
+            if block.index < self._context.pool.block_count
+            and self._claims.resume(
+                StoredBlock(block.index, max(block.promised_until, ends.get(block.index, 0.0))), now
+            )
+        }
+        for lease in event.leases:
+            self._restore(lease, resumed, now)
+        if resumed:
+            self._context.log(logging.INFO, "resumed", blocks=len(resumed), leases=len(self._leases))
+
+    def _restore(self, lease: StoredLease, resumed: set[int], now: float) -> None:
+        pool = self._context.pool
+        if lease.address not in pool or pool.index_of(lease.address) not in resumed:
+            return
+        state = LeaseState(lease.state)
+        if self._leases.is_reserved(lease.address):
+            return
+        is_over = lease.expires_at <= now
+        if is_over and state is LeaseState.DECLINED:
+            return
+        if state in (LeaseState.LEASED, LeaseState.DECLINED) and not is_over:
+            self._leases.bind(lease.address, lease.identity, lease.chaddr, state, lease.expires_at, lease.hostname)
+            return
+        remembered = LeaseState.EXPIRED if state is LeaseState.LEASED else state
+        self._leases.remember(lease.address, lease.identity, lease.chaddr, remembered, lease.expires_at, lease.hostname)
+
+    def _block_out_unusable(self) -> None:
+        """Blocks in which no address can ever be leased are never claimed."""
+        pool = self._context.pool
+        if pool.block_size == 1:
+            for index in (0, pool.block_count - 1):
+                self._claims.table.block_out(index)
+
+    def _on_stop(self, event: e.Stop, now: float) -> None:
+        if self._context.stopping:
+            return
+        self._context.stopping = True
+        self._claims.abandon(now)
+        self._handover.give_all(now)
+        self._finish_stop(now)
+
+    def _finish_stop(self, now: float) -> None:
+        if self._context.stopping and not self._has_stopped and self._handover.is_idle:
+            self._has_stopped = True
+            if self._claims.table.ours:
+                self._claims.announce_last(now)
+            self._context.effects.append(Stopped())
+
+    def _on_wake(self, event: e.Wake, now: float) -> None:
+        self._forwarding.run(now)
+        self._handover.run(now)
+        if self._context.stopping:
+            self._finish_stop(now)
+            return
+        self._server.run(now)
+        self._claims.run(now)
+
+    # --- links ----------------------------------------------------------------------------------
+
+    def _on_server_link_up(self, event: e.ServerLinkUp, now: float) -> None:
+        self._context.identify(event.mac, event.address)
+        self._context.link_up = True
+        self._handover.greet_all()
+        self._claims.link_up(now)
+
+    def _on_server_link_down(self, event: e.ServerLinkDown, now: float) -> None:
+        self._context.link_up = False
+
+    def _on_send_failed(self, event: e.SendFailed, now: float) -> None:
+        self._claims.send_failed(now)
+
+    def _on_client_link_up(self, event: e.ClientLinkUp, now: float) -> None:
+        self._server.link_up(event.link)
+        self._claims.ensure_supply(now)
+
+    def _on_client_link_down(self, event: e.ClientLinkDown, now: float) -> None:
+        self._server.link_down(event.name)
+
+    # --- the swarm ------------------------------------------------------------------------------
+
+    def _on_swarm(self, event: e.SwarmReceived, now: float) -> None:
+        context = self._context
+        channel = "mcast" if event.multicast else "direct"
+        context.counters[f"{channel}.recv_pkg"] += 1
+        context.counters[f"{channel}.recv_byte"] += len(event.data)
+        if event.source == context.address:
+            context.count("swarm.drop.own")
+            return
+        try:
+            node_id, message = context.codec.decode(event.data)
+        except DecodeError as error:
+            context.count(f"swarm.drop.{error.reason}")
+            return
+        if event.multicast != isinstance(message, UpdateClaim | Inquire) and not isinstance(message, Extension):
+            context.count("swarm.drop.wrong-channel")
+            return
+        peer = self._peers.hear(event.source, node_id, now)
+        if isinstance(message, UpdateClaim):
+            context.counters["mcast.recv_updateclaim"] += 1
+            self._claims.on_update_claim(node_id, event.source, message.claims, now)
+            self._handover.greet(peer, now)
+        elif isinstance(message, Inquire):
+            context.counters["mcast.recv_inquire"] += 1
+            self._claims.on_inquire(node_id, event.source, message.indices, now)
+        elif isinstance(message, LeaseMessage):
+            self._forwarding.on_message(message, peer, now)
+        else:
+            self._handover.on_message(message, peer, now)
+            self._finish_stop(now)
+
+    # --- the operator ---------------------------------------------------------------------------
+
+    def _on_set_option(self, event: e.SetOption, now: float) -> None:
+        self._server.set_option(event.code, event.value)
+
+    def _on_remove_option(self, event: e.RemoveOption, now: float) -> None:
+        self._server.remove_option(event.code)
+
+    def _on_reset_statistics(self, event: e.ResetStatistics, now: float) -> None:
+        for name in self._context.counters:
+            self._context.counters[name] = 0
+
+    # --- views ----------------------------------------------------------------------------------
+
+    @property
+    def lease_time_s(self) -> int:
+        """The lease time clients get by default, in seconds."""
+        return self._server.lease_time_s
+
+    def options(self) -> dict[int, bytes]:
+        """The DHCP options clients get, code to value."""
+        options = self._server.effective_options()
+        options[51] = self._server.lease_time_s.to_bytes(4, "big")
+        return options
+
+    def view(self) -> NodeView:
+        """Who the node is and what it was told."""
+        config, pool = self._context.config, self._context.pool
+        return NodeView(
+            node_id=self._context.node_id,
+            prefix=pool.prefix,
+            prefix_len=pool.prefix_len,
+            block_size=pool.block_size,
+            block_count=pool.block_count,
+            tentative_timeout_s=config.tentative_timeout_s,
+            block_timeout_s=config.block_timeout_s,
+            spare_leases=config.spare_leases,
+            refresh_factor=REFRESH_FACTOR,
+        )
+
+    def block_views(self, now: float) -> list[BlockView]:
+        """Every block that is not FREE and whose time lies in the future, by index."""
+        views = []
+        for index, block in sorted(self._claims.table.known.items()):
+            remaining_s = block.expires_at - now
+            is_ours = block.state is BlockState.OURS
+            if block.state is BlockState.BLOCKED or (remaining_s <= 0 and block.state is not BlockState.CLAIMING):
+                continue
+            offered, leased = self._leases.usage(index) if self._leases.has_block(index) else (None, None)
+            views.append(
+                BlockView(
+                    index=index,
+                    state=int(block.state),
+                    owner=block.owner_id,
+                    claim_count=INQUIRIES if is_ours else block.claim_count,
+                    offered=offered,
+                    leased=leased,
+                    timeout_s=max(0, math.ceil(remaining_s)),
+                )
+            )
+        return views
+
+    def leases(self) -> list[StoredLease]:
+        """Every binding of this node's blocks, whatever its state."""
+        return [
+            StoredLease(
+                lease.address,
+                lease.identity,
+                lease.chaddr,
+                lease.state.value,
+                lease.expires_at,
+                lease.hostname,
+            )
+            for lease in self._leases
+        ]
+
+    def statistics(self) -> dict[str, int]:
+        """The counters and gauges by name, those of classic nodes under their classic names."""
+        counts = self._claims.table.counts
+        free = len(self._claims.table.free)
+        return self._context.counters | {
+            "ddhcp.blocks.free": free,
+            "ddhcp.blocks.tentative": counts[BlockState.TENTATIVE],
+            "ddhcp.blocks.claimed": counts[BlockState.CLAIMED],
+            "ddhcp.blocks.claiming": counts[BlockState.CLAIMING],
+            "ddhcp.blocks.ours": counts[BlockState.OURS],
+            "ddhcp.leases.free": self._leases.free_count,
+            "ddhcp.peers": len(self._peers),
+            "dhcp.waiting": self._server.waiting_count(),
+            "swarm.forwards": len(self._forwarding),
+        }
