@@ -180,7 +180,7 @@ class Claims:
             before = self.table.state(claim.index)
             block = self.table.apply(claim.index, claimed)
             if block.state is BlockState.OURS:
-                if self._may_reply(block, now):
+                if not context.stopping and self._may_reply(block, now):
                     contested.append(block)
                 continue
             if block.state is BlockState.BLOCKED:

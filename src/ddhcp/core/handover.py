@@ -266,8 +266,8 @@ class Handover:
         self._context.log(
             logging.INFO, "block-taken-over", block=index, leases=len(leases), promised_seconds=promised_s
         )
+        self._acknowledge(index, peer)  # first, so that the giver does not take the announcement for a dispute
         self._claims.announce_all(now)
-        self._acknowledge(index, peer)
 
     def _acknowledge(self, index: int, peer: Peer) -> None:
         data = self._context.codec.extension(HANDOVER_ACK, _ACK.pack(VERSION, 0, index))
