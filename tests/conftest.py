@@ -1,0 +1,34 @@
+"""Fixtures for tests that need network namespaces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from ddhcp.testbed import kernel
+from ddhcp.testbed.links import Netlink
+from ddhcp.testbed.mesh import Mesh
+
+
+@pytest.fixture(scope="session")
+def isolated() -> None:
+    """The test process has a network and a /run of its own, so nothing that a test does is seen outside, and nothing
+    outside disturbs it. It stays so to the end of the session."""
+    kernel.isolate()
+    with Netlink() as netlink:
+        netlink.set_up(netlink.links()["lo"].index)
+
+
+@pytest.fixture
+def make_mesh(isolated: None) -> Iterator[Callable[[int], Mesh]]:
+    """Makes a mesh of so many realms, at most one in a test; it ends with the test."""
+    made: list[Mesh] = []
+
+    def make(realms: int) -> Mesh:
+        made.append(Mesh(realms))
+        return made[-1]
+
+    yield make
+    for mesh in made:
+        mesh.close()
