@@ -93,10 +93,12 @@ class Binding:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a phase measured. Latencies in nanoseconds, of exchanges that needed no retry included with the
-    others."""
+    """What a phase measured. Latencies in nanoseconds, those of exchanges with a retry among them.
+    ``cpu_seconds``: what the generator itself used; close to ``seconds``, it is the generator that was measured.
+    """
 
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     done: int = 0
     failed: int = 0
     retries: int = 0
