@@ -1,0 +1,113 @@
+"""One event per line, as text or JSON, never with an unescaped byte from the network, and never a flood."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Mapping
+from logging.handlers import SysLogHandler, WatchedFileHandler
+
+MAX_LINES_PER_EVENT = 50  # of one event name within WINDOW_S; the rest is counted and told at the window's end
+WINDOW_S = 10.0
+
+_COLOURS = {logging.WARNING: "\033[33m", logging.ERROR: "\033[31m", logging.CRITICAL: "\033[31m"}
+
+
+def escape(value: object) -> str:
+    """A value as text for a log line: bare if harmless, else quoted with everything unusual escaped."""
+    text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
+    if text and all(" " < char <= "~" and char not in "\"\\=" for char in text):
+        return text
+    return json.dumps(text)
+
+
+class EventFormatter(logging.Formatter):
+    """Writes records made by :class:`EventLog` as ``time level event key=value ...`` or as JSON objects."""
+
+    def __init__(self, *, as_json: bool = False, with_time: bool = True, colours: bool = False) -> None:
+        super().__init__()
+        self._as_json = as_json
+        self._with_time = with_time
+        self._colours = colours
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line for one record."""
+        fields: Mapping[str, object] = getattr(record, "fields", {})
+        when = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(record.created)) + f".{int(record.msecs):03d}"
+        if self._as_json:
+            plain = {key: value if isinstance(value, int | float | list) else str(value) for key, value in fields.items()}
+            line = {"time": when, "level": record.levelname.lower(), "event": record.getMessage(), **plain}
+            if record.exc_info:
+                line["traceback"] = self.formatException(record.exc_info)
+            return json.dumps(line)
+        parts = [when] if self._with_time else []
+        parts += [record.levelname.lower(), record.getMessage()]
+        parts += [f"{key}={escape(value)}" for key, value in fields.items()]
+        text = " ".join(parts)
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        colour = _COLOURS.get(record.levelno) if self._colours else None
+        return f"{colour}{text}\033[0m" if colour else text
+
+
+class EventLog:
+    """The daemon's log. ``level`` is the lowest :mod:`logging` level that is written."""
+
+    def __init__(self, handler: logging.Handler, level: int) -> None:
+        self._logger = logging.Logger("ddhcp")
+        self._logger.addHandler(handler)
+        self._window_ends = 0.0
+        self._lines: dict[str, int] = {}
+        self.level = level
+
+    @property
+    def level(self) -> int:
+        """The lowest level that is written."""
+        return self._logger.level
+
+    @level.setter
+    def level(self, level: int) -> None:
+        self._logger.setLevel(level)
+
+    def write(self, level: int, event: str, fields: Mapping[str, object] | None = None, *, traceback: bool = False) -> None:
+        """Write one event, unless too many of its name were written just now."""
+        if level < self._logger.level:
+            return
+        now = time.monotonic()
+        if now >= self._window_ends:
+            self._end_window(now)
+        lines = self._lines[event] = self._lines.get(event, 0) + 1
+        if lines <= MAX_LINES_PER_EVENT:
+            self._logger.log(level, event, extra={"fields": fields or {}}, exc_info=traceback)
+
+    def _end_window(self, now: float) -> None:
+        for event, lines in self._lines.items():
+            if lines > MAX_LINES_PER_EVENT:
+                fields = {"of": event, "lines": lines - MAX_LINES_PER_EVENT}
+                self._logger.log(logging.INFO, "lines-suppressed", extra={"fields": fields})
+        self._lines.clear()
+        self._window_ends = now + WINDOW_S
+
+    def reopen(self) -> None:
+        """Open a log file anew (after rotation)."""
+        for handler in self._logger.handlers:
+            if isinstance(handler, WatchedFileHandler):
+                handler.reopenIfNeeded()
+
+
+def make_handler(*, file: str | None, syslog: bool, as_json: bool) -> logging.Handler:
+    """Where log lines go: a file, syslog, or standard error. Raises OSError."""
+    handler: logging.Handler
+    if file is not None:
+        handler = WatchedFileHandler(file)
+        handler.setFormatter(EventFormatter(as_json=as_json))
+    elif syslog:
+        handler = SysLogHandler("/dev/log", facility=SysLogHandler.LOG_DAEMON)
+        handler.ident = "ddhcp: "
+        handler.setFormatter(EventFormatter(as_json=as_json, with_time=False))
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(EventFormatter(as_json=as_json, colours=sys.stderr.isatty()))
+    return handler

@@ -1,0 +1,65 @@
+"""The server link: the multicast and unicast sockets over which nodes talk (PROTOCOL, Transport)."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+from ..core.effects import SendMulticast, SendUnicast
+from ..core.events import SwarmReceived
+from ..swarm import MAX_DATAGRAM, MULTICAST_GROUP, MULTICAST_PORT, UNICAST_PORT
+from .interfaces import Interface
+
+_RECEIVE_BUFFER_BYTES = 1 << 20
+
+
+class ServerLink:
+    """Two UDP sockets bound to one interface. Raises OSError when they cannot be had."""
+
+    def __init__(self, interface: Interface) -> None:
+        self.interface = interface
+        self._group = socket.inet_ntop(socket.AF_INET6, MULTICAST_GROUP)
+        self.multicast = self._open(interface.name)
+        self.unicast = self._open(interface.name)
+        index = struct.pack("@I", interface.index)
+        try:
+            self.multicast.bind((self._group, MULTICAST_PORT, 0, interface.index))
+            self.multicast.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, MULTICAST_GROUP + index)
+            self.unicast.bind(("::", UNICAST_PORT, 0, 0))
+            self.unicast.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
+            self.unicast.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
+            self.unicast.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 1)
+        except OSError:
+            self.close()
+            raise
+
+    @staticmethod
+    def _open(name: str) -> socket.socket:
+        sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name.encode())
+        return sock
+
+    def receive(self, sock: socket.socket) -> SwarmReceived | None:
+        """The next datagram of one of the two sockets, or None if none is pending."""
+        try:
+            data, sender = sock.recvfrom(MAX_DATAGRAM + 1)
+        except (BlockingIOError, ConnectionRefusedError):
+            return None
+        source = socket.inet_pton(socket.AF_INET6, sender[0].partition("%")[0])
+        return SwarmReceived(data, source, sock is self.multicast)
+
+    def send(self, effect: SendMulticast | SendUnicast) -> None:
+        """Send a datagram from port 1235. Raises OSError."""
+        if isinstance(effect, SendMulticast):
+            to = (self._group, MULTICAST_PORT, 0, self.interface.index)
+        else:
+            to = (socket.inet_ntop(socket.AF_INET6, effect.destination), UNICAST_PORT, 0, self.interface.index)
+        self.unicast.sendto(effect.data, to)
+
+    def close(self) -> None:
+        """Give the sockets back."""
+        self.multicast.close()
+        self.unicast.close()
