@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -97,7 +98,8 @@ def table(results: dict[str, dict[str, object]], machine: str) -> str:
         trouble = [f"{phase} {what} {result[phase][what]:g}" for phase, what in TROUBLE if _figure(result, phase, what)]  # type: ignore[index]
         if result.get("duplicates"):
             trouble.append(f"DUPLICATE ADDRESSES {result['duplicates']}")
-        notes.append(f"{name}: {'; '.join([str(result['remark']), *trouble])}"[:80])
+        note = f"{name}: {'; '.join([str(result['remark']), *trouble])}"
+        notes += textwrap.wrap(note, 80, subsequent_indent="  ")
     legend = [
         "p50, p99: latency with the window full; gen. CPU: share of a core that the load",
         "generator used; OFFER, ACK: median latency with one client at a time",
