@@ -71,14 +71,14 @@ class Namespaces:
         """Make the namespace, unless it exists; its path."""
         own, public = self.path(name), NETNS_DIRECTORY / name
         self._own.mkdir(mode=0o700, exist_ok=True)
-        own.touch()
         if kernel.namespace_inode(own) is None:
+            own.touch()
             kernel.bind_new_network_namespace(own)
         if not NETNS_DIRECTORY.is_dir():
             NETNS_DIRECTORY.mkdir(mode=0o755)
         kernel.share_mounts_below(NETNS_DIRECTORY)
-        public.touch()
         if kernel.namespace_inode(public) is None:
+            public.touch()
             kernel.mount(str(own), str(public), "none", kernel.MS_BIND)
         return own
 
