@@ -312,7 +312,7 @@ class Claims:
         config = self._context.config
         if self._leases.is_unused(block.index):
             return config.block_timeout_s
-        return min(MAX_TIMEOUT_S, max(config.block_timeout_s, 2 * config.lease_time_s + PROMISE_SLACK_S))
+        return min(MAX_TIMEOUT_S, max(config.block_timeout_s, 2 * self._context.longest_lease_s + PROMISE_SLACK_S))
 
     def promise(self, index: int, lease_s: int, now: float) -> int:
         """How long a lease in block ``index`` (ours, and with the lease already entered) may run, in seconds, at most
@@ -355,7 +355,7 @@ class Claims:
         shortest_s = float(MAX_TIMEOUT_S)
         for block in self.table.ours.values():
             timeout_s = self.timeout_s(block)
-            covered_s = 0 if self._leases.is_unused(block.index) else min(config.lease_time_s, timeout_s / 2)
+            covered_s = 0 if self._leases.is_unused(block.index) else min(self._context.longest_lease_s, timeout_s / 2)
             shortest_s = min(shortest_s, timeout_s - covered_s)
         period_s = (shortest_s - margin_s) / (LOST_REFRESHES_TOLERATED + 1)
         return period_s * (1 - REFRESH_JITTER * self._context.rng.random())

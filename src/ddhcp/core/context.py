@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 from ..swarm import SwarmCodec
@@ -21,7 +22,11 @@ CLASSIC_COUNTERS = (
 
 
 class Context:
-    """Shared by the parts of one node. ``address``: of the server link (16 bytes); ``link_up``: whether it can carry packets."""
+    """Shared by the parts of one node. ``address``: of the server link (16 bytes); ``link_up``: whether it can carry packets.
+
+    ``lease_time_s``: what clients get now. ``longest_lease_s``: the longest that any running lease may have been given, which
+    what we promise for a block must cover even after the lease time was lowered.
+    """
 
     def __init__(self, config: NodeConfig, rng: random.Random) -> None:
         self.config = config
@@ -31,6 +36,8 @@ class Context:
         self.address = UNKNOWN_ADDRESS
         self.link_up = False
         self.stopping = False
+        self.lease_time_s = config.lease_time_s
+        self.longest_lease_s = config.lease_time_s
         self.codec = self._make_codec()
         self.effects: list[Effect] = []
         self.counters: dict[str, int] = dict.fromkeys(CLASSIC_COUNTERS, 0)
@@ -52,6 +59,10 @@ class Context:
     def outranks_us(self, node_id: bytes, source: bytes) -> bool:
         """Whether that node wins a dispute with us: higher node id, then higher source address (SAFETY, Disputes)."""
         return (node_id, source) > (self.node_id, self.address)
+
+    def cover_lease(self, lease_s: float) -> None:
+        """A lease of this length exists or may be given from now on."""
+        self.longest_lease_s = max(self.longest_lease_s, math.ceil(lease_s))
 
     def count(self, name: str, amount: int = 1) -> None:
         """Add to a counter."""

@@ -198,7 +198,7 @@ class Forwarding:
             if holds_another or not self._leases.is_free(address):
                 self._answer(LEASENAK, message, 0, peer)
                 return
-        default_s = self._context.config.lease_time_s
+        default_s = self._context.lease_time_s
         wanted_s = min(message.lease_time_s, default_s) if message.lease_time_s else default_s
         granted_s = self._bind(address, identity, message.chaddr, wanted_s, now)
         if granted_s > 0:

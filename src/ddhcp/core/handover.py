@@ -254,6 +254,7 @@ class Handover:
             return
         for lease in leases:
             if not self._leases.is_reserved(lease.address):
+                self._context.cover_lease(lease.expires_at - now)
                 self._leases.bind(
                     lease.address,
                     lease.identity,

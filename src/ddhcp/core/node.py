@@ -111,6 +111,7 @@ class Node:
         if is_over and state is LeaseState.DECLINED:
             return
         if state in (LeaseState.LEASED, LeaseState.DECLINED) and not is_over:
+            self._context.cover_lease(lease.expires_at - now)
             self._leases.bind(lease.address, lease.identity, lease.chaddr, state, lease.expires_at, lease.hostname)
             return
         remembered = LeaseState.EXPIRED if state is LeaseState.LEASED else state
@@ -217,12 +218,12 @@ class Node:
     @property
     def lease_time_s(self) -> int:
         """The lease time clients get by default, in seconds."""
-        return self._server.lease_time_s
+        return self._context.lease_time_s
 
     def options(self) -> dict[int, bytes]:
         """The DHCP options clients get, code to value."""
         options = self._server.effective_options()
-        options[51] = self._server.lease_time_s.to_bytes(4, "big")
+        options[51] = self._context.lease_time_s.to_bytes(4, "big")
         return options
 
     def view(self) -> NodeView:

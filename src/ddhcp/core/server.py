@@ -52,7 +52,6 @@ class Server:
         self._link_options: dict[str, dict[int, bytes]] = {}
         self._waiting: dict[bytes, _Waiting] = {}
         self.options: dict[int, bytes] = dict(context.config.options)
-        self.lease_time_s = context.config.lease_time_s
         self.claims = Claims(
             context, leases, waiting=self.waiting_count, on_supply=self.serve_waiting, on_lost=self._on_lost
         )
@@ -77,8 +76,8 @@ class Server:
         """Give clients option ``code`` from now on; option 51 changes the lease time (in seconds, 4 bytes)."""
         if code == c.OPT_LEASE_TIME:
             if len(value) == 4 and any(value):
-                # The promise that covers leases was computed for the configured time: never exceed it.
-                self.lease_time_s = min(int.from_bytes(value, "big"), self._context.config.lease_time_s)
+                self._context.lease_time_s = int.from_bytes(value, "big")
+                self._context.cover_lease(self._context.lease_time_s)
             return
         self.options[code] = value
         self._refresh_options()
@@ -443,8 +442,8 @@ class Server:
         """The lease time to offer: what is configured, or the shorter one the client asks for (C9)."""
         wanted = request.lease_time_s
         if wanted is None:
-            return self.lease_time_s
-        return max(min(SHORTEST_LEASE_S, self.lease_time_s), min(wanted, self.lease_time_s))
+            return self._context.lease_time_s
+        return max(min(SHORTEST_LEASE_S, self._context.lease_time_s), min(wanted, self._context.lease_time_s))
 
     def _reply(
         self,

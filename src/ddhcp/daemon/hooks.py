@@ -82,6 +82,8 @@ class Hooks:
         """Kill hooks that ran too long; they are reaped when they end."""
         for descriptor, (process, until) in self._running.items():
             if until <= now:
-                self._log.write(logging.WARNING, "hook-killed", {"command": self._command[0], "seconds": int(MAX_RUN_S)})
+                self._log.write(
+                    logging.WARNING, "hook-killed", {"command": self._command[0], "seconds": int(MAX_RUN_S)}
+                )
                 os.killpg(process.pid, signal.SIGKILL)
                 self._running[descriptor] = (process, now + MAX_RUN_S)

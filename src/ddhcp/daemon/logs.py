@@ -18,7 +18,7 @@ _COLOURS = {logging.WARNING: "\033[33m", logging.ERROR: "\033[31m", logging.CRIT
 def escape(value: object) -> str:
     """A value as text for a log line: bare if harmless, else quoted with everything unusual escaped."""
     text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
-    if text and all(" " < char <= "~" and char not in "\"\\=" for char in text):
+    if text and all(" " < char <= "~" and char not in '"\\=' for char in text):
         return text
     return json.dumps(text)
 
@@ -37,7 +37,9 @@ class EventFormatter(logging.Formatter):
         fields: Mapping[str, object] = getattr(record, "fields", {})
         when = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(record.created)) + f".{int(record.msecs):03d}"
         if self._as_json:
-            plain = {key: value if isinstance(value, int | float | list) else str(value) for key, value in fields.items()}
+            plain = {
+                key: value if isinstance(value, int | float | list) else str(value) for key, value in fields.items()
+            }
             line = {"time": when, "level": record.levelname.lower(), "event": record.getMessage(), **plain}
             if record.exc_info:
                 line["traceback"] = self.formatException(record.exc_info)
@@ -71,7 +73,9 @@ class EventLog:
     def level(self, level: int) -> None:
         self._logger.setLevel(level)
 
-    def write(self, level: int, event: str, fields: Mapping[str, object] | None = None, *, traceback: bool = False) -> None:
+    def write(
+        self, level: int, event: str, fields: Mapping[str, object] | None = None, *, traceback: bool = False
+    ) -> None:
         """Write one event, unless too many of its name were written just now."""
         if level < self._logger.level:
             return

@@ -92,7 +92,9 @@ class SqliteStore:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._lock.close()
-            raise StartError(f"store {path} is in use by another ddhcp; stop that one or name another --store") from None
+            raise StartError(
+                f"store {path} is in use by another ddhcp; stop that one or name another --store"
+            ) from None
         try:
             self._db = self._open()
         except sqlite3.DatabaseError as error:
@@ -152,7 +154,14 @@ class SqliteStore:
                     lease = effect.lease
                     db.execute(
                         "insert or replace into lease values (?, ?, ?, ?, ?, ?)",
-                        (lease.address, lease.identity, lease.chaddr, lease.state, lease.expires_at + to_wall, lease.hostname),
+                        (
+                            lease.address,
+                            lease.identity,
+                            lease.chaddr,
+                            lease.state,
+                            lease.expires_at + to_wall,
+                            lease.hostname,
+                        ),
                     )
                 elif isinstance(effect, SaveBlock):
                     row = (effect.block.index, effect.block.promised_until + to_wall)
