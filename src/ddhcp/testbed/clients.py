@@ -141,8 +141,12 @@ class Clients:
 
     # -- running ----------------------------------------------------------------------------------------
 
-    def start(self, client: int, program: Program, *, tied: bool = False) -> subprocess.Popen[bytes]:
+    def start(
+        self, client: int, program: Program, *, tied: bool = False, previous_address: str | None = None
+    ) -> subprocess.Popen[bytes]:
         """Start the DHCP client program in the client. ``tied``: it dies with the calling process.
+
+        ``previous_address``: what the client had before, for programs that do not remember it by themselves.
 
         Raises :class:`TestbedError` if the program is not on this machine.
         """
@@ -151,7 +155,7 @@ class Clients:
             raise TestbedError(f"{program.name} is not installed (Debian: apt-get install {program.package})")
         directory = self.directory(client)
         programs.write_files(program, directory)
-        return self._spawn(client, program.command(path, directory), tied=tied)
+        return self._spawn(client, program.command_line(path, directory, previous_address), tied=tied)
 
     def _spawn(self, client: int, command: Sequence[str], *, tied: bool) -> subprocess.Popen[bytes]:
         namespace, directory = self.namespace(client), self.directory(client)

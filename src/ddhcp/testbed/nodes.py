@@ -55,14 +55,21 @@ class Node:
         """The daemon's answer to a request without arguments. Raises :class:`ddhcp.ctl.main.CtlError`."""
         return b"".join(ask(self.socket, Request(command))).decode()
 
+    def _own_rows(self) -> list[dict[str, int]]:
+        rows = parse_blocks(self.ask(Command.SHOW_BLOCKS))["blocks"]
+        assert isinstance(rows, list)
+        return [row for row in rows if row["state"] == OURS]
+
     def blocks(self) -> list[int]:
         """The indices of the blocks that the node owns; none while it is not up."""
         try:
-            rows = parse_blocks(self.ask(Command.SHOW_BLOCKS))["blocks"]
+            return [row["index"] for row in self._own_rows()]
         except (CtlError, ValueError):
             return []
-        assert isinstance(rows, list)
-        return [row["index"] for row in rows if row["state"] == OURS]
+
+    def leased(self) -> int:
+        """How many addresses of the node's blocks are leased. Raises :class:`ddhcp.ctl.main.CtlError`."""
+        return sum(row["leased"] for row in self._own_rows())
 
     def statistics(self) -> dict[str, int]:
         """The node's counters. Raises :class:`ddhcp.ctl.main.CtlError`."""

@@ -44,7 +44,8 @@ class Program:
     ``executable``: its name, ``None`` for the testbed's own. ``package``: Debian's package that has it. ``command``
     makes the command line that runs it in the foreground, given its path and the client's directory; ``renew_signal``
     makes it renew at once; ``release`` is the signal that makes it give its lease back, or what turns
-    its command line into one that does.
+    its command line into one that does. ``address_option`` precedes the address to ask for, with a program that
+    does not remember the one it had.
     """
 
     name: str
@@ -53,6 +54,12 @@ class Program:
     command: Callable[[str, Path], list[str]]
     renew_signal: signal.Signals | None
     release: signal.Signals | str
+    address_option: str | None = None
+
+    def command_line(self, path: str, directory: Path, previous_address: str | None) -> list[str]:
+        """The command line of a client that had ``previous_address`` (None: it is new) before."""
+        remind = [self.address_option, previous_address] if self.address_option and previous_address else []
+        return [*self.command(path, directory), *remind]
 
     def path(self) -> str | None:
         """Where the program is on this machine, ``None`` if it is not there."""
@@ -81,7 +88,7 @@ def _builtin(path: str, directory: Path) -> list[str]:
 
 
 DHCLIENT = Program("dhclient", "dhclient", "isc-dhcp-client", _dhclient, None, "-r")
-UDHCPC = Program("udhcpc", "udhcpc", "udhcpc", _udhcpc, signal.SIGUSR1, signal.SIGUSR2)
+UDHCPC = Program("udhcpc", "udhcpc", "udhcpc", _udhcpc, signal.SIGUSR1, signal.SIGUSR2, "-r")
 DHCPCD = Program("dhcpcd", "dhcpcd", "dhcpcd-base", _dhcpcd, signal.SIGHUP, signal.SIGALRM)
 BUILTIN = Program("builtin", None, None, _builtin, signal.SIGUSR1, signal.SIGUSR2)
 
