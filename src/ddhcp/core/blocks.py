@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 import heapq
 import random
-from collections.abc import Iterable
 
 from .pool import Pool
 
@@ -99,9 +98,9 @@ class Block:
 
     ``expires_at``: when a TENTATIVE or CLAIMED block is free again; for our own, the end of what we promised.
     ``owner_id``/``owner_address``: who claims it (zeros when nobody is known). ``claim_count``: inquiries sent for a
-    CLAIMING block. ``next_inquiry_at``: when the next inquiry, or owning, is due. ``reply_tokens``/``replied_at``: a small
-    bucket that bounds how often an INQUIRE or a weaker claim makes us speak. ``empty_since``: since when an own block has had
-    no lease. ``is_saved``: whether our owning it is in the store.
+    CLAIMING block. ``next_inquiry_at``: when the next inquiry, or owning, is due. ``reply_tokens``/``replied_at``: a
+    small bucket that bounds how often an INQUIRE or a weaker claim makes us speak. ``empty_since``: since when an
+    own block has had no lease. ``is_saved``: whether our owning it is in the store.
     """
 
     __slots__ = (
@@ -181,11 +180,8 @@ class FreeBlocks:
 
     def sample(self, rng: random.Random, wanted: int) -> list[int]:
         """Up to ``wanted`` different free indices, drawn uniformly."""
-        positions: Iterable[int]
-        if self._count <= wanted:
-            positions = range(self._count)
-        else:
-            positions = rng.sample(range(self._count), wanted)
+        everything = range(self._count)
+        positions = everything if self._count <= wanted else rng.sample(everything, wanted)
         return [self._at.get(position, position) for position in positions]
 
 

@@ -1,7 +1,7 @@
 """Who owns which block: inquiring, claiming, announcing, disputing and giving up.
 
-The rules are PROTOCOL's "Claiming" with the remedies of SAFETY that classic nodes do not notice: a claim we know of is not
-weakened by an INQUIRE, inquiries are spread over t and an objection counts until the moment of owning, a block
+The rules are PROTOCOL's "Claiming" with the remedies of SAFETY that classic nodes do not notice: a claim we know of
+is not weakened by an INQUIRE, inquiries are spread over t and an objection counts until the moment of owning, a block
 with leases is promised for longer than its leases run, and nothing is served from a block whose promise ran out.
 """
 
@@ -35,8 +35,9 @@ MAX_FORMER = 1024  # blocks remembered as once ours
 class Claims:
     """The block table of one node and everything that changes it.
 
-    ``waiting``: called to learn how many clients wait for an address. ``on_supply``: called when addresses became free to
-    lease. ``on_lost``: called with (block index, new owner's address, its leases) when another node won a block of ours.
+    ``waiting``: called to learn how many clients wait for an address. ``on_supply``: called when addresses became
+    free to lease. ``on_lost``: called with (block index, new owner's address, its leases) when another node won a
+    block of ours.
     """
 
     def __init__(

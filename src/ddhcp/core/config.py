@@ -29,10 +29,10 @@ class NodeConfig:
 
     ``pool``: the swarm's addresses. ``block_timeout_s``: T, how long a claim holds without refresh.
     ``tentative_timeout_s``: t, time required for a block to be claimed. ``spare_leases``: s, free leases kept ready.
-    ``needless_timeout_s``: after this an unused, unneeded block is given up. ``learning_phase``: listen for T before the first
-    claim. ``lease_time_s``: L, given to clients that ask for none (option 51 as configured). ``options``: DHCP options
-    for every client, code to value, beside those the node derives itself (1, 28, 51, 54, 58, 59). ``serves_clients``: false
-    for a node without client interface (``-S``).
+    ``needless_timeout_s``: after this an unused, unneeded block is given up. ``learning_phase``: listen for T before
+    the first claim. ``lease_time_s``: L, given to clients that ask for none (option 51 as configured). ``options``:
+    DHCP options for every client, code to value, beside those the node derives itself (1, 28, 51, 54, 58, 59).
+    ``serves_clients``: false for a node without client interface (``-S``).
     """
 
     pool: Pool

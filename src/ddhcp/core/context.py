@@ -22,10 +22,11 @@ CLASSIC_COUNTERS = (
 
 
 class Context:
-    """Shared by the parts of one node. ``address``: of the server link (16 bytes); ``link_up``: whether it can carry packets.
+    """Shared by the parts of one node. ``address``: of the server link (16 bytes); ``link_up``: whether it can carry
+    packets.
 
-    ``lease_time_s``: what clients get now. ``longest_lease_s``: the longest that any running lease may have been given, which
-    what we promise for a block must cover even after the lease time was lowered.
+    ``lease_time_s``: what clients get now. ``longest_lease_s``: the longest that any running lease may have been
+    given, which what we promise for a block must cover even after the lease time was lowered.
     """
 
     def __init__(self, config: NodeConfig, rng: random.Random) -> None:

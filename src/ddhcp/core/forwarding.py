@@ -1,4 +1,5 @@
-"""Roaming: asking the owner of a block about a client that is here now, and answering such questions (PROTOCOL, Roaming)."""
+"""Roaming: asking the owner of a block about a client that is here now, and answering such questions (PROTOCOL,
+Roaming)."""
 
 from __future__ import annotations
 
@@ -52,9 +53,9 @@ class Forward:
 class Forwarding:
     """Both sides of RENEWLEASE.
 
-    ``grant(request, link, address, lease_s, now)`` and ``refuse(request, link, now)`` answer the client when its owner has
-    spoken; ``resolve(forward, now)`` decides anew when a block changed hands meanwhile; ``renewed``/``released`` are told of a
-    lease of ours that was extended or ended at another node.
+    ``grant(request, link, address, lease_s, now)`` and ``refuse(request, link, now)`` answer the client when its
+    owner has spoken; ``resolve(forward, now)`` decides anew when a block changed hands meanwhile;
+    ``renewed``/``released`` are told of a lease of ours that was extended or ended at another node.
     """
 
     def __init__(
@@ -175,7 +176,8 @@ class Forwarding:
     # --- the owner's side -----------------------------------------------------------------------
 
     def _on_renew(self, message: LeaseMessage, address: int, peer: Peer, now: float) -> None:
-        """Answer for an address. Unlike a classic owner: only its holder gets an ACK, and an ACKed address is bound (S5)."""
+        """Answer for an address. Unlike a classic owner: only its holder gets an ACK, and an ACKed address is bound
+        (S5)."""
         index = self._context.pool.index_of(address)
         state = self._claims.table.state(index)
         if state in (BlockState.FREE, BlockState.BLOCKED):

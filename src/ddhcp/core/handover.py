@@ -1,12 +1,14 @@
-"""Our own extension of the peer protocol: telling our nodes from classic ones, and handing blocks over when a node stops.
+"""Our own extension of the peer protocol: telling our nodes from classic ones, and handing blocks over when a node
+stops.
 
 Classic nodes drop these messages, as they drop every command they do not know.
 
-HELLO (command 32): version (1), flags (1; bit 0: please answer). Multicast when the server link comes up, and unicast to a
-newly heard peer; answered by unicast.
+HELLO (command 32): version (1), flags (1; bit 0: please answer). Multicast when the server link comes up, and
+unicast to a newly heard peer; answered by unicast.
 
-HANDOVER (33): version (1), flags (1; 0), part (1), parts (1), block index (4), promised seconds (2), leases (1), then for each lease:
-address (4), remaining seconds (4), chaddr (16), identity length (1), identity, host name length (1), host name. Sent by the owner.
+HANDOVER (33): version (1), flags (1; 0), part (1), parts (1), block index (4), promised seconds (2), leases (1),
+then for each lease: address (4), remaining seconds (4), chaddr (16), identity length (1), identity, host name length
+(1), host name. Sent by the owner.
 
 HANDOVER-ACK (34): version (1), flags (1; 0), block index (4). Sent when the receiver owns the block, durably.
 

@@ -25,8 +25,8 @@ TAKEN = (LeaseState.OFFERED, LeaseState.LEASED, LeaseState.DECLINED)
 
 
 class Lease:
-    """One address's binding. ``identity``: the client's key; ``chaddr``: 16 bytes as on the wire; ``expires_at``: end of the
-    offer, lease or probation; ``hostname``: what the client calls itself, b"" if it does not."""
+    """One address's binding. ``identity``: the client's key; ``chaddr``: 16 bytes as on the wire; ``expires_at``:
+    end of the offer, lease or probation; ``hostname``: what the client calls itself, b"" if it does not."""
 
     __slots__ = ("address", "chaddr", "expires_at", "hostname", "identity", "scheduled_at", "state")
 
@@ -56,8 +56,8 @@ class _BlockLeases:
 class LeaseTable:
     """Bindings by address and by client; free addresses by block.
 
-    Some addresses are reserved: never handed out (network, broadcast, server, router). All operations are constant time but
-    for the expiry heap (logarithmic).
+    Some addresses are reserved: never handed out (network, broadcast, server, router). All operations are constant
+    time but for the expiry heap (logarithmic).
     """
 
     def __init__(self, pool: Pool) -> None:

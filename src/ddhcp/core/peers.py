@@ -13,8 +13,8 @@ MAX_PEERS = 4096  # the longest unheard is forgotten beyond this, so that a floo
 class Peer:
     """One node, told apart by its source address (node ids are not unique among newer classic builds).
 
-    ``order``: the byte order it was last seen to use unambiguously, None if never. ``is_ours``: it answered a HELLO, so it
-    speaks the extensions. ``hello_count``/``hello_at``: HELLOs sent to it and when the last one left.
+    ``order``: the byte order it was last seen to use unambiguously, None if never. ``is_ours``: it answered a HELLO,
+    so it speaks the extensions. ``hello_count``/``hello_at``: HELLOs sent to it and when the last one left.
     """
 
     address: bytes

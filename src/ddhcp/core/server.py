@@ -461,8 +461,8 @@ class Server:
             jitter = self._context.rng.random() * TIMER_JITTER * lease_s
             t1_s, t2_s = int(lease_s * 0.5 - jitter), int(lease_s * 0.875 - jitter)
         payload = build_reply(
-            request, kind, server_identifier=self._server_id(link), your_address=address, lease_time_s=lease_s, t1_s=t1_s,
-            t2_s=t2_s, options=self._link_options[link], mtu=self._links[link].mtu,
+            request, kind, server_identifier=self._server_id(link), your_address=address, lease_time_s=lease_s,
+            t1_s=t1_s, t2_s=t2_s, options=self._link_options[link], mtu=self._links[link].mtu,
         )  # fmt: skip
         self._send(request, kind, link, payload, address, source=source, durable=durable)
 

@@ -104,7 +104,7 @@ def build_parser() -> argparse.ArgumentParser:
     links = parser.add_argument_group("interfaces")
     links.add_argument(
         "-c", "--client-interface", metavar="IFACE", action="append", default=[],
-        help="handle clients' requests on IFACE, which needs an IPv4 address; may be given more than once (default client0)",
+        help="handle clients' requests on IFACE, which needs an IPv4 address; repeatable (default client0)",
     )  # fmt: skip
     links.add_argument(
         "-i", "--server-interface", metavar="IFACE", default="server0",

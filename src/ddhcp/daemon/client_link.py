@@ -27,7 +27,8 @@ class ClientSockets:
         self._ip_id = 0
         self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
-            # Without SO_REUSEADDR the kernel refuses a second server on this interface, and allows others on other ones.
+            # Without SO_REUSEADDR the kernel refuses a second server on this interface, and allows others on other
+            # ones.
             self.udp.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.name.encode())
             self.udp.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
             self.udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
@@ -27,8 +28,8 @@ class Batch:
 class Committer:
     """Commits batches in order, as many as have come together at a time.
 
-    ``fileno()`` becomes readable when :meth:`take_done` has something. Rows of a failed commit are kept, the latest of each key, and
-    written with the next one; the effects that waited on them come back with ``error`` set.
+    ``fileno()`` becomes readable when :meth:`take_done` has something. Rows of a failed commit are kept, the latest
+    of each key, and written with the next one; the effects that waited on them come back with ``error`` set.
     """
 
     def __init__(self, store: Store) -> None:
@@ -61,10 +62,8 @@ class Committer:
 
     def take_done(self) -> list[Batch]:
         """The batches that are through, in order."""
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._event)
-        except BlockingIOError:
-            pass
         with self._wakeup:
             done = list(self._done)
             self._done.clear()

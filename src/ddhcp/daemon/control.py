@@ -7,6 +7,7 @@ import os
 import selectors
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from ..ctl.protocol import ERROR_PREFIX, MAX_REQUEST, Request, parse_request, request_is_complete
@@ -83,10 +84,10 @@ class ControlSocket:
                 return
             sock.setblocking(False)
             self._connections[sock] = _Connection(sock, now + MAX_CONNECTION_S)
-            self._selector.register(sock, selectors.EVENT_READ, lambda at, sock=sock: self._progress(sock))
+            self._selector.register(sock, selectors.EVENT_READ, partial(self._progress, sock))
         self._selector.unregister(self._listener)  # full: accept again when a connection ends
 
-    def _progress(self, sock: socket.socket) -> None:
+    def _progress(self, sock: socket.socket, now: float) -> None:
         connection = self._connections[sock]
         try:
             if connection.answer is None:
@@ -95,7 +96,7 @@ class ControlSocket:
                 if data and not request_is_complete(connection.received):
                     return
                 connection.answer = memoryview(self._respond(connection.received))
-                self._selector.modify(sock, selectors.EVENT_WRITE, lambda at, sock=sock: self._progress(sock))
+                self._selector.modify(sock, selectors.EVENT_WRITE, partial(self._progress, sock))
             while connection.answer:
                 connection.answer = connection.answer[sock.send(connection.answer) :]
         except BlockingIOError:

@@ -16,8 +16,8 @@ _MAX_MESSAGE_BYTES = 4096
 class Background:
     """The daemon's side of going to the background.
 
-    Created in the parent: forks twice, and only the daemon returns. The first process waits, and exits 0 after :meth:`ready`, or
-    2 with the line given to :meth:`fail`.
+    Created in the parent: forks twice, and only the daemon returns. The first process waits, and exits 0 after
+    :meth:`ready`, or 2 with the line given to :meth:`fail`.
     """
 
     def __init__(self) -> None:

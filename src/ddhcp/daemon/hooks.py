@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shlex
@@ -85,5 +86,6 @@ class Hooks:
                 self._log.write(
                     logging.WARNING, "hook-killed", {"command": self._command[0], "seconds": int(MAX_RUN_S)}
                 )
-                os.killpg(process.pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
                 self._running[descriptor] = (process, now + MAX_RUN_S)

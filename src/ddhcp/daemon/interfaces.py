@@ -17,8 +17,9 @@ _IFA_F_DADFAILED = 0x08
 
 @dataclass(slots=True, frozen=True)
 class Interface:
-    """An interface: kernel index, hardware address (6 bytes, or b"" if it has another kind), MTU in bytes, whether it can carry
-    packets, its first IPv4 address with prefix length, and its usable IPv6 link-local address (16 bytes)."""
+    """An interface: kernel index, hardware address (6 bytes, or b"" if it has another kind), MTU in bytes, whether
+    it can carry packets, its first IPv4 address with prefix length, and its usable IPv6 link-local address (16
+    bytes)."""
 
     name: str
     index: int
@@ -35,7 +36,7 @@ def look(name: str) -> Interface | None:
         indices = netlink.link_lookup(ifname=name)
         if not indices:
             return None
-        links = [link for link in netlink.get_links(indices[0])]
+        links = list(netlink.get_links(indices[0]))
         if not links:
             return None
         link = links[0]
@@ -65,8 +66,8 @@ def look(name: str) -> Interface | None:
 
 
 class ChangeMonitor:
-    """A netlink socket that becomes readable when a link or an address changes. What changed is looked up anew: messages
-    may be lost under load, so they are a hint and never the truth."""
+    """A netlink socket that becomes readable when a link or an address changes. What changed is looked up anew:
+    messages may be lost under load, so they are a hint and never the truth."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)

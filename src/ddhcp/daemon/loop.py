@@ -1,4 +1,5 @@
-"""The event loop: descriptors to events, events through the core, effects to where they belong. Nothing is decided here."""
+"""The event loop: descriptors to events, events through the core, effects to where they belong. Nothing is decided
+here."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import selectors
 import signal
 import socket
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from ..core import Node
@@ -86,7 +88,7 @@ class Loop:
     def adopt_client(self, sockets: ClientSockets) -> None:
         """Serve on an interface whose sockets are open already."""
         self._clients[sockets.interface.name] = sockets
-        self._watch(sockets.udp.fileno(), lambda now, sockets=sockets: self._on_dhcp(sockets, now))
+        self._watch(sockets.udp.fileno(), partial(self._on_dhcp, sockets))
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then stop in good order."""
@@ -113,7 +115,7 @@ class Loop:
         self._flush()
         if self._hooks is not None:
             for descriptor in self._hooks.start_queued():
-                self._watch(descriptor, lambda now, descriptor=descriptor: self._on_hook_ended(descriptor))
+                self._watch(descriptor, partial(self._on_hook_ended, descriptor))
 
     def _guard(self, callback: Callback, now: float) -> None:
         """An exception is a bug of ours; it costs one event and one log line, never the loop."""
@@ -185,7 +187,7 @@ class Loop:
                 self._counters["daemon.commit_errors"] += 1
                 self._log.write(
                     logging.ERROR, "store-failed",
-                    {"error": batch.error, "answers_withheld": len(batch.waiting), "advice": "check the disk; retrying"},
+                    {"error": batch.error, "answers_withheld": len(batch.waiting), "advice": "check the disk"},
                 )  # fmt: skip
                 continue
             for effect in batch.waiting:
@@ -219,14 +221,14 @@ class Loop:
         for _ in range(BATCH):
             if self._server is None or (event := self._server.receive(sock)) is None:
                 return
-            self._guard(lambda at, event=event: self._feed(event, at), now)
+            self._guard(partial(self._feed, event), now)
 
     def _on_dhcp(self, sockets: ClientSockets, now: float) -> None:
         for _ in range(BATCH):
             event = sockets.receive()
             if event is None:
                 return
-            self._guard(lambda at, event=event: self._feed(event, at), now)
+            self._guard(partial(self._feed, event), now)
 
     # --- interfaces -----------------------------------------------------------------------------
 
@@ -281,8 +283,8 @@ class Loop:
             self._relook_at = now + RELOOK_S
             return
         self._server, self._server_seen = server, interface
-        self._watch(server.multicast.fileno(), lambda at: self._on_swarm(server.multicast, at))
-        self._watch(server.unicast.fileno(), lambda at: self._on_swarm(server.unicast, at))
+        self._watch(server.multicast.fileno(), partial(self._on_swarm, server.multicast))
+        self._watch(server.unicast.fileno(), partial(self._on_swarm, server.unicast))
         self._log.write(logging.INFO, "server-link-up", {"interface": self._server_name})
         self._feed(e.ServerLinkUp(interface.mac, interface.link_local), now)
 
@@ -340,7 +342,7 @@ class Loop:
             else:
                 self._stop_by = now  # asked twice: do not wait
 
-    def _on_hook_ended(self, descriptor: int) -> None:
+    def _on_hook_ended(self, descriptor: int, now: float) -> None:
         self._unwatch(descriptor)
         if self._hooks is not None:
             self._hooks.reap(descriptor)

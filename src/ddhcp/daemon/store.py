@@ -83,7 +83,7 @@ class SqliteStore:
         self._set_aside: Path | None = None
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = open(f"{path}.lock", "w")
+            self._lock = open(f"{path}.lock", "w")  # noqa: SIM115 - held as long as the store
         except OSError as error:
             raise StartError(
                 f"store {path}: {error.strerror}; name another place with --store PATH, or --store memory for none"

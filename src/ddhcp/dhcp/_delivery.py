@@ -24,8 +24,8 @@ def delivery(request: Message, message_type: int, your_address: int, source_addr
     """Where the answer of ``message_type`` to ``request`` goes.
 
     ``your_address``: the address offered or acknowledged. ``source_address``: of the request's datagram, for INFORM
-    messages that leave ciaddr empty. Rules E1-E6 in their order: relay, NAK by broadcast, ciaddr, broadcast flag, frame to
-    the hardware address.
+    messages that leave ciaddr empty. Rules E1-E6 in their order: relay, NAK by broadcast, ciaddr, broadcast flag,
+    frame to the hardware address.
     """
     if request.giaddr:
         return Delivery(request.giaddr, c.SERVER_PORT, None)

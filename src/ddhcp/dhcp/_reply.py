@@ -42,9 +42,10 @@ def build_reply(
 ) -> bytes:
     """The bytes of an answer to ``request``.
 
-    ``message_type``: OFFER, ACK or NAK. ``lease_time_s``: None leaves out options 51, 58 and 59, as an answer to INFORM must
-    (RFC 2131 4.3.5). ``options``: what is configured, code to value; the client gets of it what it asked for, in the
-    order it asked, and the subnet mask always. ``text``: option 56 of a NAK. ``mtu``: of the client link, in bytes.
+    ``message_type``: OFFER, ACK or NAK. ``lease_time_s``: None leaves out options 51, 58 and 59, as an answer to
+    INFORM must (RFC 2131 4.3.5). ``options``: what is configured, code to value; the client gets of it what it asked
+    for, in the order it asked, and the subnet mask always. ``text``: option 56 of a NAK. ``mtu``: of the client
+    link, in bytes.
 
     The result is at least 300 bytes and fits the client's limit; options that do not fit in the options field go to
     ``file`` and ``sname`` (RFC 2131 4.1), and past that the least wanted are left out.

@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ddhcp.ctl.protocol import RUNTIME_DIR_VARIABLE
+
 from . import kernel, layout, processes
 from .links import Link, Netlink
 from .processes import Process
 
 STATE_DIRECTORY = Path("/run/ddhcp-testbed")
 NETNS_DIRECTORY = Path("/run/netns")  # where `ip netns` looks
-RUNTIME_DIRECTORY = "DDHCP_RUNTIME_DIR"  # tells ddhcp and ddhcpctl where a node's control socket is
 
 
 class TestbedError(Exception):
@@ -143,7 +144,7 @@ class Network:
         """The environment of commands for the realm's node; makes the directory that it names."""
         directory = self.runtime_directory(realm)
         directory.mkdir(mode=0o700, exist_ok=True)
-        return {**os.environ, processes.MARK: layout.node_namespace(realm), RUNTIME_DIRECTORY: str(directory)}
+        return {**os.environ, processes.MARK: layout.node_namespace(realm), RUNTIME_DIR_VARIABLE: str(directory)}
 
     # -- making -----------------------------------------------------------------------------------------
 
