@@ -114,18 +114,13 @@ class Handover:
     # --- messages -------------------------------------------------------------------------------
 
     def on_message(self, message: Extension, peer: Peer, now: float) -> None:
-        """An extension message arrived. What is too short or of a later command is counted and dropped."""
-        try:
-            if message.command == HELLO:
-                self._on_hello(message.payload, peer)
-            elif message.command == HANDOVER:
-                self._on_handover(message.payload, peer, now)
-            elif message.command == HANDOVER_ACK:
-                self._on_ack(message.payload, peer, now)
-            else:
-                self._context.count("swarm.drop.unknown-extension")
-        except struct.error:
-            self._context.count("swarm.drop.extension-too-short")
+        """A HELLO, HANDOVER or HANDOVER-ACK arrived. Raises struct.error when it is too short."""
+        if message.command == HELLO:
+            self._on_hello(message.payload, peer)
+        elif message.command == HANDOVER:
+            self._on_handover(message.payload, peer, now)
+        else:
+            self._on_ack(message.payload, peer, now)
 
     def _on_hello(self, payload: bytes, peer: Peer) -> None:
         _, flags = _HELLO.unpack_from(payload)

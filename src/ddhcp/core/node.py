@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import random
+import struct
 from collections.abc import Callable
 
 from ..swarm import DecodeError, Extension, Inquire, LeaseMessage, UpdateClaim
@@ -15,9 +16,10 @@ from .config import NodeConfig
 from .context import Context
 from .effects import Effect, Stopped
 from .forwarding import Forwarding
-from .handover import Handover
+from .handover import HANDOVER, HANDOVER_ACK, HELLO, Handover
 from .leases import LeaseState, LeaseTable
-from .peers import Peers
+from .lookup import FOUND, LOOKUP
+from .peers import Peer, Peers
 from .records import StoredBlock, StoredLease
 from .server import Server
 from .views import BlockView, NodeView
@@ -73,6 +75,7 @@ class Node:
         at = min(
             self._claims.deadline(),
             self._server.deadline(),
+            self._server.lookup.deadline(),
             self._forwarding.deadline(),
             self._handover.deadline(),
         )
@@ -145,6 +148,7 @@ class Node:
         if self._context.stopping:
             self._finish_stop(now)
             return
+        self._server.lookup.run(now)
         self._server.run(now)
         self._claims.run(now)
 
@@ -198,8 +202,22 @@ class Node:
         elif isinstance(message, LeaseMessage):
             self._forwarding.on_message(message, peer, now)
         else:
-            self._handover.on_message(message, peer, now)
-            self._finish_stop(now)
+            self._on_extension(message, peer, now)
+
+    def _on_extension(self, message: Extension, peer: Peer, now: float) -> None:
+        """What only our nodes speak. Whatever is too short, or of a later version's command, is counted and dropped."""
+        try:
+            if message.command in (HELLO, HANDOVER, HANDOVER_ACK):
+                self._handover.on_message(message, peer, now)
+                self._finish_stop(now)
+            elif message.command == LOOKUP:
+                self._server.lookup.on_lookup(message, peer)
+            elif message.command == FOUND:
+                self._server.lookup.on_found(message, peer, now)
+            else:
+                self._context.count("swarm.drop.unknown-extension")
+        except struct.error:
+            self._context.count("swarm.drop.extension-too-short")
 
     # --- the operator ---------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from .effects import Effect, RunHook, SaveLease, SendDhcp
 from .events import ClientLink, DhcpReceived
 from .forwarding import Forwarding
 from .leases import ACTIVE, TAKEN, Lease, LeaseState, LeaseTable
+from .lookup import Lookup
 from .peers import Peers
 from .pool import dotted
 from .records import StoredLease
@@ -59,6 +60,8 @@ class Server:
             context, self.claims, leases, peers, grant=self._ack, refuse=self._nak_forwarded, bind=self.bind,
             released=self.release,
         )  # fmt: skip
+
+        self.lookup = Lookup(context, self.claims, leases, peers, self._on_looked_up)
 
     # --- links and options ----------------------------------------------------------------------
 
@@ -163,6 +166,23 @@ class Server:
         if self._context.stopping:
             return
         key = identity(request)
+        lease = self._leases.of(key, request.chaddr)
+        has_one_here = lease is not None and lease.state in ACTIVE
+        if not has_one_here and self.lookup.ask(request, link, key, now):
+            return
+        self._offer_own(request, link, key, now)
+
+    def _on_looked_up(self, request: Message, link: str, key: bytes, address: int | None, now: float) -> None:
+        """The owner of the address that a client asked for has spoken, or has not."""
+        if link not in self._links or self._context.stopping:
+            return
+        if address is None:
+            self._offer_own(request, link, key, now)
+            return
+        self._context.counters["dhcp.send_offer"] += 1
+        self._reply(request, c.OFFER, link, address, self._wanted_lease_s(request))
+
+    def _offer_own(self, request: Message, link: str, key: bytes, now: float) -> None:
         address = self._choose(request, key, now)
         if address is None:
             self._wait(key, request, link, now)
