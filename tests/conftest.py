@@ -31,4 +31,6 @@ def make_mesh(isolated: None) -> Iterator[Callable[[int], Mesh]]:
 
     yield make
     for mesh in made:
+        for path in sorted([*mesh.network.state.glob("node*.log"), *mesh.network.state.glob("clients/*/log")]):
+            print(f"--- {path}\n{path.read_text(errors='replace')}")  # pytest shows it if the test failed
         mesh.close()

@@ -48,11 +48,12 @@ def running_mesh(make_mesh: Callable[[int], Mesh], realms: int, *arguments: str)
     return mesh
 
 
-def dhcp_packets(capture: Capture) -> Iterator[tuple[Ether, int]]:
-    """The DHCP packets of a capture with their message types, as scapy reads them."""
+def dhcp_packets(capture: Capture, client: int) -> Iterator[tuple[Ether, int]]:
+    """The DHCP packets from and to the client in a capture with their message types, as scapy reads them."""
+    chaddr = bytes.fromhex(layout.client_mac(client).replace(":", ""))
     for frame in capture.frames():
         packet = Ether(frame)
-        if DHCP in packet:
+        if DHCP in packet and packet[BOOTP].chaddr[:6] == chaddr:
             yield packet, dict(o for o in packet[DHCP].options if isinstance(o, tuple) and len(o) == 2)["message-type"]
 
 
@@ -104,7 +105,7 @@ def test_lease(make_mesh: Callable[[int], Mesh], program: Program) -> None:
     event = mesh.event(client)
     assert event is not None
     assert (event.reason, event.server) == ("BOUND", layout.GATEWAY)
-    packets = list(dhcp_packets(capture))
+    packets = list(dhcp_packets(capture, client))
     assert [kind for _, kind in packets] == [DISCOVER, OFFER, REQUEST, ACK], "no client had to ask twice"
     for packet, kind in packets:
         if kind in (OFFER, ACK):
@@ -134,7 +135,7 @@ def test_renew(make_mesh: Callable[[int], Mesh]) -> None:
     for client, program in clients.items():
         mesh.wait_for_event(client, ("RENEW",), SHORT_LEASE_S)
         assert_holds(mesh, client, program, addresses[client])
-        asked = [p for p, kind in dhcp_packets(captures[client]) if kind == REQUEST]
+        asked = [p for p, kind in dhcp_packets(captures[client], client) if kind == REQUEST]
         assert asked, "the renewal was seen"
         assert (asked[0][IP].dst, asked[0].dst) == (layout.GATEWAY, layout.GATEWAY_MAC)
         assert asked[0][BOOTP].ciaddr == addresses[client]
@@ -166,7 +167,9 @@ def test_rebind(make_mesh: Callable[[int], Mesh]) -> None:
         assert_holds(mesh, client, program, addresses[client])
         assert_never_refused(mesh, client)
         broadcast = [
-            p for p, kind in dhcp_packets(captures[client]) if kind == REQUEST and p[IP].dst == "255.255.255.255"
+            p
+            for p, kind in dhcp_packets(captures[client], client)
+            if kind == REQUEST and p[IP].dst == "255.255.255.255"
         ]
         assert [p[BOOTP].ciaddr for p in broadcast][:1] == [addresses[client]]
 
@@ -187,9 +190,9 @@ def test_restart_after_a_move_asks_for_the_old_address(make_mesh: Callable[[int]
     assert_holds(mesh, client, program, address)
     assert_never_refused(mesh, client)
     if program is not UDHCPC:
-        kinds = [kind for _, kind in dhcp_packets(capture)]
+        kinds = [kind for _, kind in dhcp_packets(capture, client)]
         assert kinds == [REQUEST, ACK]
-        request = next(p for p, kind in dhcp_packets(capture) if kind == REQUEST)
+        request = next(p for p, kind in dhcp_packets(capture, client) if kind == REQUEST)
         options = {o[0] for o in request[DHCP].options if isinstance(o, tuple)}
         assert "requested_addr" in options
         assert "server_id" not in options

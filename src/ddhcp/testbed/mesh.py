@@ -11,7 +11,7 @@ from typing import Self
 
 from . import kernel, layout
 from .clients import Clients, LeaseEvent
-from .network import Network
+from .network import Network, TestbedError
 from .nodes import Node
 from .programs import Program
 from .waiting import wait_until
@@ -55,9 +55,16 @@ class Mesh:
         return self.nodes[realm]
 
     def wait_for_blocks(self, timeout_s: float) -> None:
-        """Wait until every running node owns a block."""
+        """Wait until every running node owns a block. Raises :class:`TestbedError` if one ends meanwhile."""
         nodes = [node for node in self.nodes.values() if node.running]
-        wait_until(lambda: all(node.blocks() for node in nodes), timeout_s, "a block for every node")
+
+        def all_own_one() -> bool:
+            for node in nodes:
+                if not node.running:
+                    raise TestbedError(f"the node of realm {node.realm} ended with status {node.process.returncode}")
+            return all(node.blocks() for node in nodes)
+
+        wait_until(all_own_one, timeout_s, "a block for every node")
 
     def join(self, realm: int, program: Program) -> int:
         """Plug a new client into the realm and start the program on it; the client's number."""
