@@ -95,6 +95,15 @@ def _option(text: str) -> tuple[int, bytes]:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _shown(path: Path) -> str:
+    return str(path).replace("%", "%%")  # argparse formats its help texts
+
+
+def _absolute(text: str) -> Path:
+    """A path that stays right when the daemon changes its directory."""
+    return Path(os.path.abspath(text))
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the daemon's command line."""
     parser = _Parser(
@@ -151,12 +160,21 @@ def build_parser() -> argparse.ArgumentParser:
         "-D", "--foreground", action="store_true", help="run in the foreground, log to the console (default)"
     )
     running.add_argument(
-        "-C", "--control", metavar="PATH", type=Path, help=f"control socket (default {default_socket_path()})"
+        "-C",
+        "--control",
+        metavar="PATH",
+        type=_absolute,
+        help=f"control socket (default {_shown(default_socket_path())})",
     )
     running.add_argument(
         "--store", metavar="PATH", help="database of leases, or 'memory' for none (default: in the state directory)"
     )
-    running.add_argument("--pid-file", metavar="PATH", type=Path, help="with -d, where to write the process id")
+    running.add_argument(
+        "--pid-file",
+        metavar="PATH",
+        type=_absolute,
+        help="where to write the process id (default with -d: beside the control socket)",
+    )
     running.add_argument("--log-file", metavar="PATH", help="log to a file, reopened on SIGHUP")
     running.add_argument("--syslog", action="store_true", help="log to syslog (default with -d)")
     running.add_argument("--log-format", choices=("text", "json"), default="text", help="(default %(default)s)")
@@ -196,10 +214,10 @@ def parse(arguments: Sequence[str] | None) -> Arguments:
         options=options,
         hook=given.hook,
         control=given.control or default_socket_path(),
-        store=given.store,
+        store=given.store if given.store in (None, "memory") else str(_absolute(given.store)),
         daemonize=given.daemonize,
         pid_file=given.pid_file,
-        log_file=given.log_file,
+        log_file=str(_absolute(given.log_file)) if given.log_file is not None else None,
         syslog=given.syslog or (given.daemonize and given.log_file is None),
         log_json=given.log_format == "json",
         verbosity=given.verbose,

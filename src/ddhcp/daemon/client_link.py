@@ -52,7 +52,7 @@ class ClientSockets:
         return ClientLink(self.interface.name, address, prefix_len, self.interface.mac or bytes(6), self.interface.mtu)
 
     def receive(self) -> DhcpReceived | None:
-        """The next datagram, or None if none is pending."""
+        """The next datagram, or None if none is pending. Raises OSError for a broken socket."""
         try:
             data, ancillary, _, sender = self.udp.recvmsg(_MAX_DHCP_BYTES, _ANCILLARY_BYTES)
         except (BlockingIOError, ConnectionRefusedError):
@@ -89,16 +89,16 @@ def open_at_start(interface: Interface) -> ClientSockets:
     try:
         return ClientSockets(interface)
     except OSError as error:
-        raise StartError(explain(error, f"client interface {interface.name}")) from None
+        raise StartError(f"client interface {interface.name}: {explain(error)}") from None
 
 
-def explain(error: OSError, what: str) -> str:
-    """One line for a socket that could not be had."""
+def explain(error: OSError) -> str:
+    """Why a socket could not be had."""
     if error.errno == errno.EADDRINUSE:
-        return f"{what}: port {constants.SERVER_PORT} is taken by another DHCP server; stop that one first"
+        return f"port {constants.SERVER_PORT} is taken by another DHCP server; stop that one first"
     if error.errno in (errno.EPERM, errno.EACCES):
         return (
-            f"{what}: {error.strerror}; run as root or with the capabilities CAP_NET_RAW (raw frames, binding to an "
+            f"{error.strerror}; run as root or with the capabilities CAP_NET_RAW (raw frames, binding to an "
             f"interface) and CAP_NET_BIND_SERVICE (port {constants.SERVER_PORT})"
         )
-    return f"{what}: {error.strerror}"
+    return error.strerror or str(error)

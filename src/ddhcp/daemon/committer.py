@@ -4,42 +4,48 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
 import threading
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ..core.effects import Effect, StoreEffect
 from .store import Store, key_of
 
-RETRY_S = 1.0  # how often a failing disk is tried again
+FIRST_RETRY_S = 0.5  # after a commit that failed; doubled each time up to MAX_RETRY_S
+MAX_RETRY_S = 30.0
+MAX_WAITING = 8192  # effects that wait on the disk; beyond that they are dropped, and clients ask again
+CLOSE_WITHIN_S = 5.0  # for the last commit; a disk that hangs must not keep the process
 
 
 @dataclass(slots=True)
 class Batch:
-    """Store effects, and the effects that may leave once they are on disk. ``error`` is set when they are not."""
+    """Rows to write, the latest of each key, and the effects that may leave once they are on disk.
 
-    rows: list[StoreEffect] = field(default_factory=list)
+    ``error`` says why they are not; ``waiting`` must then be dropped.
+    """
+
+    rows: dict[tuple[str, int], StoreEffect] = field(default_factory=dict)
     waiting: list[Effect] = field(default_factory=list)
     error: str | None = None
 
 
 class Committer:
-    """Commits batches in order, as many as have come together at a time.
+    """Commits one batch at a time; while that one is being written the next one gathers.
 
-    ``fileno()`` becomes readable when :meth:`take_done` has something. Rows of a failed commit are kept, the latest
-    of each key, and written with the next one; the effects that waited on them come back with ``error`` set.
+    ``fileno()`` becomes readable when :meth:`take_done` has something. Rows of a failed commit are kept, the latest of
+    each key, and written with the next batch or when the disk is tried again. All methods belong to the loop's thread.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._queue: deque[Batch] = deque()
-        self._done: deque[Batch] = deque()
         self._wakeup = threading.Condition()
-        self._closing = False
-        self._busy = False
+        # Guarded by _wakeup: what the loop gathers, what the thread has in hand, and what came back.
+        self._gathered = Batch()
+        self._is_writing = False
+        self._done: list[Batch] = []
         self._unwritten: dict[tuple[str, int], StoreEffect] = {}
+        self._closing = False
+        self.dropped = 0
         self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="ddhcp-commit", daemon=True)
         self._thread.start()
@@ -50,14 +56,27 @@ class Committer:
 
     @property
     def is_idle(self) -> bool:
-        """Whether everything given so far has come back."""
+        """Whether everything given so far has come back, written or not."""
         with self._wakeup:
-            return not (self._queue or self._busy or self._done)
+            return not (self._gathered.rows or self._gathered.waiting or self._is_writing or self._done)
 
-    def put(self, batch: Batch) -> None:
-        """Have a batch written."""
+    @property
+    def is_clean(self) -> bool:
+        """Whether everything given so far is on disk."""
         with self._wakeup:
-            self._queue.append(batch)
+            return not (self._gathered.rows or self._gathered.waiting or self._is_writing or self._unwritten)
+
+    def put(self, rows: Iterable[StoreEffect], waiting: Iterable[Effect]) -> None:
+        """Have rows written, and get ``waiting`` back after them."""
+        with self._wakeup:
+            gathered = self._gathered
+            for row in rows:
+                gathered.rows[key_of(row)] = row
+            gathered.waiting.extend(waiting)
+            excess = len(gathered.waiting) - MAX_WAITING
+            if excess > 0:  # the newest go: the oldest are nearest to their answer
+                del gathered.waiting[MAX_WAITING:]
+                self.dropped += excess
             self._wakeup.notify()
 
     def take_done(self) -> list[Batch]:
@@ -65,53 +84,48 @@ class Committer:
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._event)
         with self._wakeup:
-            done = list(self._done)
-            self._done.clear()
+            done, self._done = self._done, []
         return done
 
     def close(self) -> None:
-        """Write what is queued, then end the thread and close the store."""
+        """Write what is left, then end the thread and close the store. A disk that hangs is left alone."""
         with self._wakeup:
             self._closing = True
             self._wakeup.notify()
-        self._thread.join()
-        self._store.close()
-        os.close(self._event)
+        self._thread.join(CLOSE_WITHIN_S)
+        if not self._thread.is_alive():
+            self._store.close()
+            os.close(self._event)
 
     def _run(self) -> None:
+        retry_s = FIRST_RETRY_S
         while True:
             with self._wakeup:
-                while not self._queue and not self._closing:
-                    if not self._wakeup.wait(RETRY_S if self._unwritten else None) and self._unwritten:
-                        break
-                if self._closing and not self._queue:
-                    break
-                batches = list(self._queue)
-                self._queue.clear()
-                self._busy = True
-            error = self._commit(batches)
+                while not (self._gathered.rows or self._gathered.waiting or self._closing):
+                    if not self._wakeup.wait(retry_s if self._unwritten else None):
+                        break  # time to try the disk again
+                if self._closing and not (self._gathered.rows or self._gathered.waiting or self._unwritten):
+                    return
+                batch, self._gathered = self._gathered, Batch()
+                self._is_writing = True
+                closing = self._closing
+            batch.error = self._commit(batch)
+            retry_s = FIRST_RETRY_S if batch.error is None else min(retry_s * 2, MAX_RETRY_S)
             with self._wakeup:
-                self._busy = False
-                for batch in batches:
-                    batch.error = error
-                self._done.extend(batches)
-            if batches:
-                os.eventfd_write(self._event, 1)
-        if self._unwritten:
-            self._commit([])
+                self._is_writing = False
+                self._done.append(batch)
+            os.eventfd_write(self._event, 1)
+            if closing and batch.error is not None:
+                return
 
-    def _commit(self, batches: Sequence[Batch]) -> str | None:
-        rows = self._unwritten
-        for batch in batches:
-            for row in batch.rows:
-                key = key_of(row)
-                rows.pop(key, None)
-                rows[key] = row
-        if not rows:
-            return None
+    def _commit(self, batch: Batch) -> str | None:
+        rows = self._unwritten | batch.rows
+        failure: str | None = None
         try:
-            self._store.commit(rows.values())
-        except (sqlite3.Error, OSError) as error:
-            return str(error) or type(error).__name__
-        self._unwritten = {}
-        return None
+            if rows:
+                self._store.commit(rows.values())
+        except Exception as error:  # whatever it is, nothing of this batch may leave, and the thread must go on
+            failure = str(error) or type(error).__name__
+        with self._wakeup:
+            self._unwritten = {} if failure is None else rows
+        return failure

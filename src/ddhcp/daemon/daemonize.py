@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import sys
@@ -38,13 +39,19 @@ class Background:
             os.dup2(null, descriptor)
         if null > 2:
             os.close(null)
-        os.write(self._writer, _READY)
-        os.close(self._writer)
+        self._tell(_READY)
 
     def fail(self, message: str) -> None:
-        """The daemon could not start."""
-        os.write(self._writer, message.encode()[:_MAX_MESSAGE_BYTES])
+        """The daemon could not start. Without effect after :meth:`ready`, when nobody waits for it any more."""
+        self._tell(message.encode(errors="replace")[:_MAX_MESSAGE_BYTES])
+
+    def _tell(self, message: bytes) -> None:
+        if self._writer < 0:
+            return
+        with contextlib.suppress(BrokenPipeError):  # whoever started us did not wait
+            os.write(self._writer, message)
         os.close(self._writer)
+        self._writer = -1
 
 
 def _await(reader: int) -> int:

@@ -30,7 +30,7 @@ def parse_command(text: str) -> list[str]:
     if program is None:
         name = command[0] if command else text
         raise StartError(f"hook command {name!r} is not an executable file; give its full path and check its mode")
-    return [program, *command[1:]]
+    return [os.path.abspath(program), *command[1:]]  # the daemon changes its directory
 
 
 class Hooks:
@@ -64,7 +64,13 @@ class Hooks:
             except OSError as error:
                 self._log.write(logging.ERROR, "hook-failed", {"command": self._command[0], "error": error.strerror})
                 continue
-            descriptor = os.pidfd_open(process.pid)
+            try:
+                descriptor = os.pidfd_open(process.pid)
+            except OSError as error:  # out of descriptors: without one it could neither be watched nor reaped
+                process.kill()
+                process.wait()
+                self._log.write(logging.ERROR, "hook-failed", {"command": self._command[0], "error": error.strerror})
+                continue
             self._running[descriptor] = (process, boot_time() + MAX_RUN_S)
             started.append(descriptor)
         return started

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
 import time
 from collections.abc import Mapping
 from logging.handlers import SysLogHandler, WatchedFileHandler
+from typing import TextIO
 
 MAX_LINES_PER_EVENT = 50  # of one event name within WINDOW_S; the rest is counted and told at the window's end
 WINDOW_S = 10.0
@@ -95,23 +97,56 @@ class EventLog:
         self._window_ends = now + WINDOW_S
 
     def reopen(self) -> None:
-        """Open a log file anew (after rotation)."""
+        """Open a log file anew (after rotation). One that cannot be opened now is tried again with the next line."""
         for handler in self._logger.handlers:
-            if isinstance(handler, WatchedFileHandler):
-                handler.reopenIfNeeded()
+            if isinstance(handler, _FileHandler):
+                handler.reopen()
+
+
+class _FileHandler(WatchedFileHandler):
+    """A log file that follows rotation by itself, and whose loss never stops the daemon."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line. While the file cannot be written, lines are lost."""
+        with contextlib.suppress(OSError, ValueError):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """A full disk or the like: there is nowhere to tell it."""
+
+    def reopen(self) -> None:
+        """Open the file of that name if it is another one by now."""
+        with contextlib.suppress(OSError, ValueError):
+            self.reopenIfNeeded()
+
+
+class _SyslogHandler(SysLogHandler):
+    """Syslog that may be away for a while."""
+
+    append_nul = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Nobody listens: the line is lost, the next one tries again."""
+
+
+class _ConsoleHandler(logging.StreamHandler[TextIO]):
+    """Standard error, which may be closed before the daemon ends."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """The terminal is gone: there is nowhere to tell it."""
 
 
 def make_handler(*, file: str | None, syslog: bool, as_json: bool) -> logging.Handler:
     """Where log lines go: a file, syslog, or standard error. Raises OSError."""
     handler: logging.Handler
     if file is not None:
-        handler = WatchedFileHandler(file)
+        handler = _FileHandler(file, encoding="utf-8")
         handler.setFormatter(EventFormatter(as_json=as_json))
     elif syslog:
-        handler = SysLogHandler("/dev/log", facility=SysLogHandler.LOG_DAEMON)
+        handler = _SyslogHandler("/dev/log", facility=SysLogHandler.LOG_DAEMON)
         handler.ident = "ddhcp: "
         handler.setFormatter(EventFormatter(as_json=as_json, with_time=False))
     else:
-        handler = logging.StreamHandler(sys.stderr)
+        handler = _ConsoleHandler(sys.stderr)
         handler.setFormatter(EventFormatter(as_json=as_json, colours=sys.stderr.isatty()))
     return handler

@@ -19,9 +19,9 @@ from ..core import effects as f
 from ..core import events as e
 from ..ctl.protocol import Command, Request
 from . import report
-from .client_link import ClientSockets
+from .client_link import ClientSockets, explain
 from .clock import boot_time
-from .committer import Batch, Committer
+from .committer import Committer
 from .control import ControlSocket
 from .hooks import Hooks
 from .interfaces import ChangeMonitor, Interface, look
@@ -33,9 +33,17 @@ from .timer import BootTimer
 BATCH = 64  # datagrams taken from one socket before others get their turn; one commit serves them all
 STOP_WITHIN_S = 5.0  # for handing blocks over and writing what is left
 RELOOK_S = 2.0  # how often an interface that is missing is looked for besides netlink's hints
+AFTER_EXCEPTION_S = 1.0  # a deadline whose handling failed is not tried again sooner
+MAX_REPORTED = 256  # different exceptions that are logged, each once
 _STORE_EFFECTS = (f.SaveBlock, f.ForgetBlock, f.SaveLease, f.ForgetLease)
 # Sends that fail for lack of the link: the link's state says the rest.
 _LINK_ERRORS = (errno.ENETDOWN, errno.ENETUNREACH, errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL)
+
+_COUNTERS = tuple(
+    f"daemon.{name}"
+    for name in ("exceptions", "receive_errors", "send_errors", "commit_errors", "answers_withheld", "foreign_sources")
+)
+_LINK_LOCAL = b"\xfe\x80"
 
 Callback = Callable[[float], None]
 
@@ -56,6 +64,7 @@ class Loop:
         self._node = node
         self._log = log
         self._store = store
+        self._remembered = store.load()
         self._committer = Committer(store)
         self._hooks = hooks
         self._server_name = server_interface
@@ -66,12 +75,15 @@ class Loop:
         self._selector = selectors.DefaultSelector()
         self._timer = BootTimer()
         self._monitor = ChangeMonitor()
-        self._batch = Batch()
+        self._rows: list[f.StoreEffect] = []
+        self._waiting: list[f.Effect] = []
+        self._held_until = 0.0
         self._relook_at: float | None = None
+        self._link_states: dict[str, str] = {}
         self._stop_by: float | None = None
         self._has_stopped = False
         self._reported: set[str] = set()
-        self._counters = {"daemon.exceptions": 0, "daemon.send_errors": 0, "daemon.commit_errors": 0}
+        self._counters = dict.fromkeys(_COUNTERS, 0)
         self._control: ControlSocket | None = None
         self._signals, self._signal_writer = socket.socketpair()
         for sock in (self._signals, self._signal_writer):
@@ -90,32 +102,36 @@ class Loop:
         self._clients[sockets.interface.name] = sockets
         self._watch(sockets.udp.fileno(), partial(self._on_dhcp, sockets))
 
-    def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, then stop in good order."""
+    def take_signals(self) -> None:
+        """From now on SIGTERM, SIGINT and SIGHUP are events of the loop."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: None)
         signal.set_wakeup_fd(self._signal_writer.fileno(), warn_on_full_buffer=False)
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then stop in good order."""
         try:
-            self._start()
+            self._guard(self._start, boot_time())
             while not (self._has_stopped and self._committer.is_idle):
                 self._turn()
                 if self._stop_by is not None and boot_time() >= self._stop_by:
                     break
         finally:
-            signal.set_wakeup_fd(-1)
-            self._close()
+            self._flush()
+            self._log.write(logging.INFO, "stopped")
 
     # --- one turn -------------------------------------------------------------------------------
 
     def _turn(self) -> None:
-        self._arm()
+        self._guard(self._arm, boot_time())
+        watched = self._selector.get_map()
         for key, _ in self._selector.select():
-            callback: Callback = key.data
-            self._guard(callback, boot_time())
+            # An earlier callback of this turn may have closed the descriptor, and another may have its number by now.
+            if watched.get(key.fd) == key:
+                self._guard(key.data, boot_time())
         self._flush()
         if self._hooks is not None:
-            for descriptor in self._hooks.start_queued():
-                self._watch(descriptor, partial(self._on_hook_ended, descriptor))
+            self._guard(self._start_hooks, boot_time())
 
     def _guard(self, callback: Callback, now: float) -> None:
         """An exception is a bug of ours; it costs one event and one log line, never the loop."""
@@ -128,12 +144,15 @@ class Loop:
                 trace = trace.tb_next
             where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "?"
             signature = f"{type(error).__name__} {where}"
-            if signature not in self._reported:
+            if signature not in self._reported and len(self._reported) < MAX_REPORTED:
                 self._reported.add(signature)
                 self._log.write(logging.ERROR, "internal-error", {"where": where, "error": str(error)}, traceback=True)
 
-    def _arm(self) -> None:
-        deadlines = [self._node.deadline(), self._relook_at, self._stop_by]
+    def _arm(self, now: float) -> None:
+        deadline = self._node.deadline()
+        if deadline is not None:
+            deadline = max(deadline, self._held_until)
+        deadlines = [deadline, self._relook_at, self._stop_by]
         if self._hooks is not None:
             deadlines.append(self._hooks.deadline())
         if self._control is not None:
@@ -142,15 +161,21 @@ class Loop:
 
     def _on_timer(self, now: float) -> None:
         self._timer.clear()
-        deadline = self._node.deadline()
-        if deadline is not None and deadline <= now:
-            self._feed(e.Wake(), now)
+        self._guard(self._wake, now)
         if self._relook_at is not None and self._relook_at <= now:
-            self._look(now)
+            self._guard(self._look, now)
         if self._hooks is not None:
-            self._hooks.kill_overdue(now)
+            self._guard(self._hooks.kill_overdue, now)
         if self._control is not None:
-            self._control.end_overdue(now)
+            self._guard(self._control.end_overdue, now)
+
+    def _wake(self, now: float) -> None:
+        deadline = self._node.deadline()
+        if deadline is None or max(deadline, self._held_until) > now:
+            return
+        self._held_until = now + AFTER_EXCEPTION_S  # stands if handling raises: else the loop would spin
+        self._feed(e.Wake(), now)
+        self._held_until = 0.0
 
     def _feed(self, event: e.Event, now: float) -> None:
         self._perform(self._node.handle(event, now), now)
@@ -158,11 +183,10 @@ class Loop:
     # --- effects --------------------------------------------------------------------------------
 
     def _perform(self, effects: Iterable[f.Effect], now: float) -> None:
-        batch = self._batch
         for effect in effects:
             if isinstance(effect, _STORE_EFFECTS):
                 if self._store.is_durable:
-                    batch.rows.append(effect)
+                    self._rows.append(effect)
             elif isinstance(effect, f.Log):
                 self._log.write(effect.level, effect.event, effect.fields)
             elif isinstance(effect, f.RunHook):
@@ -170,21 +194,22 @@ class Loop:
                     self._hooks.call(effect.arguments)
             elif isinstance(effect, f.Stopped):
                 self._has_stopped = True
-            elif effect.durable and self._store.is_durable and (batch.rows or not self._committer.is_idle):
-                batch.waiting.append(effect)
+            elif effect.durable and (self._rows or not self._committer.is_clean):
+                self._waiting.append(effect)
             else:
                 self._send(effect, now)
 
     def _flush(self) -> None:
         """Give what this turn wants stored to the disk, and what waits on it along with it."""
-        if self._batch.rows or self._batch.waiting:
-            self._committer.put(self._batch)
-            self._batch = Batch()
+        if self._rows or self._waiting:
+            self._committer.put(self._rows, self._waiting)
+            self._rows, self._waiting = [], []
 
     def _on_committed(self, now: float) -> None:
         for batch in self._committer.take_done():
             if batch.error is not None:
                 self._counters["daemon.commit_errors"] += 1
+                self._counters["daemon.answers_withheld"] += len(batch.waiting)
                 self._log.write(
                     logging.ERROR, "store-failed",
                     {"error": batch.error, "answers_withheld": len(batch.waiting), "advice": "check the disk"},
@@ -219,22 +244,43 @@ class Loop:
 
     def _on_swarm(self, sock: socket.socket, now: float) -> None:
         for _ in range(BATCH):
-            if self._server is None or (event := self._server.receive(sock)) is None:
+            server = self._server
+            if server is None or sock not in (server.multicast, server.unicast):
+                return  # the link was lost or made anew while its datagrams were handled
+            try:
+                event = server.receive(sock)
+            except OSError:
+                self._counters["daemon.receive_errors"] += 1
                 return
+            if event is None:
+                return
+            if event.source[:2] != _LINK_LOCAL:  # nodes talk by link-local addresses only (PROTOCOL, Transport)
+                self._counters["daemon.foreign_sources"] += 1
+                continue
             self._guard(partial(self._feed, event), now)
 
     def _on_dhcp(self, sockets: ClientSockets, now: float) -> None:
         for _ in range(BATCH):
-            event = sockets.receive()
+            if self._clients.get(sockets.interface.name) is not sockets:
+                return
+            try:
+                event = sockets.receive()
+            except OSError:
+                self._counters["daemon.receive_errors"] += 1
+                return
             if event is None:
                 return
             self._guard(partial(self._feed, event), now)
 
     # --- interfaces -----------------------------------------------------------------------------
 
-    def _start(self) -> None:
-        now = boot_time()
-        remembered = self._store.load()
+    def _start_hooks(self, now: float) -> None:
+        assert self._hooks is not None
+        for descriptor in self._hooks.start_queued():
+            self._watch(descriptor, partial(self._on_hook_ended, descriptor))
+
+    def _start(self, now: float) -> None:
+        remembered = self._remembered
         if remembered.set_aside is not None:
             self._log.write(logging.ERROR, "store-corrupt", {"set_aside": remembered.set_aside})
         if remembered.skipped:
@@ -251,42 +297,52 @@ class Loop:
 
     def _look(self, now: float) -> None:
         """Compare the interfaces with what we have open, and make the two agree."""
-        self._relook_at = None
-        self._look_at_server(now)
-        for name in self._client_names:
-            self._look_at_client(name, now)
+        self._relook_at = now + RELOOK_S  # stands if looking fails
+        are_up = [self._look_at_server(now)]
+        are_up += [self._look_at_client(name, now) for name in self._client_names]
+        if all(are_up):
+            self._relook_at = None
 
-    def _look_at_server(self, now: float) -> None:
-        interface = look(self._server_name)
-        if interface is None or not interface.is_up or interface.link_local is None or not interface.mac:
+    def _tell_link(self, kind: str, name: str, state: str) -> None:
+        """Log what became of a link, once for each change."""
+        if self._link_states.get(name) == state:
+            return
+        self._link_states[name] = state
+        if state == "up":
+            self._log.write(logging.INFO, f"{kind}-link-up", {"interface": name})
+        else:
+            self._log.write(logging.WARNING, f"{kind}-link-down", {"interface": name, "because": state})
+
+    def _look_at_server(self, now: float) -> bool:
+        name = self._server_name
+        interface = look(name)
+        lack = _lack(interface) or _server_lack(interface)
+        if interface is None or interface.link_local is None or lack is not None:
             if self._server is not None:
                 self._close_server()
-                self._log.write(logging.WARNING, "server-link-down", {"interface": self._server_name})
                 self._feed(e.ServerLinkDown(), now)
-            self._relook_at = now + RELOOK_S
-            return
+            self._tell_link("server", name, lack or "")
+            return False
         before = self._server_seen
         if self._server is not None and before is not None and before.index == interface.index:
             if (before.mac, before.link_local) != (interface.mac, interface.link_local):
                 self._server_seen = interface
                 self._feed(e.ServerLinkUp(interface.mac, interface.link_local), now)
-            return
+            return True
         if self._server is not None:
             self._close_server()
             self._feed(e.ServerLinkDown(), now)
         try:
             server = ServerLink(interface)
         except OSError as error:
-            self._log.write(
-                logging.WARNING, "server-link-failed", {"interface": self._server_name, "error": error.strerror}
-            )
-            self._relook_at = now + RELOOK_S
-            return
+            self._tell_link("server", name, error.strerror or str(error))
+            return False
         self._server, self._server_seen = server, interface
         self._watch(server.multicast.fileno(), partial(self._on_swarm, server.multicast))
         self._watch(server.unicast.fileno(), partial(self._on_swarm, server.unicast))
-        self._log.write(logging.INFO, "server-link-up", {"interface": self._server_name})
+        self._tell_link("server", name, "up")
         self._feed(e.ServerLinkUp(interface.mac, interface.link_local), now)
+        return True
 
     def _close_server(self) -> None:
         assert self._server is not None
@@ -295,33 +351,33 @@ class Loop:
         self._server.close()
         self._server = self._server_seen = None
 
-    def _look_at_client(self, name: str, now: float) -> None:
+    def _look_at_client(self, name: str, now: float) -> bool:
         interface = look(name)
         sockets = self._clients.get(name)
-        if interface is None or not interface.is_up or interface.ipv4 is None:
+        lack = _lack(interface) or _client_lack(interface)
+        if interface is None or lack is not None:
             if sockets is not None:
                 self._close_client(sockets)
-                self._log.write(logging.WARNING, "client-link-down", {"interface": name})
                 self._feed(e.ClientLinkDown(name), now)
-            self._relook_at = now + RELOOK_S
-            return
+            self._tell_link("client", name, lack or "")
+            return False
         if sockets is not None and sockets.interface == interface:
-            return
+            return True
         if sockets is not None and sockets.interface.index == interface.index:
             sockets.interface = interface
             self._feed(e.ClientLinkUp(sockets.link()), now)
-            return
+            return True
         if sockets is not None:
             self._close_client(sockets)
         try:
             sockets = ClientSockets(interface)
         except OSError as error:
-            self._log.write(logging.WARNING, "client-link-failed", {"interface": name, "error": error.strerror})
-            self._relook_at = now + RELOOK_S
-            return
+            self._tell_link("client", name, explain(error))
+            return False
         self.adopt_client(sockets)
-        self._log.write(logging.INFO, "client-link-up", {"interface": name})
+        self._tell_link("client", name, "up")
         self._feed(e.ClientLinkUp(sockets.link()), now)
+        return True
 
     def _close_client(self, sockets: ClientSockets) -> None:
         self._unwatch(sockets.udp.fileno())
@@ -363,12 +419,14 @@ class Loop:
                 return self._options_text()
             case Command.SET_LOG_LEVEL:
                 self._log.level = log_level(request.level)
+                self._log.write(logging.INFO, "log-level", {"level": logging.getLevelName(self._log.level).lower()})
                 return ""
             case Command.STATISTICS:
                 return report.statistics_text(self.statistics())
             case Command.STATISTICS_RESET:
                 text = report.statistics_text(self.statistics())
                 self._feed(e.ResetStatistics(), now)
+                self._counters = dict.fromkeys(self._counters, 0)
                 return text
             case _:
                 return self._answer_json(request)
@@ -392,11 +450,15 @@ class Loop:
 
     def statistics(self) -> dict[str, int]:
         """The node's counters and the loop's own."""
-        dropped = self._hooks.dropped if self._hooks is not None else 0
-        return self._node.statistics() | self._counters | {"daemon.hooks_dropped": dropped}
+        dropped = {
+            "daemon.answers_dropped": self._committer.dropped,
+            "daemon.hooks_dropped": self._hooks.dropped if self._hooks is not None else 0,
+        }
+        return self._node.statistics() | self._counters | dropped
 
-    def _close(self) -> None:
-        self._flush()
+    def close(self) -> None:
+        """Write what is left and give everything back."""
+        signal.set_wakeup_fd(-1)
         if self._control is not None:
             self._control.close()
         self._committer.close()
@@ -409,7 +471,25 @@ class Loop:
         self._selector.close()
         self._signals.close()
         self._signal_writer.close()
-        self._log.write(logging.INFO, "stopped")
+
+
+def _lack(interface: Interface | None) -> str | None:
+    """What keeps an interface from carrying packets, or None."""
+    if interface is None:
+        return "there is no such interface"
+    return None if interface.is_up else "the interface is down or has no carrier"
+
+
+def _server_lack(interface: Interface | None) -> str | None:
+    assert interface is not None
+    if not interface.mac:
+        return "it has no Ethernet address"
+    return None if interface.link_local else "it has no usable IPv6 link-local address (yet)"
+
+
+def _client_lack(interface: Interface | None) -> str | None:
+    assert interface is not None
+    return None if interface.ipv4 else "it has no IPv4 address"
 
 
 def log_level(verbosity: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import logging
 import os
@@ -16,13 +17,14 @@ from ..core import ConfigError, Node, NodeConfig, Pool
 from ..core import config as defaults
 from ..ctl.protocol import RUNTIME_DIR_VARIABLE
 from .cli import Arguments, default_store_path, parse
-from .client_link import ClientSockets, open_at_start
+from .client_link import open_at_start
 from .daemonize import Background, PidFile
 from .errors import StartError
 from .hooks import Hooks, parse_command
 from .interfaces import Interface, look
 from .logs import EventLog, make_handler
 from .loop import Loop, log_level
+from .server_link import check_at_start
 from .store import MemoryStore, SqliteStore, Store
 
 _DEFAULT_PID_FILE = "ddhcp.pid"
@@ -35,13 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = parse(arguments)
         command = parse_command(given.hook) if given.hook is not None else None
         clients = [_client_interface(name) for name in given.client_interfaces]
-        _require(given.server_interface)
+        server = _require(given.server_interface)
         pool = _pool(given, clients)
         config = _config(given, pool)
         if given.daemonize:
             background = Background()
-        return _run(given, config, command, clients, background)
-    except StartError as error:
+        return _run(given, config, command, server, clients, background)
+    except (StartError, OSError) as error:
         if background is not None:
             background.fail(str(error))
         else:
@@ -53,6 +55,7 @@ def _run(
     given: Arguments,
     config: NodeConfig,
     hook: list[str] | None,
+    server: Interface,
     clients: list[Interface],
     background: Background | None,
 ) -> int:
@@ -62,32 +65,37 @@ def _run(
         where = given.log_file or "syslog"
         raise StartError(f"cannot log to {where}: {error.strerror or error}; use --log-file PATH") from None
     log = EventLog(handler, log_level(given.verbosity + 1))
-    sockets: list[ClientSockets] = [open_at_start(interface) for interface in clients]
-    pid_file = PidFile(_pid_path(given)) if background is not None else None
-    store = _store(given, config.pool)
-    loop = Loop(
+    with contextlib.ExitStack() as stack:
+        if given.daemonize or given.pid_file is not None:
+            stack.callback(PidFile(_pid_path(given)).remove)
+        loop = _make_loop(given, config, hook, log)
+        stack.callback(loop.close)
+        loop.open_control(given.control)
+        check_at_start(server)
+        for interface in clients:
+            loop.adopt_client(open_at_start(interface))
+        loop.take_signals()
+        log.write(
+            logging.INFO,
+            "started",
+            {"version": __version__, "pool": str(config.pool), "block_size": config.pool.block_size},
+        )
+        if background is not None:
+            background.ready()
+        _tell_systemd("READY=1")
+        loop.run()
+    return 0
+
+
+def _make_loop(given: Arguments, config: NodeConfig, hook: list[str] | None, log: EventLog) -> Loop:
+    return Loop(
         Node(config, random.Random(os.urandom(16))),
         log,
-        store,
+        _store(given, config.pool),
         server_interface=given.server_interface,
         client_interfaces=given.client_interfaces,
         hooks=Hooks(hook, log) if hook is not None else None,
     )
-    loop.open_control(given.control)
-    for client in sockets:
-        loop.adopt_client(client)
-    log.write(
-        logging.INFO,
-        "started",
-        {"version": __version__, "pool": str(config.pool), "block_size": config.pool.block_size},
-    )
-    if background is not None:
-        background.ready()
-    _tell_systemd("READY=1")
-    loop.run()
-    if pid_file is not None:
-        pid_file.remove()
-    return 0
 
 
 def _client_interface(name: str) -> Interface:
@@ -153,7 +161,7 @@ def _tell_systemd(state: str) -> None:
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.sendto(state.encode(), "\0" + address[1:] if address[0] == "@" else address)
 
 

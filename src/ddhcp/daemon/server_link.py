@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 
 from ..core.effects import SendMulticast, SendUnicast
 from ..core.events import SwarmReceived
 from ..swarm import MAX_DATAGRAM, MULTICAST_GROUP, MULTICAST_PORT, UNICAST_PORT
+from .errors import StartError
 from .interfaces import Interface
 
 _RECEIVE_BUFFER_BYTES = 1 << 20
@@ -37,14 +39,15 @@ class ServerLink:
     def _open(name: str) -> socket.socket:
         sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Without SO_REUSEADDR a second node on this interface is refused instead of taking our datagrams.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name.encode())
         return sock
 
     def receive(self, sock: socket.socket) -> SwarmReceived | None:
-        """The next datagram of one of the two sockets, or None if none is pending."""
+        """The next datagram of one of the two sockets, or None if none is pending. Raises OSError for a broken one."""
         try:
+            # One byte more than anybody may send: the core sees that a longer datagram was too long.
             data, sender = sock.recvfrom(MAX_DATAGRAM + 1)
         except (BlockingIOError, ConnectionRefusedError):
             return None
@@ -63,3 +66,19 @@ class ServerLink:
         """Give the sockets back."""
         self.multicast.close()
         self.unicast.close()
+
+
+def check_at_start(interface: Interface) -> None:
+    """Raise :class:`StartError` if another node has the server link. A link that is not up yet is waited for later."""
+    if not interface.is_up or interface.link_local is None:
+        return
+    try:
+        ServerLink(interface).close()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            why = f"UDP ports {MULTICAST_PORT} and {UNICAST_PORT} are taken by another node; stop that one first"
+        elif error.errno in (errno.EPERM, errno.EACCES):
+            why = f"{error.strerror}; run as root or with the capability CAP_NET_RAW (binding to an interface)"
+        else:
+            why = error.strerror or str(error)
+        raise StartError(f"server interface {interface.name}: {why}") from None

@@ -96,15 +96,22 @@ class SqliteStore:
                 f"store {path} is in use by another ddhcp; stop that one or name another --store"
             ) from None
         try:
-            self._db = self._open()
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise StartError(f"store {path}: {error}; name another place with --store PATH") from None
-            self._set_aside = path.with_name(f"{path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
-            path.rename(self._set_aside)
+            self._db = self._open_or_set_aside()
+        except (sqlite3.Error, OSError) as error:
+            raise StartError(f"store {path}: {error}; name another place with --store PATH") from None
+
+    def _open_or_set_aside(self) -> sqlite3.Connection:
+        try:
+            return self._open()
+        except sqlite3.OperationalError:  # the disk or its permissions: the file may be sound
+            raise
+        except sqlite3.DatabaseError:
+            stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+            self._set_aside = self.path.with_name(f"{self.path.name}.corrupt-{stamp}")
+            self.path.rename(self._set_aside)
             for suffix in ("-wal", "-shm"):
-                Path(f"{path}{suffix}").unlink(missing_ok=True)
-            self._db = self._open()
+                Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+            return self._open()
 
     def _open(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
@@ -124,7 +131,15 @@ class SqliteStore:
         return db
 
     def load(self) -> Remembered:
-        """Everything remembered; rows that make no sense are skipped and counted (bad input I9)."""
+        """Everything remembered; rows that make no sense are skipped and counted. Raises :class:`StartError`."""
+        try:
+            return self._load()
+        except sqlite3.Error as error:
+            raise StartError(
+                f"store {self.path} cannot be read ({error}); move it away, or name another place with --store PATH"
+            ) from None
+
+    def _load(self) -> Remembered:
         to_boot = -wall_minus_boot()
         found = Remembered(set_aside=self._set_aside)
         for index, promised_until in self._db.execute("select block_index, promised_until from block"):

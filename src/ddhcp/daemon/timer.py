@@ -19,7 +19,7 @@ class _Itimerspec(ctypes.Structure):
 
 
 class BootTimer:
-    """A descriptor that becomes readable at an instant of the boot clock."""
+    """A descriptor that becomes readable at an instant of the boot clock. Raises OSError where the system has none."""
 
     def __init__(self) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
