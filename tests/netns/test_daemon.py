@@ -32,13 +32,13 @@ PATIENCE_S = 10
 # -- bad input ----------------------------------------------------------------------------------------------
 
 
-def refusal(mesh: Mesh, *arguments: str, prefix: tuple[str, ...] = ()) -> str:
+def refusal(mesh: Mesh, *arguments: str, prefix: tuple[str, ...] = (), realm: int = 0) -> str:
     """Run a node that must refuse to start; the one line that it says."""
     result = subprocess.run(
-        ["ip", "netns", "exec", "ddhcpd0", *prefix, sys.executable, *DDHCP, *arguments],
+        ["ip", "netns", "exec", f"ddhcpd{realm}", *prefix, sys.executable, *DDHCP, *arguments],
         capture_output=True,
         text=True,
-        env={**mesh.network.node_environment(0), "PYTHONPATH": str(SOURCE)},
+        env={**mesh.network.node_environment(realm), "PYTHONPATH": str(SOURCE)},
         timeout=PATIENCE_S,
     )
     assert result.returncode == 2, result.stderr
@@ -100,25 +100,21 @@ def test_a_missing_capability_is_named(make_mesh: Callable[[int], Mesh], capabil
 
 
 def test_a_second_daemon_on_the_same_socket_is_refused(make_mesh: Callable[[int], Mesh]) -> None:
-    mesh = make_mesh(1)
+    mesh = make_mesh(2)
     mesh.start(0, *NODE)
     mesh.wait_for_blocks(BLOCK_PATIENCE_S)
-    assert str(mesh.nodes[0].socket) in refusal(mesh, *NODE)
+    socket_path = str(mesh.nodes[0].socket)
+    assert socket_path in refusal(mesh, *NODE, "-C", socket_path, realm=1)
     assert mesh.nodes[0].blocks(), "the first goes on"
 
 
 # -- links come and go --------------------------------------------------------------------------------------
 
 
-def is_announcing(node: Node) -> Callable[[], bool]:
-    """Whether the node has multicast anything since now."""
-    before = node.statistics()["mcast.send_pkg"]
-    return lambda: node.statistics()["mcast.send_pkg"] > before
-
-
-def sees_the_other(mesh: Mesh) -> Callable[[], bool]:
-    before = mesh.nodes[1].statistics()["mcast.recv_updateclaim"]
-    return lambda: mesh.nodes[1].statistics()["mcast.recv_updateclaim"] > before
+def hears_a_claim(node: Node) -> Callable[[], bool]:
+    """Whether the node has received a claim since now."""
+    before = node.statistics()["mcast.recv_updateclaim"]
+    return lambda: node.statistics()["mcast.recv_updateclaim"] > before
 
 
 @pytest.mark.parametrize("how", ["down and up", "deleted and made again"])
@@ -135,12 +131,13 @@ def test_the_server_link_may_go_and_come_back(make_mesh: Callable[[int], Mesh], 
             main.delete(port)
     client = mesh.join(0, DHCLIENT)
     address = mesh.wait_for_lease(client, PATIENCE_S)  # its own clients are served meanwhile
+    heard = hears_a_claim(mesh.nodes[1])
     if how == "down and up":
         with Netlink() as main:
             main.set_up(port)
     else:
         mesh.network.ensure(2)
-    wait_until(sees_the_other(mesh), PATIENCE_S, "a claim of the returned node at the other")
+    wait_until(heard, PATIENCE_S, "a claim of the returned node at the other")
     assert mesh.nodes[0].running
     seen = len(mesh.clients.events(client))
     mesh.clients.stop(client)
@@ -168,10 +165,10 @@ def test_the_client_link_may_go_and_come_back(make_mesh: Callable[[int], Mesh], 
     assert mesh.nodes[0].running
 
 
-def test_the_server_link_may_appear_late(make_mesh: Callable[[int], Mesh]) -> None:
+def test_the_server_link_may_come_up_late(make_mesh: Callable[[int], Mesh]) -> None:
     mesh = make_mesh(1)
-    with Netlink() as main:
-        main.delete(main.links()["srv0"].index)
+    with Netlink(mesh.network.require_realm(0)) as inside:
+        inside.set_down(inside.links()["server0"].index)
     mesh.start(0, *NODE)
     wait_until(mesh.nodes[0].socket.exists, PATIENCE_S, "the control socket")
     assert mesh.nodes[0].blocks() == []

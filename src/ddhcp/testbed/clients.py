@@ -193,7 +193,8 @@ class Clients:
         for process in self._network.processes(layout.client_namespace(client)):
             for program in programs.PROGRAMS.values():
                 wanted = program.executable or "ddhcp.testbed.dhcpclient"
-                if any(Path(word).name == wanted for word in process.command[:3]):
+                # dhcpcd's processes call themselves "dhcpcd: eth0 [ip4]" and the like
+                if any(Path(word).name.partition(":")[0] == wanted for word in process.command[:3]):
                     found.setdefault(program.name, (program, process))
         return list(found.values())
 
