@@ -25,6 +25,7 @@ PROMISE_MARGIN_S = 5.0  # between the end of a lease and the end of the promise:
 PROMISE_SLACK_S = 100  # a block with leases is announced for 2 L + this, which leaves (L + slack) / 3 between refreshes
 MAX_TIMEOUT_S = 65535  # two bytes
 REFRESH_JITTER = 0.3  # a refresh comes at 70-100 % of its period, so that a swarm never falls into step
+REPEAT_AFTER_LINK_UP_S = 2.0
 MAX_CLAIMING = 64  # blocks inquired at a time: bounds what a burst of clients makes us say at once
 CANDIDATES = 16  # free blocks looked at for each block wanted
 REPLY_BURST = 4.0  # how many INQUIREs (or weaker claims) for one block are answered at once,
@@ -109,6 +110,7 @@ class Claims:
             block.next_inquiry_at = max(block.next_inquiry_at, now)
         if self.table.ours:
             self.announce_all(now)
+            self._refresh_at = now + REPEAT_AFTER_LINK_UP_S  # a link that just came up often loses its first packets
         self.ensure_supply(now)
 
     def send_failed(self, now: float) -> None:

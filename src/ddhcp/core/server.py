@@ -27,6 +27,7 @@ OFFER_LIFETIME_S = 12.0  # an offer nobody took up is free again after this, as 
 WAIT_LIFETIME_S = 30.0  # how long a DISCOVER that could not be answered is remembered; a live client repeats it sooner
 MAX_WAITING = 4096  # clients remembered while no address is free
 DECLINE_PROBATION_S = 600.0  # how long a declined address is not used (DHCP-SERVER F4)
+SHORTEST_GRANT_S = 10  # less than this is not worth acknowledging: the client would do nothing but renew
 SHORTEST_LEASE_S = 60  # a client may ask for less than the configured time, but not for less than this (C9)
 TIMER_JITTER = 0.05  # T1 and T2 are spread by up to this share of the lease, so that clients do not renew in step (C8)
 
@@ -337,11 +338,14 @@ class Server:
         if holder is not None and holder.state in ACTIVE and holder.identity[:1] == b"\0" and key[:1] != b"\0":
             key = holder.identity  # it sent its client identifier before and leaves it out now (Q10)
         was_leased = holder is not None and holder.state is LeaseState.LEASED
+        previous_end = holder.expires_at if holder is not None else now
         lease = leases.bind(address, key, chaddr, LeaseState.LEASED, now + lease_s, hostname)
         granted_s = self.claims.promise(self._context.pool.index_of(address), lease_s, now)
-        if granted_s <= 0:
+        if granted_s < min(lease_s, SHORTEST_GRANT_S):  # the link is down and what was promised runs out
             self._context.count("dhcp.unpromised")
-            if not was_leased:
+            if was_leased:
+                lease.expires_at = previous_end
+            else:
                 leases.forget(lease)
             return 0
         lease.expires_at = now + granted_s

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import errno
 import socket
+import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pyroute2 import IPRoute
-from pyroute2.netlink.rtnl import RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR, RTMGRP_LINK
+from pyroute2.netlink.rtnl import RTM_DELLINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR, RTMGRP_LINK
 
 _IFF_UP = 1
 _IFF_RUNNING = 0x40
 _IFA_F_TENTATIVE = 0x40
 _IFA_F_DADFAILED = 0x08
+_HEADER = struct.Struct("=IH10x")
+_LINK_INFO = struct.Struct("=B3xi8x")
+_NETLINK_BUFFER_BYTES = 1 << 16
 
 
 @dataclass(slots=True, frozen=True)
@@ -65,6 +70,17 @@ def look(name: str) -> Interface | None:
         )
 
 
+def _deleted_links(data: bytes) -> Iterator[int]:
+    """The indices in the RTM_DELLINK messages of a netlink datagram (rtnetlink(7): nlmsghdr, then ifinfomsg)."""
+    position = 0
+    while position + _HEADER.size + _LINK_INFO.size <= len(data):
+        size, kind = _HEADER.unpack_from(data, position)
+        family, index = _LINK_INFO.unpack_from(data, position + _HEADER.size)
+        if kind == RTM_DELLINK and family == socket.AF_UNSPEC:  # of family AF_BRIDGE a port only left its bridge
+            yield index
+        position += max(_HEADER.size, (size + 3) & ~3)
+
+
 class ChangeMonitor:
     """A netlink socket that becomes readable when a link or an address changes. What changed is looked up anew:
     messages may be lost under load, so they are a hint and never the truth."""
@@ -77,16 +93,24 @@ class ChangeMonitor:
         """The descriptor to poll."""
         return self._socket.fileno()
 
-    def drain(self) -> None:
-        """Read and discard what is pending."""
+    def drain(self) -> set[int] | None:
+        """Read what is pending; the indices of the links that were deleted, or None if messages were lost.
+
+        A link that is made anew may get the index of its predecessor, so looking at what there is does not tell.
+        """
+        deleted: set[int] | None = set()
         while True:
             try:
-                self._socket.recv(65536)
+                data = self._socket.recv(_NETLINK_BUFFER_BYTES)
             except BlockingIOError:
-                return
+                return deleted
             except OSError as error:
-                if error.errno != errno.ENOBUFS:  # an overrun is one more reason to look
+                if error.errno != errno.ENOBUFS:
                     raise
+                deleted = None
+                continue
+            if deleted is not None:
+                deleted.update(_deleted_links(data))
 
     def close(self) -> None:
         """Give the socket back."""

@@ -292,7 +292,15 @@ class Loop:
         self._flush()
 
     def _on_change(self, now: float) -> None:
-        self._monitor.drain()
+        deleted = self._monitor.drain()
+        server = self._server
+        if server is not None and (deleted is None or server.interface.index in deleted):
+            self._close_server()
+            self._feed(e.ServerLinkDown(), now)
+        for sockets in list(self._clients.values()):
+            if deleted is None or sockets.interface.index in deleted:
+                self._close_client(sockets)
+                self._feed(e.ClientLinkDown(sockets.interface.name), now)
         self._look(now)
 
     def _look(self, now: float) -> None:

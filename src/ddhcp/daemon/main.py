@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = parse(arguments)
         command = parse_command(given.hook) if given.hook is not None else None
         clients = [_client_interface(name) for name in given.client_interfaces]
-        server = _require(given.server_interface)
+        server = look(given.server_interface)  # it may appear later; clients' interfaces may not
         pool = _pool(given, clients)
         config = _config(given, pool)
         if given.daemonize:
@@ -55,7 +55,7 @@ def _run(
     given: Arguments,
     config: NodeConfig,
     hook: list[str] | None,
-    server: Interface,
+    server: Interface | None,
     clients: list[Interface],
     background: Background | None,
 ) -> int:
@@ -71,7 +71,14 @@ def _run(
         loop = _make_loop(given, config, hook, log)
         stack.callback(loop.close)
         loop.open_control(given.control)
-        check_at_start(server)
+        if server is not None:
+            check_at_start(server)
+        else:
+            log.write(
+                logging.WARNING,
+                "server-interface-missing",
+                {"interface": given.server_interface, "advice": "waiting for it to appear; is -i right?"},
+            )
         for interface in clients:
             loop.adopt_client(open_at_start(interface))
         loop.take_signals()
