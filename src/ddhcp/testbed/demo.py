@@ -40,8 +40,9 @@ class DemoFailed(Exception):
     """A step of the story did not happen."""
 
 
-def run() -> int:
-    """Tell the story; the exit status, 0 only if every step truly happened."""
+def run(program: Program | None = None) -> int:
+    """Tell the story with this DHCP client (None: the first that is there); the exit status, 0 only if every step truly
+    happened."""
     console = Console(highlight=False)
     started_at = time.monotonic()
     try:
@@ -51,7 +52,7 @@ def run() -> int:
         return 1
     with Netlink() as main:
         main.set_up(main.links()["lo"].index)
-    story = Story(console)
+    story = Story(console, program)
     try:
         story.tell()
     except (DemoFailed, TestbedError) as error:
@@ -67,14 +68,14 @@ def run() -> int:
 class Story:
     """The demonstration, step by step."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, program: Program | None) -> None:
         self._console = console
         self._network = Network()
         self._clients = Clients(self._network)
         self._nodes: list[Node] = []
         self._client: int | None = None
-        self._program: Program = programs.available()
-        if self._program is programs.DHCPCD and not _maps_users():
+        self._program = program or programs.available()
+        if program is None and self._program is programs.DHCPCD and not _maps_users():
             # dhcpcd gives its privileges up to a user that a user namespace of one does not know.
             self._program = programs.BUILTIN
 

@@ -65,7 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("words", metavar="ARGUMENTS", nargs=argparse.REMAINDER)
     sub = command("exec", _exec, "run COMMAND where the interfaces srvX and cltX are (needed without root only)")
     sub.add_argument("words", metavar="COMMAND", nargs=argparse.REMAINDER)
-    command("demo", _demo, "watch a client keep its address while it moves through a mesh of three realms")
+    sub = command("demo", _demo, "watch a client keep its address while it moves through a mesh of three realms")
+    sub.add_argument("--client", choices=sorted(programs.PROGRAMS), help="the DHCP client program to run")
     return parser
 
 
@@ -231,7 +232,7 @@ def _status(arguments: argparse.Namespace) -> int:
 def _demo(arguments: argparse.Namespace) -> int:
     from .demo import run  # only this command pays for what it imports
 
-    return run()
+    return run(programs.PROGRAMS[arguments.client] if arguments.client else None)
 
 
 if __name__ == "__main__":
