@@ -35,7 +35,8 @@ def delivery(request: Message, message_type: int, your_address: int, source_addr
     if kind == c.INFORM:
         target = request.ciaddr or source_address
         return Delivery(target, c.CLIENT_PORT, None) if target else _BROADCAST
-    if request.ciaddr and kind != c.DISCOVER:  # a ciaddr in DISCOVER is a client's mistake (rule A13)
+    # A ciaddr in DISCOVER or beside option 50 is a client's mistake: it may not own that address (rule A13).
+    if request.ciaddr and kind != c.DISCOVER and request.requested_address is None:
         return Delivery(request.ciaddr, c.CLIENT_PORT, None)
     if request.broadcast_flag or not your_address:
         return _BROADCAST

@@ -15,6 +15,7 @@ _U32_OPTION = struct.Struct("!BBI")
 MIN_REPLY = 300  # clients and relays exist that drop anything shorter (RFC 1542 2.1, rule C13)
 _MIN_DATAGRAM = 576  # what every client must take (RFC 2131 section 2)
 _IP_UDP_HEADERS = 28
+_OVERLOAD_AND_END = 3 + 1
 # Given to a client that sends no parameter request list, if configured.
 _UNASKED = bytes((c.OPT_SUBNET_MASK, c.OPT_BROADCAST, c.OPT_ROUTER, c.OPT_DNS, c.OPT_HOSTNAME, c.OPT_DOMAIN_NAME))
 # Set by the server itself, never from configuration by way of the parameter request list.
@@ -44,24 +45,25 @@ def build_reply(
 
     ``message_type``: OFFER, ACK or NAK. ``lease_time_s``: None leaves out options 51, 58 and 59, as an answer to
     INFORM must (RFC 2131 4.3.5). ``options``: what is configured, code to value; the client gets of it what it asked
-    for, in the order it asked, and the subnet mask always. ``text``: option 56 of a NAK. ``mtu``: of the client
-    link, in bytes.
+    for, in the order it asked, and the subnet mask always. ``text``: option 56 of a NAK, left out if it does not
+    fit. ``mtu``: of the client link, in bytes.
 
     The result is at least 300 bytes and fits the client's limit; options that do not fit in the options field go to
     ``file`` and ``sname`` (RFC 2131 4.1), and past that the least wanted are left out.
     """
     is_nak = message_type == c.NAK
-    flags = request.flags | c.FLAG_BROADCAST if is_nak and request.giaddr else request.flags  # RFC 2131 4.3.2
+    flags = request.flags
+    if request.giaddr and not your_address:  # NAK (RFC 2131 4.3.2) or answer to INFORM: nowhere to unicast to (E1, E6)
+        flags |= c.FLAG_BROADCAST
     head = _HEAD.pack(
         c.BOOTREPLY, request.htype, request.hlen, 0, request.xid, 0, flags,
         request.ciaddr if message_type == c.ACK else 0, your_address, 0, request.giaddr, request.chaddr,
     )  # fmt: skip
     required = [bytes((c.OPT_MESSAGE_TYPE, 1, message_type)), _U32_OPTION.pack(c.OPT_SERVER_ID, 4, server_identifier)]
-    tail = _echoes(request)
     wanted: list[bytes] = []
     if is_nak:
         if text:
-            required.append(encode_option(c.OPT_MESSAGE, text))
+            wanted.append(encode_option(c.OPT_MESSAGE, text))
     else:
         if lease_time_s is not None:
             required.append(_U32_OPTION.pack(c.OPT_LEASE_TIME, 4, lease_time_s))
@@ -79,20 +81,28 @@ def build_reply(
                 for code in dict.fromkeys(asked)
                 if code in options and code not in _OWN
             ]
-    area = b"".join((*required, *wanted, tail, b"\xff"))
     limit = max(_MIN_DATAGRAM, min(request.max_size or _MIN_DATAGRAM, mtu)) - _IP_UDP_HEADERS
+    tail = _echoes(request, limit - HEADER_SIZE - _OVERLOAD_AND_END - sum(map(len, required)))
+    area = b"".join((*required, *wanted, tail, b"\xff"))
     if HEADER_SIZE + len(area) <= limit:
         packet = b"".join((head, _EMPTY_NAMES, area))
         return packet if len(packet) >= MIN_REPLY else packet.ljust(MIN_REPLY, b"\0")
     return _squeeze(head, required, wanted, tail, limit, may_overload=not is_nak)
 
 
-def _echoes(request: Message) -> bytes:
-    """The client identifier (RFC 6842 section 3) and, last of all, the relay agent's option (RFC 3046 2.2)."""
+def _echoes(request: Message, room: int) -> bytes:
+    """The client identifier (RFC 6842 section 3) and, last of all, the relay agent's option.
+
+    The latter must not go into overloaded fields and is left out if it does not fit into ``room`` bytes (RFC 3046 2.2).
+    """
     client_id = request.options.get(c.OPT_CLIENT_ID)
     relay = request.options.get(c.OPT_RELAY_AGENT)
     echo = encode_option(c.OPT_CLIENT_ID, client_id) if client_id else b""
-    return echo + encode_option(c.OPT_RELAY_AGENT, relay) if relay else echo
+    if relay:
+        with_relay = echo + encode_option(c.OPT_RELAY_AGENT, relay)
+        if len(with_relay) <= room:
+            return with_relay
+    return echo
 
 
 def _squeeze(
@@ -103,8 +113,7 @@ def _squeeze(
     The order is kept across areas (RFC 3396 section 5), so after the first option that overflows an area, later
     ones go to the next area. Single options are not split between areas.
     """
-    overload_size = 3
-    room = [limit - HEADER_SIZE - len(tail) - 1 - overload_size]
+    room = [limit - HEADER_SIZE - len(tail) - _OVERLOAD_AND_END]
     if may_overload:
         room += [127, 63]  # file and sname, each with its End
     areas: list[list[bytes]] = [[] for _ in room]
