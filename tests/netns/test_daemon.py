@@ -24,7 +24,7 @@ pytestmark = pytest.mark.netns
 
 CAPTURES = Path(__file__).resolve().parents[1] / "captures"
 SOURCE = Path(__file__).resolve().parents[2] / "src"
-NODE = ("-L", "-t", "2", "-B", "8", "-b", "3")
+NODE = ("-L", "-t", "2", "-B", "60", "-b", "3")
 BLOCK_PATIENCE_S = 4
 PATIENCE_S = 10
 
@@ -165,10 +165,15 @@ def test_the_client_link_may_go_and_come_back(make_mesh: Callable[[int], Mesh], 
     assert mesh.nodes[0].running
 
 
-def test_the_server_link_may_come_up_late(make_mesh: Callable[[int], Mesh]) -> None:
+@pytest.mark.parametrize("how", ["down", "missing"])
+def test_the_server_link_may_come_late(make_mesh: Callable[[int], Mesh], how: str) -> None:
     mesh = make_mesh(1)
     with Netlink(mesh.network.require_realm(0)) as inside:
-        inside.set_down(inside.links()["server0"].index)
+        server = inside.links()["server0"].index
+        if how == "down":
+            inside.set_down(server)
+        else:
+            inside.delete(server)
     mesh.start(0, *NODE)
     wait_until(mesh.nodes[0].socket.exists, PATIENCE_S, "the control socket")
     assert mesh.nodes[0].blocks() == []
