@@ -30,6 +30,7 @@ create table lease (
 """
 _STATES = frozenset(("leased", "released", "expired", "declined"))
 _BUSY_TIMEOUT_S = 2.0
+_MAX_INSTANT_S = 1e11  # further from 1970 than any clock goes
 
 
 @dataclass(slots=True)
@@ -98,7 +99,11 @@ class SqliteStore:
         try:
             self._db = self._open_or_set_aside()
         except (sqlite3.Error, OSError) as error:
+            self._lock.close()
             raise StartError(f"store {path}: {error}; name another place with --store PATH") from None
+        except BaseException:
+            self._lock.close()
+            raise
 
     def _open_or_set_aside(self) -> sqlite3.Connection:
         try:
@@ -115,6 +120,8 @@ class SqliteStore:
 
     def _open(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        # A damaged row may hold text that is not UTF-8: it costs the row, not the start.
+        db.text_factory = lambda text: text.decode("utf-8", "replace")
         try:
             db.execute("pragma journal_mode = wal")
             db.execute("pragma synchronous = full")
@@ -143,15 +150,15 @@ class SqliteStore:
         to_boot = -wall_minus_boot()
         found = Remembered(set_aside=self._set_aside)
         for index, promised_until in self._db.execute("select block_index, promised_until from block"):
-            if isinstance(index, int) and index >= 0 and isinstance(promised_until, float):
+            if index >= 0 and _is_instant(promised_until):
                 found.blocks.append(StoredBlock(index, promised_until + to_boot))
             else:
                 found.skipped += 1
         query = "select address, identity, chaddr, state, expires_at, hostname from lease"
         for address, identity, chaddr, state, expires_at, hostname in self._db.execute(query):
             if (
-                isinstance(identity, bytes) and identity and isinstance(chaddr, bytes) and len(chaddr) == 16
-                and state in _STATES and isinstance(expires_at, float) and isinstance(hostname, bytes)
+                0 <= address < 1 << 32 and isinstance(identity, bytes) and identity and isinstance(chaddr, bytes)
+                and len(chaddr) == 16 and state in _STATES and _is_instant(expires_at) and isinstance(hostname, bytes)
             ):  # fmt: skip
                 found.leases.append(StoredLease(address, identity, chaddr, state, expires_at + to_boot, hostname))
             else:
@@ -207,3 +214,7 @@ def key_of(effect: StoreEffect) -> tuple[str, int]:
         return "block", effect.block.index
     assert isinstance(effect, ForgetBlock)
     return "block", effect.index
+
+
+def _is_instant(value: object) -> bool:
+    return isinstance(value, float) and abs(value) <= _MAX_INSTANT_S
