@@ -25,6 +25,10 @@ def escape(value: object) -> str:
     return json.dumps(text)
 
 
+def _printable(text: str) -> str:
+    return "".join(char if " " <= char <= "~" else json.dumps(char)[1:-1] for char in text)
+
+
 class EventFormatter(logging.Formatter):
     """Writes records made by :class:`EventLog` as ``time level event key=value ...`` or as JSON objects."""
 
@@ -45,13 +49,14 @@ class EventFormatter(logging.Formatter):
             line = {"time": when, "level": record.levelname.lower(), "event": record.getMessage(), **plain}
             if record.exc_info:
                 line["traceback"] = self.formatException(record.exc_info)
-            return json.dumps(line)
+            return json.dumps(line, default=str)
         parts = [when] if self._with_time else []
         parts += [record.levelname.lower(), record.getMessage()]
         parts += [f"{key}={escape(value)}" for key, value in fields.items()]
         text = " ".join(parts)
         if record.exc_info:
-            text += "\n" + self.formatException(record.exc_info)
+            # Its message may quote a packet: indented and escaped, no line of it can pass for an event.
+            text += "".join(f"\n    {_printable(row)}" for row in self.formatException(record.exc_info).splitlines())
         colour = _COLOURS.get(record.levelno) if self._colours else None
         return f"{colour}{text}\033[0m" if colour else text
 
@@ -63,7 +68,7 @@ class EventLog:
         self._logger = logging.Logger("ddhcp")
         self._logger.addHandler(handler)
         self._window_ends = 0.0
-        self._lines: dict[str, int] = {}
+        self._lines: dict[str, tuple[int, int]] = {}  # by event name: its level and how many
         self.level = level
 
     @property
@@ -84,15 +89,17 @@ class EventLog:
         now = time.monotonic()
         if now >= self._window_ends:
             self._end_window(now)
-        lines = self._lines[event] = self._lines.get(event, 0) + 1
+        _, lines = self._lines.get(event, (level, 0))
+        lines += 1
+        self._lines[event] = level, lines
         if lines <= MAX_LINES_PER_EVENT:
             self._logger.log(level, event, extra={"fields": fields or {}}, exc_info=traceback)
 
     def _end_window(self, now: float) -> None:
-        for event, lines in self._lines.items():
+        for event, (level, lines) in self._lines.items():
             if lines > MAX_LINES_PER_EVENT:
                 fields = {"of": event, "lines": lines - MAX_LINES_PER_EVENT}
-                self._logger.log(logging.INFO, "lines-suppressed", extra={"fields": fields})
+                self._logger.log(level, "lines-suppressed", extra={"fields": fields})
         self._lines.clear()
         self._window_ends = now + WINDOW_S
 
