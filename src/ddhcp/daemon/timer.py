@@ -8,6 +8,7 @@ import os
 _CLOCK_BOOTTIME = 7
 _TFD_TIMER_ABSTIME = 1
 _NS_PER_S = 1_000_000_000
+_NEVER_S = 1e9  # 30 years after boot
 
 
 class _Timespec(ctypes.Structure):
@@ -38,7 +39,7 @@ class BootTimer:
             return
         self._at = at
         # A value of zero would disarm: an instant that has passed is set to the first nanosecond after boot.
-        ns = 0 if at is None else max(1, int(at * _NS_PER_S))
+        ns = 0 if at is None else max(1, int(min(at, _NEVER_S) * _NS_PER_S))
         value = _Itimerspec(_Timespec(0, 0), _Timespec(ns // _NS_PER_S, ns % _NS_PER_S))
         if self._libc.timerfd_settime(self._descriptor, _TFD_TIMER_ABSTIME, ctypes.byref(value), None) < 0:
             raise OSError(ctypes.get_errno(), "timerfd_settime")
