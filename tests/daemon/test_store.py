@@ -71,6 +71,7 @@ def test_a_row_that_makes_no_sense_is_skipped_and_counted(tmp_path: Path) -> Non
 
 def test_a_corrupt_file_is_set_aside_and_a_new_one_begun(tmp_path: Path) -> None:
     path = tmp_path / "leases.sqlite"
+    committed(path, SaveLease(lease(1)))
     path.write_bytes(b"this is not a database, but it is long enough to be read as one" * 99)
     before = path.read_bytes()
     found = remembered(path)
@@ -111,19 +112,21 @@ class FakeDisk(MemoryStore):
 
     def __init__(self) -> None:
         self.is_full = False
+        self.is_new = False
         self.may_write = threading.Event()
         self.may_write.set()
         self.entered = threading.Event()
         self.commits: list[list[StoreEffect]] = []
         self.written = threading.Event()
 
-    def commit(self, effects: Iterable[StoreEffect]) -> None:
+    def commit(self, effects: Iterable[StoreEffect]) -> bool:
         self.entered.set()
         assert self.may_write.wait(PATIENCE_S)
         if self.is_full:
             raise sqlite3.OperationalError("database or disk is full")
         self.commits.append(list(effects))
         self.written.set()
+        return self.is_new
 
 
 def finished(committer: Committer, count: int = 1) -> list[Batch]:
@@ -201,6 +204,16 @@ def test_a_stalled_disk_does_not_make_the_tail_grow() -> None:
     assert committer.dropped == 5
     disk.may_write.set()
     assert [len(batch.waiting) for batch in finished(committer, 2)] == [0, MAX_WAITING]
+    committer.close()
+
+
+def test_a_store_that_was_begun_anew_is_told() -> None:
+    disk = FakeDisk()
+    committer = Committer(disk)
+    for is_new in (False, True, False):
+        disk.is_new = is_new
+        committer.put([ForgetLease(1)], [])
+        assert [batch.is_first for batch in finished(committer)] == [is_new]
     committer.close()
 
 

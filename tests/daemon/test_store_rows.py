@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import subprocess
 import sys
@@ -61,6 +62,8 @@ def test_instants_are_wall_clock_in_the_file(tmp_path: Path, monkeypatch: pytest
     with contextlib.closing(sqlite3.connect(path)) as db:
         assert db.execute("select promised_until from block").fetchall() == [(1_700_000_560.0,)]
         assert db.execute("select expires_at from lease").fetchall() == [(1_700_000_800.0,)]
+    os.utime(path, (1_700_000_500.0, 1_700_000_500.0))
+    monkeypatch.setattr(store_module, "boot_id", lambda: "another boot")
     monkeypatch.setattr(store_module, "wall_minus_boot", lambda: 1_700_000_550.0)  # 100 s later, up for 50 s
     store = SqliteStore(path)
     found = store.load()

@@ -21,12 +21,14 @@ CLOSE_WITHIN_S = 5.0  # for the last commit; a disk that hangs must not keep the
 class Batch:
     """Rows to write, the latest of each key, and the effects that may leave once they are on disk.
 
-    ``error`` says why they are not; ``waiting`` must then be dropped.
+    ``error`` says why they are not; ``waiting`` must then be dropped. ``is_first``: the store was begun anew with this
+    batch, and everything that earlier ones wrote must be given again.
     """
 
     rows: dict[tuple[str, int], StoreEffect] = field(default_factory=dict)
     waiting: list[Effect] = field(default_factory=list)
     error: str | None = None
+    is_first: bool = False
 
 
 class Committer:
@@ -109,7 +111,7 @@ class Committer:
                 batch, self._gathered = self._gathered, Batch()
                 self._is_writing = True
                 closing = self._closing
-            batch.error = self._commit(batch)
+            self._commit(batch)
             retry_s = FIRST_RETRY_S if batch.error is None else min(retry_s * 2, MAX_RETRY_S)
             with self._wakeup:
                 self._is_writing = False
@@ -118,14 +120,12 @@ class Committer:
             if closing and batch.error is not None:
                 return
 
-    def _commit(self, batch: Batch) -> str | None:
+    def _commit(self, batch: Batch) -> None:
         rows = self._unwritten | batch.rows
-        failure: str | None = None
         try:
             if rows:
-                self._store.commit(rows.values())
+                batch.is_first = self._store.commit(rows.values())
         except Exception as error:  # whatever it is, nothing of this batch may leave, and the thread must go on
-            failure = str(error) or type(error).__name__
+            batch.error = str(error) or type(error).__name__
         with self._wakeup:
-            self._unwritten = {} if failure is None else rows
-        return failure
+            self._unwritten = {} if batch.error is None else rows

@@ -215,6 +215,9 @@ class Loop:
                     {"error": batch.error, "answers_withheld": len(batch.waiting), "advice": "check the disk"},
                 )  # fmt: skip
                 continue
+            if batch.is_first:
+                self._log.write(logging.ERROR, "store-begun-anew", {"rewriting": "all leases"})
+                self._rows.extend(f.SaveLease(lease) for lease in self._node.leases())
             for effect in batch.waiting:
                 self._send(effect, now)
 

@@ -1,41 +1,68 @@
 """The durable store: an embedded SQLite database, or nothing at all.
 
 Instants are wall-clock seconds in the file, because a restart has no other clock in common with the past, and monotonic
-everywhere else (DHCP-SERVER H3).
+everywhere else (DHCP-SERVER H3). The file also says which boot wrote it and how the two clocks related then, so that a
+daemon that restarts within one boot reads its instants exactly, whatever became of the wall clock meanwhile.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from ..core.effects import ForgetBlock, ForgetLease, SaveBlock, SaveLease, StoreEffect
 from ..core.records import StoredBlock, StoredLease
-from .clock import wall_minus_boot
+from .clock import boot_id, boot_time, wall_minus_boot
 from .errors import StartError
 
-_SCHEMA_VERSION = 1
-_SCHEMA = """
-create table block (block_index integer primary key, promised_until real not null);
-create table lease (
-    address integer primary key, identity blob not null, chaddr blob not null, state text not null,
-    expires_at real not null, hostname blob not null
-);
+APPLICATION_ID = 0x44444843  # "DDHC", in the file's header: tells our databases from those of others
+# Each entry takes the schema one version further; its place in the list is the version that it starts from.
+MIGRATIONS = (
+    """
+    create table block (block_index integer primary key, promised_until real not null);
+    create table lease (
+        address integer primary key, identity blob not null, chaddr blob not null, state text not null,
+        expires_at real not null, hostname blob not null
+    );
+    create table clock (
+        only integer primary key check (only = 1), boot_id text not null, wall_minus_boot real not null
+    );
+    """,
+)
+EARLIEST_PLAUSIBLE_S = 1_700_000_000.0  # in 2023; before this, a wall clock has not been set since the start
+MAX_CLOCK_ERROR_S = 1.0  # smaller steps of the wall clock are not followed: no lease is that exact
+_BUSY_TIMEOUT_S = 2.0  # for a backup that reads the file; the lock file keeps other daemons away
+_MAX_WAL_BYTES = 4 << 20
+_FILE_MODE = 0o600
+_CORRUPTION = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_SIDE_FILES = ("-wal", "-shm")
+# Rows that a sound file can hold; SQLite itself would store any type anywhere. No clock goes to 1e11 seconds.
+_SOUND_BLOCKS = """
+select block_index, promised_until from block
+where block_index between 0 and 4294967295 and typeof(promised_until) = 'real' and abs(promised_until) < 1e11
 """
-_STATES = frozenset(("leased", "released", "expired", "declined"))
-_BUSY_TIMEOUT_S = 2.0
-_MAX_INSTANT_S = 1e11  # further from 1970 than any clock goes
+_SOUND_LEASES = """
+select address, identity, chaddr, state, expires_at, hostname from lease
+where address between 0 and 4294967295
+    and typeof(identity) = 'blob' and length(identity) between 1 and 4096
+    and typeof(chaddr) = 'blob' and length(chaddr) = 16
+    and state in ('leased', 'released', 'expired', 'declined')
+    and typeof(expires_at) = 'real' and abs(expires_at) < 1e11
+    and typeof(hostname) = 'blob' and length(hostname) <= 4096
+"""
 
 
 @dataclass(slots=True)
 class Remembered:
-    """What the store held when it was opened; ``skipped`` rows could not be read."""
+    """What the store held when it was opened. ``skipped``: rows that made no sense. ``set_aside``: where a corrupt file
+    was moved to, if there was one."""
 
     blocks: list[StoredBlock] = field(default_factory=list)
     leases: list[StoredLease] = field(default_factory=list)
@@ -49,10 +76,13 @@ class Store(Protocol):
     is_durable: bool
 
     def load(self) -> Remembered:
-        """Everything remembered."""
+        """Everything that was remembered when the store was opened; once, before the first commit."""
 
-    def commit(self, effects: Iterable[StoreEffect]) -> None:
-        """Write a batch, all or nothing; it is on disk when this returns. Raises sqlite3.Error or OSError."""
+    def commit(self, effects: Iterable[StoreEffect]) -> bool:
+        """Write a batch, all or nothing; it is on disk when this returns. Raises sqlite3.Error or OSError.
+
+        True means that the store had to be begun anew: what was committed earlier is lost and must be written again.
+        """
 
     def close(self) -> None:
         """Give the file back."""
@@ -67,141 +97,279 @@ class MemoryStore:
         """Nothing."""
         return Remembered()
 
-    def commit(self, effects: Iterable[StoreEffect]) -> None:
+    def commit(self, effects: Iterable[StoreEffect]) -> bool:
         """Nothing to do."""
+        return False
 
     def close(self) -> None:
         """Nothing to give back."""
 
 
+class _CorruptError(Exception):
+    """The file is not a sound database."""
+
+
 class SqliteStore:
-    """A database file. Raises :class:`StartError` when it cannot be used at all."""
+    """A database file that one process uses at a time. Raises :class:`StartError` when it cannot be used at all.
+
+    A file that became corrupt is set aside under another name, never deleted, and a fresh one is begun. After a commit
+    that failed the file is opened anew, so that a disk that came back is found.
+    """
 
     is_durable = True
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._set_aside: Path | None = None
+        self._db: sqlite3.Connection | None = None
+        self._inode: int | None = None
+        self._remembered = Remembered()
+        # Instants in the file are boot times plus this. Once the file says so for this boot, _is_clock_saved.
+        self._wall_minus_boot = wall_minus_boot()
+        self._is_clock_saved = False
+        self._lock, is_known = self._take_lock()
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = open(f"{path}.lock", "w")  # noqa: SIM115 - held as long as the store
-        except OSError as error:
-            raise StartError(
-                f"store {path}: {error.strerror}; name another place with --store PATH, or --store memory for none"
-            ) from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.close()
-            raise StartError(
-                f"store {path} is in use by another ddhcp; stop that one or name another --store"
-            ) from None
-        try:
-            self._db = self._open_or_set_aside()
-        except (sqlite3.Error, OSError) as error:
-            self._lock.close()
+            try:
+                self._open()
+            except _CorruptError as error:
+                if not is_known:
+                    raise StartError(
+                        f"store {path} is no database ({error}); name a new file with --store PATH"
+                    ) from None
+                self._remembered = Remembered(set_aside=self._move_aside())
+                self._open()
+        except (sqlite3.Error, OSError, _CorruptError) as error:
+            self.close()
             raise StartError(f"store {path}: {error}; name another place with --store PATH") from None
-        except BaseException:
-            self._lock.close()
+        except StartError:
+            self.close()
             raise
-
-    def _open_or_set_aside(self) -> sqlite3.Connection:
-        try:
-            return self._open()
-        except sqlite3.OperationalError:  # the disk or its permissions: the file may be sound
-            raise
-        except sqlite3.DatabaseError:
-            stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-            self._set_aside = self.path.with_name(f"{self.path.name}.corrupt-{stamp}")
-            self.path.rename(self._set_aside)
-            for suffix in ("-wal", "-shm"):
-                Path(f"{self.path}{suffix}").unlink(missing_ok=True)
-            return self._open()
-
-    def _open(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-        # A damaged row may hold text that is not UTF-8: it costs the row, not the start.
-        db.text_factory = lambda text: text.decode("utf-8", "replace")
-        try:
-            db.execute("pragma journal_mode = wal")
-            db.execute("pragma synchronous = full")
-            if db.execute("pragma quick_check(1)").fetchone() != ("ok",):
-                raise sqlite3.DatabaseError("integrity check failed")
-            version = db.execute("pragma user_version").fetchone()[0]
-            if version > _SCHEMA_VERSION:
-                raise StartError(f"store {self.path} was written by a newer ddhcp; upgrade, or name another --store")
-            if version == 0:
-                db.executescript(f"begin; {_SCHEMA} pragma user_version = {_SCHEMA_VERSION}; commit;")
-        except BaseException:
-            db.close()
-            raise
-        return db
 
     def load(self) -> Remembered:
-        """Everything remembered; rows that make no sense are skipped and counted. Raises :class:`StartError`."""
-        try:
-            return self._load()
-        except sqlite3.Error as error:
-            raise StartError(
-                f"store {self.path} cannot be read ({error}); move it away, or name another place with --store PATH"
-            ) from None
+        """What was remembered when the file was opened; rows that made no sense are counted."""
+        remembered, self._remembered = self._remembered, Remembered()
+        return remembered
 
-    def _load(self) -> Remembered:
-        to_boot = -wall_minus_boot()
-        found = Remembered(set_aside=self._set_aside)
-        for index, promised_until in self._db.execute("select block_index, promised_until from block"):
-            if index >= 0 and _is_instant(promised_until):
-                found.blocks.append(StoredBlock(index, promised_until + to_boot))
-            else:
-                found.skipped += 1
-        query = "select address, identity, chaddr, state, expires_at, hostname from lease"
-        for address, identity, chaddr, state, expires_at, hostname in self._db.execute(query):
-            if (
-                0 <= address < 1 << 32 and isinstance(identity, bytes) and identity and isinstance(chaddr, bytes)
-                and len(chaddr) == 16 and state in _STATES and _is_instant(expires_at) and isinstance(hostname, bytes)
-            ):  # fmt: skip
-                found.leases.append(StoredLease(address, identity, chaddr, state, expires_at + to_boot, hostname))
-            else:
-                found.skipped += 1
-        return found
-
-    def commit(self, effects: Iterable[StoreEffect]) -> None:
-        """Write a batch in one transaction with full sync."""
-        to_wall = wall_minus_boot()
-        db = self._db
-        db.execute("begin immediate")
+    def commit(self, effects: Iterable[StoreEffect]) -> bool:
+        """Write a batch in one transaction with full sync; True if the file had gone or was corrupt."""
+        if self._db is not None and self._inode != _inode(self.path):
+            self._disconnect()
+        clock = self._wall_minus_boot, self._is_clock_saved
+        is_new = False
         try:
-            for effect in effects:
-                if isinstance(effect, SaveLease):
-                    lease = effect.lease
-                    db.execute(
-                        "insert or replace into lease values (?, ?, ?, ?, ?, ?)",
-                        (
-                            lease.address,
-                            lease.identity,
-                            lease.chaddr,
-                            lease.state,
-                            lease.expires_at + to_wall,
-                            lease.hostname,
-                        ),
-                    )
-                elif isinstance(effect, SaveBlock):
-                    row = (effect.block.index, effect.block.promised_until + to_wall)
-                    db.execute("insert or replace into block values (?, ?)", row)
-                elif isinstance(effect, ForgetLease):
-                    db.execute("delete from lease where address = ?", (effect.address,))
-                else:
-                    db.execute("delete from block where block_index = ?", (effect.index,))
-            db.execute("commit")
-        except BaseException:
-            with contextlib.suppress(sqlite3.Error):
-                db.execute("rollback")
+            with _telling_corruption():
+                if self._db is None:
+                    is_new = self._connect()
+                db = self._connection()
+                db.execute("begin immediate")
+                self._follow_wall_clock(db)
+                self._write(db, effects)
+                db.execute("commit")
+        except BaseException as error:
+            self._wall_minus_boot, self._is_clock_saved = clock
+            self._disconnect()  # rolls back
+            if isinstance(error, _CorruptError):
+                raise OSError(f"{error}; the file is now {self._move_aside()}") from None
             raise
+        return is_new
 
     def close(self) -> None:
         """Give the file and its lock back."""
-        self._db.close()
-        self._lock.close()
+        self._disconnect()
+        os.close(self._lock)
+
+    # --- opening --------------------------------------------------------------------------------
+
+    def _take_lock(self) -> tuple[int, bool]:
+        """The lock, and whether there was one before: then the file, whatever it holds by now, is ours."""
+        path = Path(f"{self.path}.lock")
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            is_known = path.exists()
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
+        except OSError as error:
+            raise StartError(
+                f"store {self.path}: {error.strerror}; name another place with --store PATH, or --store memory for none"
+            ) from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            raise StartError(
+                f"store {self.path} is in use by another ddhcp; stop that one or name another with --store PATH"
+            ) from None
+        return lock, is_known
+
+    def _open(self) -> None:
+        written_at = self._written_at()
+        with _telling_corruption():
+            self._connect()
+            db = self._connection()
+            if db.execute("pragma quick_check(1)").fetchone() != ("ok",):
+                raise _CorruptError("its pages contradict each other")
+            self._translate_clock(db, written_at)
+            self._read(db)
+
+    def _written_at(self) -> float | None:
+        """When the file was last written, by the wall clock of that moment; None if there is no file."""
+        times = []
+        for path in (self.path, Path(f"{self.path}-wal")):
+            with contextlib.suppress(FileNotFoundError):
+                times.append(path.stat().st_mtime)
+        return max(times, default=None)
+
+    def _connect(self) -> bool:
+        """Open the file, with its schema brought up to date; True if it is a new one."""
+        # Made here for its mode; the files that SQLite puts beside it get the same one.
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE))
+        db = sqlite3.connect(self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        try:
+            db.execute("pragma journal_mode = wal")
+            db.execute("pragma synchronous = full")
+            db.execute(f"pragma journal_size_limit = {_MAX_WAL_BYTES}")
+            is_new = self._migrate(db)
+        except BaseException:
+            db.close()
+            raise
+        self._db, self._inode = db, _inode(self.path)
+        if is_new:
+            self._is_clock_saved = False
+        return is_new
+
+    def _connection(self) -> sqlite3.Connection:
+        assert self._db is not None
+        return self._db
+
+    def _disconnect(self) -> None:
+        if self._db is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._db.close()
+            self._db = None
+
+    def _move_aside(self) -> Path:
+        self._disconnect()
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        aside = self.path.with_name(f"{self.path.name}.corrupt-{stamp}")
+        count = 1
+        while aside.exists():
+            count += 1
+            aside = self.path.with_name(f"{self.path.name}.corrupt-{stamp}-{count}")
+        self.path.rename(aside)
+        for suffix in _SIDE_FILES:
+            with contextlib.suppress(FileNotFoundError):
+                Path(f"{self.path}{suffix}").rename(f"{aside}{suffix}")
+        return aside
+
+    def _migrate(self, db: sqlite3.Connection) -> bool:
+        """Bring the schema up to date; True if there was none."""
+        (version,) = db.execute("pragma user_version").fetchone()
+        (application,) = db.execute("pragma application_id").fetchone()
+        (objects,) = db.execute("select count(*) from sqlite_schema").fetchone()
+        if application != APPLICATION_ID and (application or objects):
+            raise StartError(f"store {self.path} is the database of another program; name a new file with --store PATH")
+        if version > len(MIGRATIONS):
+            raise StartError(
+                f"store {self.path} was written by a newer ddhcp; upgrade, or name another with --store PATH"
+            )
+        if version == len(MIGRATIONS):
+            return False
+        steps = "".join(MIGRATIONS[version:])
+        db.executescript(
+            f"begin; {steps} pragma application_id = {APPLICATION_ID}; pragma user_version = {len(MIGRATIONS)}; commit;"
+        )
+        return bool(version == 0)
+
+    # --- time -----------------------------------------------------------------------------------
+
+    def _translate_clock(self, db: sqlite3.Connection, written_at: float | None) -> None:
+        """Find out how instants in the file relate to boot time."""
+        clock = db.execute("select boot_id, wall_minus_boot from clock").fetchone()
+        this_boot = boot_id()
+        if clock is not None and this_boot and clock[0] == this_boot:
+            self._wall_minus_boot, self._is_clock_saved = float(clock[1]), True
+            return
+        self._wall_minus_boot = wall_minus_boot()
+        now = boot_time() + self._wall_minus_boot
+        if written_at is not None and (now < written_at or written_at < EARLIEST_PLAUSIBLE_S):
+            # One of the clocks, of then or of now, was not set. Take it that no time has passed: a lease kept for too
+            # long is a nuisance, one ended too early goes to two clients.
+            self._wall_minus_boot += written_at - now
+
+    def _follow_wall_clock(self, db: sqlite3.Connection) -> None:
+        """Keep the file in step with a wall clock that was set since, and note for which boot that holds."""
+        offset = wall_minus_boot()
+        step = offset - self._wall_minus_boot
+        has_stepped = abs(step) > MAX_CLOCK_ERROR_S and boot_time() + offset >= EARLIEST_PLAUSIBLE_S
+        if self._is_clock_saved and not has_stepped:
+            return
+        if has_stepped:
+            db.execute("update block set promised_until = promised_until + ?", (step,))
+            db.execute("update lease set expires_at = expires_at + ?", (step,))
+            self._wall_minus_boot += step
+        db.execute("insert or replace into clock values (1, ?, ?)", (boot_id(), self._wall_minus_boot))
+        self._is_clock_saved = True
+
+    # --- rows -----------------------------------------------------------------------------------
+
+    def _read(self, db: sqlite3.Connection) -> None:
+        to_boot = -self._wall_minus_boot
+        found = Remembered(set_aside=self._remembered.set_aside)
+        found.blocks = [StoredBlock(index, until + to_boot) for index, until in db.execute(_SOUND_BLOCKS)]
+        found.leases = [
+            StoredLease(address, identity, chaddr, state, expires_at + to_boot, hostname)
+            for address, identity, chaddr, state, expires_at, hostname in db.execute(_SOUND_LEASES)
+        ]
+        (rows,) = db.execute("select (select count(*) from block) + (select count(*) from lease)").fetchone()
+        found.skipped = rows - len(found.blocks) - len(found.leases)
+        self._remembered = found
+
+    def _write(self, db: sqlite3.Connection, effects: Iterable[StoreEffect]) -> None:
+        to_wall = self._wall_minus_boot
+        blocks: dict[int, float | None] = {}
+        leases: dict[int, StoredLease | None] = {}
+        for effect in effects:
+            if isinstance(effect, SaveLease):
+                leases[effect.lease.address] = effect.lease
+            elif isinstance(effect, SaveBlock):
+                blocks[effect.block.index] = effect.block.promised_until
+            elif isinstance(effect, ForgetLease):
+                leases[effect.address] = None
+            else:
+                blocks[effect.index] = None
+        db.executemany(
+            "insert or replace into lease values (?, ?, ?, ?, ?, ?)",
+            (
+                (row.address, row.identity, row.chaddr, row.state, row.expires_at + to_wall, row.hostname)
+                for row in leases.values()
+                if row is not None
+            ),
+        )
+        db.executemany(
+            "insert or replace into block values (?, ?)",
+            ((index, until + to_wall) for index, until in blocks.items() if until is not None),
+        )
+        forgotten = ((address,) for address, row in leases.items() if row is None)
+        db.executemany("delete from lease where address = ?", forgotten)
+        db.executemany(
+            "delete from block where block_index = ?", ((index,) for index, until in blocks.items() if until is None)
+        )
+
+
+@contextlib.contextmanager
+def _telling_corruption() -> Iterator[None]:
+    """Turns SQLite's two ways to say that a file is damaged into :class:`_CorruptError`."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _CORRUPTION:
+            raise _CorruptError(str(error)) from None
+        raise
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
 
 
 def key_of(effect: StoreEffect) -> tuple[str, int]:
@@ -214,7 +382,3 @@ def key_of(effect: StoreEffect) -> tuple[str, int]:
         return "block", effect.block.index
     assert isinstance(effect, ForgetBlock)
     return "block", effect.index
-
-
-def _is_instant(value: object) -> bool:
-    return isinstance(value, float) and abs(value) <= _MAX_INSTANT_S
