@@ -47,6 +47,7 @@ class VirtualSwarm:
         self.stopped: set[int] = set()
         self.cut: Callable[[int, int], bool] = lambda sender, receiver: False
         self._holders: dict[int, tuple[bytes, float]] = {}
+        self._last_xid: dict[bytes, int] = {}
         self._in_flight: list[tuple[float, int, int, e.SwarmReceived]] = []
         self._sequence = 0
         self.addresses = [b"\xfe\x80" + bytes(13) + bytes((number + 1,)) for number in range(count)]
@@ -91,10 +92,16 @@ class VirtualSwarm:
     def _note_ack(self, message: Message) -> None:
         if message.message_type != c.ACK or not message.yiaddr or message.lease_time_s is None:
             return
+        if not self.is_awaited(message):
+            return
         holder = self._holders.get(message.yiaddr)
         if holder is not None and holder[0] != message.chaddr and holder[1] > self.now:
             self.duplicates.append((self.now, message.yiaddr))
         self._holders[message.yiaddr] = (message.chaddr, self.now + message.lease_time_s)
+
+    def is_awaited(self, message: Message) -> bool:
+        """Whether a reply answers the last thing its client sent; a client ignores any other (RFC 2131 4.4.1)."""
+        return self._last_xid.get(message.chaddr) == message.xid
 
     def release(self, address: int) -> None:
         """A client gave ``address`` up: nobody holds it."""
@@ -131,5 +138,6 @@ class VirtualSwarm:
     ) -> list[Message]:
         """A client in the realm of node ``number`` sends ``message``; returns what the node answers at once."""
         before = len(self.answers)
+        self._last_xid[message.chaddr] = message.xid
         self.feed(number, e.DhcpReceived("client0", message.encode(), source, destination))
         return [answer.message for answer in self.answers[before:]]
