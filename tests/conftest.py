@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,8 @@ def isolated() -> None:
     """The test process has a network and a /run of its own, so nothing that a test does is seen outside, and nothing
     outside disturbs it. It stays so to the end of the session."""
     kernel.isolate()
+    if Path("/var/lib/dhcp").is_dir():
+        kernel.mount("tmpfs", "/var/lib/dhcp", "tmpfs", 0)  # where dhclient keeps leases unless told otherwise
     with Netlink() as netlink:
         netlink.set_up(netlink.links()["lo"].index)
 

@@ -21,6 +21,7 @@ from scapy.layers.l2 import Ether
 from ddhcp.core.pool import dotted
 from ddhcp.testbed import kernel, layout
 from ddhcp.testbed.dhcpclient import Crowd, DhcpClient
+from ddhcp.testbed.main import main as network_test
 from ddhcp.testbed.mesh import GRANTED, Capture, Mesh
 from ddhcp.testbed.programs import DHCLIENT, DHCPCD, REAL_PROGRAMS, UDHCPC, Program
 from ddhcp.testbed.waiting import wait_until
@@ -261,3 +262,19 @@ def test_a_hundred_clients_hold_exactly_one_address_each(make_mesh: Callable[[in
         assert mesh.nodes[0].leased() == len(clients)
     finally:
         crowd.close()
+
+
+# -- the command --------------------------------------------------------------------------------------------
+
+
+@every_program
+def test_the_roam_command_tells_that_the_address_was_kept(
+    make_mesh: Callable[[int], Mesh], program: Program, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mesh = running_mesh(make_mesh, 2, *MANUAL_LEASES)
+    assert network_test(["clt-start", "0", "--client", program.name]) == 0
+    address = mesh.clients.address(0)
+    acknowledged = mesh.nodes[1].statistics()["dhcp.send_ack"]
+    assert network_test(["roam", "0", "1"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"it keeps {address}"
+    assert mesh.nodes[1].statistics()["dhcp.send_ack"] == acknowledged + 1

@@ -256,3 +256,29 @@ def test_a_killed_daemon_leaves_a_socket_that_does_not_matter(make_mesh: Callabl
     mesh.start(0, *NODE)
     mesh.wait_for_blocks(BLOCK_PATIENCE_S)
     assert os.path.exists(mesh.nodes[0].socket)
+
+
+# -- the documented command lines --------------------------------------------------------------------------
+
+
+def test_the_documented_command_lines_work(make_mesh: Callable[[int], Mesh]) -> None:
+    """``srv-start 0 ./ddhcp -t 3`` in a checkout, then ``dhclient -sf /dev/null -d -v clt0`` in the main namespace."""
+    mesh = make_mesh(1)
+    root = SOURCE.parent
+    node = subprocess.Popen(["./network-test", "srv-start", "0", "./ddhcp", "-t", "3", "-L"], cwd=root)
+    client = subprocess.Popen(
+        ["dhclient", "-sf", "/dev/null", "-d", "-v", "clt0"], stderr=subprocess.PIPE, text=True, cwd=root
+    )
+    try:
+        assert client.stderr is not None
+        bound = next(line for line in client.stderr if line.startswith("bound to"))
+        assert bound.startswith("bound to 10.0.")
+        shown = subprocess.run(["./network-test", "ctl", "0", "-b"], cwd=root, capture_output=True, text=True)
+        assert "/1\t" in shown.stdout, "one lease in the node's block"
+        assert "ddhcp" in subprocess.run(["./network-test", "status"], cwd=root, capture_output=True, text=True).stdout
+    finally:
+        client.kill()
+        client.wait()
+        node.terminate()
+        assert node.wait(PATIENCE_S) == 0
+    assert mesh.network.realm(0).complete
