@@ -110,6 +110,12 @@ class Clients:
             return []
         return [LeaseEvent(**json.loads(line)) for line in lines]
 
+    def leased(self, client: int, since: int = 0) -> str | None:
+        """The address that the client's programs were granted last, after their first ``since`` events, if the
+        interface has it: both agree only once a program is done with setting it up."""
+        granted = [event.address for event in self.events(client)[since:] if event.address]
+        return granted[-1] if granted and granted[-1] == self.address(client) else None
+
     # -- making and taking away -------------------------------------------------------------------------
 
     def add(self, realm: int) -> int:
@@ -177,6 +183,19 @@ class Clients:
             if program.renew_signal is None:
                 raise TestbedError(f"{program.name} renews by its own clock only")
             os.kill(process.pid, program.renew_signal)
+
+    def notice_move(self, client: int) -> None:
+        """Have the client's programs check their lease after a move, as each would by what it knows of its link: dhcpcd
+        has seen the carrier come back; udhcpc is told to renew; dhclient, which can do neither, is started anew, as
+        a machine's link monitor does, and remembers its lease."""
+        for program, process in self._running(client):
+            if program.follows_carrier:
+                continue
+            if program.renew_signal is not None:
+                os.kill(process.pid, program.renew_signal)
+            else:
+                processes.terminate([process])
+                self.start(client, program)
 
     def release(self, client: int) -> None:
         """Have the client's program give its lease back; udhcpc then rests, the others end."""

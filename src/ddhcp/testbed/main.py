@@ -162,7 +162,7 @@ def _clt_start(arguments: argparse.Namespace) -> int:
 
     def all_have_a_lease() -> bool:
         for number in sorted(waiting):
-            address = clients.address(number)
+            address = clients.leased(number)
             if address is not None:
                 print(f"client {number}  {layout.client_mac(number)}  {program.name}  {address}")
                 waiting.remove(number)
@@ -186,8 +186,20 @@ def _clt_stop(arguments: argparse.Namespace) -> int:
 
 
 def _roam(arguments: argparse.Namespace) -> int:
-    Clients(Network()).roam(arguments.client, arguments.realm)
-    print(f"client {arguments.client} is on realm {arguments.realm}")
+    number, clients = arguments.client, Clients(Network())
+    before, address = len(clients.events(number)), clients.address(number)
+    clients.roam(number, arguments.realm)
+    print(f"client {number} is on realm {arguments.realm}")
+    if address is None:
+        return 0
+    clients.notice_move(number)
+
+    try:
+        now_has = wait_until(lambda: clients.leased(number, before), _LEASE_PATIENCE_S, "an answer")
+    except TimeoutError:
+        print(f"no node has confirmed {address} there yet; it goes on trying")
+    else:
+        print(f"it keeps {address}" if now_has == address else f"it had {address}, now it has {now_has}")
     return 0
 
 

@@ -45,7 +45,7 @@ class Program:
     makes the command line that runs it in the foreground, given its path and the client's directory; ``renew_signal``
     makes it renew at once; ``release`` is the signal that makes it give its lease back, or what turns
     its command line into one that does. ``address_option`` precedes the address to ask for, with a program that
-    does not remember the one it had.
+    does not remember the one it had. ``follows_carrier``: it asks again by itself when its carrier comes back.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Program:
     renew_signal: signal.Signals | None
     release: signal.Signals | str
     address_option: str | None = None
+    follows_carrier: bool = False
 
     def command_line(self, path: str, directory: Path, previous_address: str | None) -> list[str]:
         """The command line of a client that had ``previous_address`` (None: it is new) before."""
@@ -89,7 +90,7 @@ def _builtin(path: str, directory: Path) -> list[str]:
 
 DHCLIENT = Program("dhclient", "dhclient", "isc-dhcp-client", _dhclient, None, "-r")
 UDHCPC = Program("udhcpc", "udhcpc", "udhcpc", _udhcpc, signal.SIGUSR1, signal.SIGUSR2, "-r")
-DHCPCD = Program("dhcpcd", "dhcpcd", "dhcpcd-base", _dhcpcd, signal.SIGHUP, signal.SIGALRM)
+DHCPCD = Program("dhcpcd", "dhcpcd", "dhcpcd-base", _dhcpcd, signal.SIGHUP, signal.SIGALRM, follows_carrier=True)
 BUILTIN = Program("builtin", None, None, _builtin, signal.SIGUSR1, signal.SIGUSR2)
 
 REAL_PROGRAMS = (DHCLIENT, UDHCPC, DHCPCD)
