@@ -103,6 +103,9 @@ class ControlSocket:
             return
         except OSError:
             pass
+        except BaseException:
+            self._end(sock)  # else it would be ready, and fail, over and over
+            raise
         self._end(sock)
 
     def _respond(self, data: bytes) -> bytes:
