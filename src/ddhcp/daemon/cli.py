@@ -18,6 +18,7 @@ from .errors import StartError
 
 _OPT_LEASE_TIME = 51
 MAX_BLOCK_BITS = 7
+_MAX_DIGITS = 10  # as many as the largest number of 32 bits has
 
 _DESCRIPTION = """\
 A distributed DHCP daemon. Every realm has its own server; the servers agree over the server interface which of
@@ -74,8 +75,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _whole(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a whole number of at most {_MAX_DIGITS} digits")
     return int(text)
 
 
