@@ -9,10 +9,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from bench.servers import ADDRESS, INTERFACE, SWARM_INTERFACE
+from bench.peers import ADDRESS, INTERFACE, SWARM_INTERFACE
 
 CLIENT_INTERFACE = "load0"
-GATEWAY = IPv4Address("10.77.255.253")  # outside every pool
+BEHIND = IPv4Address("10.77.255.253")  # outside every pool
+_BEHIND_MAC = "02:de:00:00:00:02"
+_SWARM_PEER = "server0-peer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +24,10 @@ class Namespaces:
     server: str
     clients: str
 
-    def run(self, namespace: str, command: Sequence[str]) -> list[str]:
-        """The command line that runs ``command`` in ``namespace``."""
-        return ["ip", "netns", "exec", namespace, *command]
 
-
-def _ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
+def inside(namespace: str, command: Sequence[str]) -> list[str]:
+    """The command line that runs ``command`` in ``namespace``."""
+    return ["ip", "netns", "exec", namespace, *command]
 
 
 @contextmanager
@@ -51,15 +50,21 @@ def namespaces() -> Iterator[Namespaces]:
 def _connect(names: Namespaces) -> None:
     server, clients = ("-n", names.server), ("-n", names.clients)
     _ip(*server, "link", "add", INTERFACE, "type", "veth", "peer", CLIENT_INTERFACE, "netns", names.clients)
-    _ip(*server, "link", "add", SWARM_INTERFACE, "type", "veth", "peer", "server0-peer")
-    for interface in ("lo", INTERFACE, SWARM_INTERFACE, "server0-peer"):
+    _ip(*server, "link", "add", SWARM_INTERFACE, "type", "veth", "peer", _SWARM_PEER)
+    # A link-local address that can be used at once, without duplicate address detection.
+    _ip(*server, "link", "set", SWARM_INTERFACE, "addrgenmode", "none")
+    for interface in ("lo", INTERFACE, SWARM_INTERFACE, _SWARM_PEER):
         _ip(*server, "link", "set", interface, "up")
+    _ip(*server, "address", "add", "fe80::1/64", "dev", SWARM_INTERFACE, "nodad")
     _ip(*server, "address", "add", str(ADDRESS), "dev", INTERFACE)
-    _ip(*clients, "address", "add", f"{GATEWAY}/{ADDRESS.network.prefixlen}", "dev", CLIENT_INTERFACE)
-    for interface in ("lo", CLIENT_INTERFACE):
-        _ip(*clients, "link", "set", interface, "up")
+    _ip(*clients, "link", "set", CLIENT_INTERFACE, "up")
     # Answers to renewing clients go to their addresses. Thousands of neighbours would exceed the kernel's table
     # (and its limit is one for all namespaces), so to the server they all stand behind one.
-    _ip(*server, "route", "add", f"{GATEWAY}/32", "dev", INTERFACE)
+    _ip(*server, "neighbor", "add", str(BEHIND), "lladdr", _BEHIND_MAC, "dev", INTERFACE, "nud", "permanent")
+    _ip(*server, "route", "add", f"{BEHIND}/32", "dev", INTERFACE)
     for half in ADDRESS.network.subnets():
-        _ip(*server, "route", "add", str(half), "via", str(GATEWAY), "dev", INTERFACE, "src", str(ADDRESS.ip))
+        _ip(*server, "route", "add", str(half), "via", str(BEHIND), "dev", INTERFACE, "src", str(ADDRESS.ip))
+
+
+def _ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import statistics
 import subprocess
 import sys
 import tempfile
-import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from bench.network import CLIENT_INTERFACE, Namespaces, namespaces
-from bench.servers import BLOCK_BITS, Server, all_servers
+from bench.network import CLIENT_INTERFACE, Namespaces, inside, namespaces
+from bench.peers import AVALANCHE_SPARES, BLOCK_BITS, CEILING, Peer, all_peers, version
+from bench.report import describe, machine, table
+from bench.statistics import summarise
 from ddhcp.ctl.answers import parse_blocks
 from ddhcp.ctl.main import CtlError, ask
 from ddhcp.ctl.protocol import Command, Request
@@ -25,19 +26,10 @@ READY_S = 30.0
 STOP_S = 10.0
 POLL_S = 0.1
 MEASURE_S = 180.0
+UNLOADED = 100
+AVALANCHE_PATIENCE_S = 90.0
 ROOT = Path(__file__).parent.parent
-FIGURES = (
-    ("acquire", "per_s"),
-    ("acquire", "p50_ms"),
-    ("acquire", "p99_ms"),
-    ("acquire", "generator_cpu"),
-    ("renew", "per_s"),
-    ("renew", "p99_ms"),
-    ("renew", "generator_cpu"),
-    ("unloaded", "offer_p50_ms"),
-    ("unloaded", "ack_p50_ms"),
-)
-TROUBLE = (("acquire", "failed"), ("acquire", "retries"), ("renew", "failed"), ("renew", "retries"))
+PHASES = ("unloaded", "acquire", "renew", "check", "memory")
 
 
 class BenchError(Exception):
@@ -49,123 +41,143 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def measure(server: Server, clients: int, window: int) -> dict[str, object]:
-    """One run of one server, in namespaces and with a lease store of its own. Raises :class:`BenchError`."""
-    clients = min(clients, server.max_clients)
-    with namespaces() as names, tempfile.TemporaryDirectory(prefix="ddhcp-bench-") as name:
-        directory = Path(name)
-        start = server.start(directory, clients + clients // 10 + 300)
-        with (directory / "output").open("w+") as output:
-            process = subprocess.Popen(
-                names.run(names.server, start.command),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd=ROOT,
-                env={**_environment(), **start.environment},
-            )
-            try:
-                _wait_until_ready(server, process, names, directory, clients)
-                return _generate(server, names, clients, window)
-            except BenchError as error:
-                output.seek(0)
-                last = output.read().strip().splitlines()[-1:]
-                raise BenchError(": ".join([str(error), *last])) from None
-            finally:
-                _stop(process)
+def measure(peer: Peer, options: argparse.Namespace) -> dict[str, Any]:
+    """One run of the closed loop. Raises :class:`BenchError`."""
+    clients = min(options.clients, peer.most_clients)
+    unloaded = min(UNLOADED, clients // 2)
+    spares = clients + unloaded + 1
+    with _running(peer, spares, spares) as (names, process):
+        sizes = ["--clients", clients, "--window", options.window, "--rounds", options.rounds, "--unloaded", unloaded]
+        result = _generate(peer, names, *sizes, "--server-pid", process.pid)
+        return {**result, "memory": {"server_rss_mb": _resident_mb(process.pid)}}
 
 
-def table(results: dict[str, dict[str, object]], machine: str) -> str:
-    """The results in 80 columns. ``results`` maps a server's name to its figures or to ``{"missing": reason}``."""
-    lines = [
-        f"{'':<15}{'DORA':>8}{'p50':>8}{'p99':>8}{'gen.':>6}{'renew':>9}{'p99':>8}{'gen.':>6}{'OFFER':>6}{'ACK':>6}",
-        f"{'server':<15}{'/s':>8}{'ms':>8}{'ms':>8}{'CPU':>6}{'/s':>9}{'ms':>8}{'CPU':>6}{'ms':>6}{'ms':>6}",
-        "-" * 80,
-    ]
-    notes = []
-    for name, result in results.items():
-        if "missing" in result:
-            lines.append(f"{name:<15}  not measured: {result['missing']}"[:80])
-            continue
-        cells = [_figure(result, *key) for key in FIGURES]
-        widths = (8, 8, 8, 6, 9, 8, 6, 6, 6)
-        formats = (",.0f", ".2f", ".2f", ".0%", ",.0f", ".2f", ".0%", ".2f", ".2f")
-        row = "".join(
-            ("-" if cell is None else format(cell, form)).rjust(width)
-            for cell, width, form in zip(cells, widths, formats, strict=True)
-        )
-        lines.append(f"{name:<15}{row}")
-        trouble = [f"{phase} {what} {result[phase][what]:g}" for phase, what in TROUBLE if _figure(result, phase, what)]  # type: ignore[index]
-        if result.get("duplicates"):
-            trouble.append(f"DUPLICATE ADDRESSES {result['duplicates']}")
-        note = f"{name}: {'; '.join([str(result['remark']), *trouble])}"
-        notes += textwrap.wrap(note, 80, subsequent_indent="  ")
-    legend = [
-        "p50, p99: latency with the window full; gen. CPU: share of a core that the load",
-        "generator used; OFFER, ACK: median latency with one client at a time",
-    ]
-    return "\n".join([*lines, "", *legend, *notes, machine])
+def avalanche(peer: Peer, options: argparse.Namespace) -> dict[str, Any]:
+    """One avalanche onto an empty server. Raises :class:`BenchError`."""
+    with _running(peer, AVALANCHE_SPARES, AVALANCHE_SPARES) as (names, _):
+        arriving = ["--clients", options.avalanche, "--avalanche", options.within, "--patience", AVALANCHE_PATIENCE_S]
+        return _generate(peer, names, *arriving)
+
+
+class _running:
+    """A server in namespaces and with a lease store of its own, ready to lease ``ready`` addresses."""
+
+    def __init__(self, peer: Peer, spares: int, ready: int) -> None:
+        self._peer, self._spares, self._ready = peer, spares, ready
+        self._namespaces = namespaces()
+        self._directory = tempfile.TemporaryDirectory(prefix="ddhcp-bench-")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> tuple[Namespaces, subprocess.Popen[bytes]]:
+        names = self._namespaces.__enter__()
+        try:
+            directory = Path(self._directory.name)
+            start = self._peer.start(directory, self._spares)
+            with (directory / "output").open("wb") as output:
+                self._process = subprocess.Popen(
+                    inside(names.server, start.command),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    cwd=ROOT,
+                    env={**_environment(), **start.environment},
+                )
+            self._wait_until_ready(names, self._process, directory)
+        except BaseException:
+            self.__exit__()
+            raise
+        return names, self._process
+
+    def __exit__(self, *exception: object) -> None:
+        if self._process is not None:
+            _stop(self._process)
+        self._namespaces.__exit__(None, None, None)
+        self._directory.cleanup()
+
+    def _wait_until_ready(self, names: Namespaces, process: subprocess.Popen[bytes], directory: Path) -> None:
+        give_up_at = time.monotonic() + READY_S
+        probe = _generator(self._peer, names, "--clients", 1, "--unloaded", 0, "--wait", 1)
+        while subprocess.run(probe, cwd=ROOT, env=_environment(), check=False).returncode != 0:
+            if process.poll() is not None:
+                lines = (directory / "output").read_text(errors="replace").strip().splitlines()
+                raise BenchError(": ".join([f"it ended with status {process.returncode}", *lines[-1:]]))
+            if time.monotonic() > give_up_at:
+                raise BenchError(f"it offered no address within {READY_S:g} s")
+        socket = directory / self._peer.control_socket
+        while self._peer.control_socket and _own_addresses(socket) < self._ready:
+            if time.monotonic() > give_up_at:
+                raise BenchError(f"it claimed no blocks for {self._ready} addresses within {READY_S:g} s")
+            time.sleep(POLL_S)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 0 if our daemon and at least one server were measured."""
-    names = [server.name for server in all_servers()]
+    """Run the command line; returns the exit status: 0 if all that is installed was measured, our daemon included."""
+    peers = all_peers()
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("--clients", type=int, default=5000, metavar="N", help="new clients per run")
+    parser.add_argument("--clients", type=int, default=2000, metavar="N", help="new clients per run")
     parser.add_argument("--window", type=int, default=64, metavar="W", help="clients in flight")
+    parser.add_argument("--rounds", type=int, default=10, metavar="N", help="renewals of each client")
     parser.add_argument("--runs", type=int, default=3, metavar="N", help="runs of each server; medians count")
-    parser.add_argument("--only", action="append", metavar="NAME", help=f"one of: {'; '.join(names)}")
+    parser.add_argument("--avalanche", type=int, default=5000, metavar="N", help="clients at once; 0: none")
+    parser.add_argument("--within", type=float, default=1.0, metavar="SECONDS", help="how long an avalanche comes down")
+    parser.add_argument("--only", action="append", choices=[peer.name for peer in peers], metavar="NAME")
     parser.add_argument("--json", type=Path, default=ROOT / "build" / "bench.json", metavar="PATH")
     options = parser.parse_args(arguments)
     if os.geteuid() != 0:
         say("bench: needs root, for network namespaces and packet sockets")
         return 2
-    chosen = [server for server in all_servers() if not options.only or server.name in options.only]
-    if not chosen:
-        say(f"bench: no server of that name; there are {'; '.join(names)}")
-        return 2
-    results = {server.name: _measure_often(server, options) for server in chosen}
-    print(table(results, _machine()))
+    with tempfile.TemporaryDirectory(prefix="ddhcp-bench-") as directory:
+        found = machine(Path(directory))
+    chosen = [peer for peer in peers if not options.only or peer.name in options.only]
+    results = _measure_all(chosen, options)
+    print(f"{table(results, peers[0].name)}\n\n{describe(found)}")
     options.json.parent.mkdir(parents=True, exist_ok=True)
-    report = {"machine": _machine(), "clients": options.clients, "window": options.window, "servers": results}
-    options.json.write_text(json.dumps(report, indent=2) + "\n")
+    settings = {name: getattr(options, name) for name in ("clients", "window", "rounds", "runs", "avalanche", "within")}
+    options.json.write_text(json.dumps({"machine": found, "settings": settings, "servers": results}, indent=2) + "\n")
     say(f"written to {options.json}")
-    return 0 if "missing" not in results[chosen[0].name] else 1
+    return 1 if any("broken" in result for result in results.values()) or "missing" in results[chosen[0].name] else 0
 
 
-def _measure_often(server: Server, options: argparse.Namespace) -> dict[str, object]:
-    if reason := server.missing():
-        say(f"{server.name}: not measured: {reason}")
-        return {"missing": reason}
-    runs: list[dict[str, object]] = []
+def _measure_all(peers: Sequence[Peer], options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """All servers in turn, several times, so that a machine that slows down or is disturbed does not hit one alone."""
+    results: dict[str, dict[str, Any]] = {}
+    for peer in peers:
+        reason = peer.missing()
+        if reason:
+            say(f"{peer.name}: not measured: {reason}")
+            results[peer.name] = {"missing": reason}
+        else:
+            results[peer.name] = {"remark": peer.remark, "version": version(peer), "runs": []}
     for number in range(1, options.runs + 1):
-        say(f"{server.name}: run {number} of {options.runs}")
-        try:
-            runs.append(measure(server, options.clients, options.window))
-        except BenchError as error:
-            say(f"{server.name}: {error}")
-            return {"missing": str(error)}
-    return {"remark": server.remark, **medians(runs), "runs": runs}
+        for peer in peers:
+            if run := _attempt(measure, peer, options, results, f"run {number} of {options.runs}"):
+                results[peer.name]["runs"].append(run)
+    for peer in peers:
+        if options.avalanche and peer.name != CEILING:
+            results[peer.name].update(_attempt(avalanche, peer, options, results, "avalanche"))
+    for result in results.values():
+        if "missing" not in result:
+            result.update({phase: summarise([run[phase] for run in result["runs"]]) for phase in PHASES})
+    return results
 
 
-def medians(runs: Sequence[dict[str, object]]) -> dict[str, object]:
-    """Of each figure the median over all runs; of each kind of trouble the worst."""
-    result: dict[str, object] = {}
-    for phase in ("unloaded", "acquire", "renew"):
-        values = {what: [_figure(run, phase, what) for run in runs] for where, what in FIGURES if where == phase}
-        kept = {what: [value for value in found if value is not None] for what, found in values.items()}
-        middle = {what: statistics.median(found) if found else None for what, found in kept.items()}
-        worst = {what: max(_figure(run, phase, what) or 0 for run in runs) for what in ("failed", "retries", "naks")}
-        result[phase] = {**middle, **worst}
-    result["duplicates"] = max(int(str(run["duplicates"])) for run in runs)
-    return result
-
-
-def _figure(run: dict[str, object], phase: str, what: str) -> float | None:
-    figures = run[phase]
-    assert isinstance(figures, dict)
-    value = figures.get(what)
-    return None if value is None else float(value)
+def _attempt(
+    work: Callable[[Peer, argparse.Namespace], dict[str, Any]],
+    peer: Peer,
+    options: argparse.Namespace,
+    results: dict[str, dict[str, Any]],
+    what: str,
+) -> dict[str, Any]:
+    """What ``work`` found; empty, and noted in ``results``, if the server could not be measured."""
+    if "missing" in results[peer.name]:
+        return {}
+    say(f"{peer.name}: {what}")
+    try:
+        return work(peer, options)
+    except BenchError as error:
+        say(f"{peer.name}: {error}")
+        results[peer.name] = {"missing": str(error), "broken": True}
+        return {}
 
 
 def _environment() -> dict[str, str]:
@@ -173,44 +185,23 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
-def _wait_until_ready(
-    server: Server, process: subprocess.Popen[bytes], names: Namespaces, directory: Path, clients: int
-) -> None:
-    give_up_at = time.monotonic() + READY_S
-    probe = _generator(names, "--wait", "1", *(["--broadcast"] if server.broadcast else []))
-    while time.monotonic() < give_up_at:
-        if process.poll() is not None:
-            raise BenchError(f"it ended with status {process.returncode}")
-        if subprocess.run(probe, cwd=ROOT, env=_environment(), check=False).returncode == 0:
-            break
-    else:
-        raise BenchError(f"it offered no address within {READY_S:g} s")
-    while server.control_socket and time.monotonic() < give_up_at:
-        if _own_addresses(directory / server.control_socket) >= clients:
-            return
-        time.sleep(POLL_S)
-    if server.control_socket:
-        raise BenchError(f"it claimed no blocks for {clients} clients within {READY_S:g} s")
-
-
-def _own_addresses(socket_path: Path) -> int:
+def _own_addresses(path: Path) -> int:
+    """How many addresses a node's own blocks hold; 0 as long as it does not answer."""
     try:
-        answer = b"".join(ask(socket_path, Request(Command.SHOW_BLOCKS)))
-        rows = parse_blocks(answer.decode())["blocks"]
+        rows = parse_blocks(b"".join(ask(path, Request(Command.SHOW_BLOCKS))).decode())["blocks"]
     except (CtlError, ValueError):
         return 0
     assert isinstance(rows, list)
     return len([row for row in rows if row["state_name"] == "ours"]) << BLOCK_BITS
 
 
-def _generator(names: Namespaces, *arguments: str) -> list[str]:
-    command = [sys.executable, "-m", "bench.loadgen", "--interface", CLIENT_INTERFACE, *arguments]
-    return names.run(names.clients, command)
+def _generator(peer: Peer, names: Namespaces, *arguments: object) -> list[str]:
+    command = [sys.executable, "-m", "bench.loadgen", "--interface", CLIENT_INTERFACE, *map(str, arguments)]
+    return inside(names.clients, [*command, *(["--broadcast"] if peer.broadcast else [])])
 
 
-def _generate(server: Server, names: Namespaces, clients: int, window: int) -> dict[str, object]:
-    sizes = ["--clients", str(clients), "--window", str(window), "--unloaded", str(min(200, clients))]
-    command = _generator(names, *sizes, *(["--broadcast"] if server.broadcast else []))
+def _generate(peer: Peer, names: Namespaces, *arguments: object) -> dict[str, Any]:
+    command = _generator(peer, names, *arguments)
     try:
         finished = subprocess.run(
             command, cwd=ROOT, env=_environment(), stdout=subprocess.PIPE, timeout=MEASURE_S, check=True
@@ -219,8 +210,15 @@ def _generate(server: Server, names: Namespaces, clients: int, window: int) -> d
         raise BenchError(f"not finished after {MEASURE_S:g} s") from None
     except subprocess.CalledProcessError as error:
         raise BenchError(f"the load generator ended with status {error.returncode}") from None
-    result: dict[str, object] = json.loads(finished.stdout)
+    result: dict[str, Any] = json.loads(finished.stdout)
     return result
+
+
+def _resident_mb(pid: int) -> float | None:
+    with suppress(OSError):
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        return round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
+    return None
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -230,13 +228,6 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _machine() -> str:
-    model = platform.processor() or platform.machine()
-    with open("/proc/cpuinfo") as information:
-        models = [line.split(":", 1)[1].strip() for line in information if line.startswith("model name")]
-    return f"{os.cpu_count()} x {models[0] if models else model}, Linux {platform.release()}"[:80]
 
 
 if __name__ == "__main__":
