@@ -17,6 +17,8 @@ from pathlib import Path
 from ..core import Node
 from ..core import effects as f
 from ..core import events as e
+from ..core.blocks import BlockState
+from ..core.records import StoredBlock
 from ..ctl.protocol import Command, Request
 from . import report
 from .client_link import ClientSockets, explain
@@ -216,10 +218,19 @@ class Loop:
                 )  # fmt: skip
                 continue
             if batch.is_first:
-                self._log.write(logging.ERROR, "store-begun-anew", {"rewriting": "all leases"})
-                self._rows.extend(f.SaveLease(lease) for lease in self._node.leases())
+                self._save_everything(now)
             for effect in batch.waiting:
                 self._send(effect, now)
+
+    def _save_everything(self, now: float) -> None:
+        """The store lost its file: write what the node knows into the new one."""
+        leases = self._node.leases()
+        self._log.write(logging.ERROR, "store-begun-anew", {"leases": len(leases)})
+        self._rows.extend(f.SaveLease(lease) for lease in leases)
+        for block in self._node.block_views(now):
+            if block.state == BlockState.OURS:
+                # Views count whole seconds, rounded up: what is remembered must not exceed what was promised.
+                self._rows.append(f.SaveBlock(StoredBlock(block.index, now + block.timeout_s - 1)))
 
     def _send(self, effect: f.Effect, now: float) -> None:
         try:
