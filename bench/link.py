@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -86,8 +87,10 @@ class BatchLink:
         program = ctypes.create_string_buffer(_udp_to(port))
         head = struct.pack("HP", len(program) // 8, ctypes.addressof(program))
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, head)
-        for option in (_SO_RCVBUFFORCE, _SO_SNDBUFFORCE):
+        for option, forced in ((socket.SO_RCVBUF, _SO_RCVBUFFORCE), (socket.SO_SNDBUF, _SO_SNDBUFFORCE)):
             self._socket.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
+            with contextlib.suppress(PermissionError):  # in a user namespace the system's limit stands
+                self._socket.setsockopt(socket.SOL_SOCKET, forced, SOCKET_BUFFER)
         self._socket.bind((interface, _ETH_P_IP))
         self._descriptor = self._socket.fileno()
         self._poll = select.poll()

@@ -14,8 +14,7 @@ from bench.run import main
 pytestmark = pytest.mark.netns
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root for network namespaces and packet sockets")
-def test_measure_the_generator_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_measure_the_generator_itself(isolated: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "results" / "bench.json"
     status = main(["--only", CEILING, "--clients", "60", "--rounds", "2", "--runs", "1", "--json", str(path)])
     result = json.loads(path.read_text())["servers"][CEILING]
