@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import sys
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench.avalanche import OpenLoop
-from bench.clients import Clients
+from bench.clients import NS_PER_S, Clients
 from bench.closed_loop import ClosedLoop
 from bench.frames import FRAME_SIZE, SLOT_SIZE, ClientFrames
 from bench.link import BatchLink
@@ -56,12 +55,13 @@ def measure(clients: Clients, plan: Plan, server_cpu_s: Callable[[], float | Non
 
 
 def process_cpu_s(pid: int) -> float | None:
-    """How long process ``pid`` has been on a processor, in seconds, all threads; None if it is gone."""
+    """How long the threads of process ``pid`` have been on a processor, in seconds; None if it is gone or the kernel
+    does not count."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / NS_PER_S
     except OSError:
         return None
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # proc(5): utime and stime
 
 
 def main() -> int:
