@@ -37,8 +37,7 @@ class Claims:
     """The block table of one node and everything that changes it.
 
     ``waiting``: called to learn how many clients wait for an address. ``on_supply``: called when addresses became
-    free to lease. ``on_lost``: called with (block index, new owner's address, its leases) when another node won a
-    block of ours.
+    free to lease. ``on_lost``: called with (block index, its leases) when another node won a block of ours.
     """
 
     def __init__(
@@ -48,7 +47,7 @@ class Claims:
         *,
         waiting: Callable[[], int],
         on_supply: Callable[[float], None],
-        on_lost: Callable[[int, bytes, list[Lease], float], None],
+        on_lost: Callable[[int, list[Lease]], None],
     ) -> None:
         self._context = context
         self._leases = leases
@@ -154,7 +153,7 @@ class Claims:
             if block.state is BlockState.TENTATIVE:
                 if before is BlockState.CLAIMING:
                     context.count("swarm.claims_yielded")
-                    self._release_suspended(block, UNKNOWN_ADDRESS, now)
+                    self._release_suspended(block)
                 block.owner_id, block.owner_address = ZERO_ID, UNKNOWN_ADDRESS
                 self.table.set_lapse(block, now + context.config.tentative_timeout_s)
             elif block.state is BlockState.OURS and self._may_reply(block, now):
@@ -189,7 +188,7 @@ class Claims:
             if block.state is BlockState.BLOCKED:
                 continue
             if before is BlockState.OURS or before is BlockState.CLAIMING:
-                self._lost(block, before, source, now)
+                self._lost(block, before)
             block.owner_id, block.owner_address = node_id, source
             block.claim_count = 0
             self.table.set_lapse(block, now + claim.timeout_s)
@@ -204,22 +203,24 @@ class Claims:
             return
         self.table.apply(index, BlockEvent.GIVEN_UP)
 
-    def _lost(self, block: Block, before: BlockState, winner: bytes, now: float) -> None:
+    def _lost(self, block: Block, before: BlockState) -> None:
         """Another node's claim stands over ours."""
         self._context.count("swarm.blocks_lost" if before is BlockState.OURS else "swarm.claims_yielded")
         if before is BlockState.OURS:
             self._context.log(logging.WARNING, "block-lost", block=block.index)
-        self._release_suspended(block, winner, now)
+        self._release_suspended(block)
 
-    def _release_suspended(self, block: Block, winner: bytes, now: float) -> None:
+    def _release_suspended(self, block: Block) -> None:
         """Let go of the leases this node kept in a block that is no longer its to serve."""
-        if not self._leases.has_block(block.index):
-            return
+        if self._leases.has_block(block.index):
+            self._on_lost(block.index, self._forget(block))
+
+    def _forget(self, block: Block) -> list[Lease]:
+        """Forget, here and in the store, that a block was ours; returns the leases it had."""
         leases = self._leases.drop_block(block.index)
-        effects = self._context.effects
-        effects.append(ForgetBlock(block.index))
-        effects.extend(ForgetLease(lease.address) for lease in leases)
-        self._on_lost(block.index, winner, leases, now)
+        self._context.effects.append(ForgetBlock(block.index))
+        self._context.effects.extend(ForgetLease(lease.address) for lease in leases)
+        return leases
 
     # --- claiming -------------------------------------------------------------------------------
 
@@ -333,19 +334,24 @@ class Claims:
     def _announce(self, blocks: list[Block], now: float) -> None:
         if not self._context.link_up:
             return
-        context = self._context
-        for start in range(0, len(blocks), MAX_CLAIMS_PER_PACKET):
-            claims = []
-            for block in blocks[start : start + MAX_CLAIMS_PER_PACKET]:
-                timeout_s = self.timeout_s(block)
-                if not block.is_saved:
-                    block.is_saved = True
-                    context.effects.append(SaveBlock(StoredBlock(block.index, now + timeout_s)))
-                block.expires_at = max(block.expires_at, now + timeout_s)
-                claims.append((block.index, timeout_s))
-            context.multicast(context.codec.update_claim(claims), "updateclaim", durable=True)
+        claims = []
+        for block in blocks:
+            timeout_s = self.timeout_s(block)
+            if not block.is_saved:
+                block.is_saved = True
+                self._context.effects.append(SaveBlock(StoredBlock(block.index, now + timeout_s)))
+            block.expires_at = max(block.expires_at, now + timeout_s)
+            claims.append((block.index, timeout_s))
+        self._send_claims(claims)
         if self._refresh_at == math.inf or len(blocks) < len(self.table.ours):
             self._refresh_at = min(self._refresh_at, now + self._refresh_period_s())
+
+    def _send_claims(self, claims: list[tuple[int, int]]) -> None:
+        """Multicast (block index, timeout in s) pairs, in as many packets as they need."""
+        context = self._context
+        for start in range(0, len(claims), MAX_CLAIMS_PER_PACKET):
+            data = context.codec.update_claim(claims[start : start + MAX_CLAIMS_PER_PACKET])
+            context.multicast(data, "updateclaim", durable=True)
 
     def _schedule_refresh(self, now: float) -> None:
         self._refresh_at = now + self._refresh_period_s() if self.table.ours else math.inf
@@ -400,22 +406,18 @@ class Claims:
             ):
                 given_up.append(block)
                 self._drop(block)
-        self.send_given_up(given_up)
+        self._send_given_up(given_up)
 
-    def send_given_up(self, blocks: list[Block]) -> None:
+    def _send_given_up(self, blocks: list[Block]) -> None:
         """Tell the swarm that these blocks (already dropped) are free."""
-        context = self._context
-        for start in range(0, len(blocks), MAX_CLAIMS_PER_PACKET):
-            claims = [(block.index, 0) for block in blocks[start : start + MAX_CLAIMS_PER_PACKET]]
-            context.multicast(context.codec.update_claim(claims), "updateclaim", durable=True)
+        self._send_claims([(block.index, 0) for block in blocks])
         if blocks:
-            context.log(logging.INFO, "blocks-given-up", blocks=[block.index for block in blocks])
+            self._context.log(logging.INFO, "blocks-given-up", blocks=[block.index for block in blocks])
 
     def _drop(self, block: Block) -> None:
         """A block of ours is free again, its history forgotten."""
         self.table.apply(block.index, BlockEvent.WE_GIVE_UP)
-        self._context.effects.append(ForgetBlock(block.index))
-        self._context.effects.extend(ForgetLease(lease.address) for lease in self._leases.drop_block(block.index))
+        self._forget(block)
 
     def hand_to(self, block: Block, node_id: bytes, address: bytes, timeout_s: int, now: float) -> None:
         """A block of ours is now the node's at ``address``, which has confirmed it."""
@@ -432,7 +434,7 @@ class Claims:
         for block in unused:
             self._drop(block)
         if self._context.link_up:
-            self.send_given_up(unused)
+            self._send_given_up(unused)
 
     def announce_last(self, now: float) -> None:
         """The node stops and nobody took its blocks: promise each for as long as its longest lease runs."""
@@ -442,8 +444,5 @@ class Claims:
             timeout_s = min(MAX_TIMEOUT_S, max(1, math.ceil(longest - now + PROMISE_MARGIN_S)))
             self._context.effects.append(SaveBlock(StoredBlock(block.index, now + timeout_s)))
             claims.append((block.index, timeout_s))
-        if not self._context.link_up:
-            return
-        for start in range(0, len(claims), MAX_CLAIMS_PER_PACKET):
-            data = self._context.codec.update_claim(claims[start : start + MAX_CLAIMS_PER_PACKET])
-            self._context.multicast(data, "updateclaim", durable=True)
+        if self._context.link_up:
+            self._send_claims(claims)

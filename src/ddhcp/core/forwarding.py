@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..dhcp import Message, hardware_identity
+from ..dhcp.constants import HTYPE_ETHERNET
 from ..swarm import (
     LEASEACK,
     LEASENAK,
@@ -24,16 +25,11 @@ from .context import Context
 from .leases import TAKEN, LeaseState, LeaseTable
 from .peers import Peer, Peers
 
-RETRY_DELAYS_S = (
-    0.25,
-    0.5,
-    1.0,
-    2.0,
-)  # after each of the four askings; then the client's own retransmission is awaited
+# After each of the four askings; then the client's own retransmission is awaited.
+RETRY_DELAYS_S = (0.25, 0.5, 1.0, 2.0)
 MAX_FORWARDS = 1024  # requests under way at once; each is a client that will ask again if it gets no answer
 
 _NAMES = {RENEWLEASE: "renewlease", LEASEACK: "leaseack", LEASENAK: "leasenak", RELEASE: "release"}
-_HTYPE_ETHERNET = 1
 _ETHERNET_ADDRESS_SIZE = 6
 
 
@@ -54,8 +50,8 @@ class Forwarding:
     """Both sides of RENEWLEASE.
 
     ``grant(request, link, address, lease_s, now)`` and ``refuse(request, link, now)`` answer the client when its
-    owner has spoken; ``resolve(forward, now)`` decides anew when a block changed hands meanwhile;
-    ``renewed``/``released`` are told of a lease of ours that was extended or ended at another node.
+    owner has spoken. ``bind(address, identity, chaddr, lease_s, now)`` leases an address of ours to a client at another
+    node and returns the seconds granted; ``released(address, now)`` ends such a lease.
     """
 
     def __init__(
@@ -194,9 +190,8 @@ class Forwarding:
                 return
             identity = lease.identity
         else:
-            identity = hardware_identity(_HTYPE_ETHERNET, message.chaddr[:_ETHERNET_ADDRESS_SIZE])
-            other = self._leases.of(identity, message.chaddr)
-            holds_another = other is not None and other.state is LeaseState.LEASED and other.address != address
+            identity = hardware_identity(HTYPE_ETHERNET, message.chaddr[:_ETHERNET_ADDRESS_SIZE])
+            holds_another = self._leases.holds_another(address, identity, message.chaddr)
             if holds_another or not self._leases.is_free(address):
                 self._answer(LEASENAK, message, 0, peer)
                 return

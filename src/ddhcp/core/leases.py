@@ -7,6 +7,7 @@ import heapq
 from collections.abc import Iterator
 
 from .pool import Pool
+from .records import StoredLease
 
 
 class LeaseState(enum.Enum):
@@ -38,6 +39,10 @@ class Lease:
         self.expires_at = expires_at
         self.hostname = b""
         self.scheduled_at = 0.0  # instant of this lease's entry in the expiry heap, 0 if it has none
+
+    def stored(self) -> StoredLease:
+        """This lease as the store keeps it."""
+        return StoredLease(self.address, self.identity, self.chaddr, self.state.value, self.expires_at, self.hostname)
 
 
 class _BlockLeases:
@@ -141,12 +146,8 @@ class LeaseTable:
         index = self._pool.index_of(address)
         block = self._blocks.get(index)
         if block is not None and address in block.free:
-            del block.free[address]
             block.usable -= 1
-            if block.serving:
-                self.free_count -= 1
-                if not block.free:
-                    self._with_free.pop(index, None)
+            self._take(index, block, address)
 
     def is_reserved(self, address: int) -> bool:
         """Whether ``address`` is never handed out."""
@@ -156,10 +157,6 @@ class LeaseTable:
         """(offered, leased) of own block ``index``."""
         block = self._blocks[index]
         return block.offered, block.leased
-
-    def usable(self, index: int) -> int:
-        """How many addresses of own block ``index`` may ever be leased."""
-        return self._blocks[index].usable
 
     def free_in(self, index: int) -> int:
         """How many addresses of own block ``index`` are free."""
@@ -198,6 +195,11 @@ class LeaseTable:
             return True
         both_have_client_id = lease.identity[:1] == b"\0" and identity[:1] == b"\0"
         return lease.chaddr == chaddr and not both_have_client_id
+
+    def holds_another(self, address: int, identity: bytes, chaddr: bytes) -> bool:
+        """Whether this client has an unexpired lease of ours on an address other than ``address``."""
+        other = self.of(identity, chaddr)
+        return other is not None and other.state is LeaseState.LEASED and other.address != address
 
     def is_free(self, address: int) -> bool:
         """Whether ``address`` lies in a block of ours and may be bound now."""
@@ -310,13 +312,17 @@ class LeaseTable:
         if was_taken == is_taken or address in self._reserved:
             return
         if is_taken:
-            del block.free[address]
-            if block.serving:
-                self.free_count -= 1
-                if not block.free:
-                    del self._with_free[index]
-        else:
-            block.free[address] = None
-            if block.serving:
-                self.free_count += 1
-                self._with_free[index] = None
+            self._take(index, block, address)
+            return
+        block.free[address] = None
+        if block.serving:
+            self.free_count += 1
+            self._with_free[index] = None
+
+    def _take(self, index: int, block: _BlockLeases, address: int) -> None:
+        """A free address of a block is free no more."""
+        del block.free[address]
+        if block.serving:
+            self.free_count -= 1
+            if not block.free:
+                del self._with_free[index]

@@ -8,6 +8,7 @@ import random
 import struct
 from collections.abc import Callable
 
+from ..dhcp.constants import OPT_LEASE_TIME
 from ..swarm import DecodeError, Extension, Inquire, LeaseMessage, UpdateClaim
 from . import events as e
 from .blocks import BlockState
@@ -241,7 +242,7 @@ class Node:
     def options(self) -> dict[int, bytes]:
         """The DHCP options clients get, code to value."""
         options = self._server.effective_options()
-        options[51] = self._context.lease_time_s.to_bytes(4, "big")
+        options[OPT_LEASE_TIME] = self._context.lease_time_s.to_bytes(4, "big")
         return options
 
     def view(self) -> NodeView:
@@ -283,17 +284,7 @@ class Node:
 
     def leases(self) -> list[StoredLease]:
         """Every binding of this node's blocks, whatever its state."""
-        return [
-            StoredLease(
-                lease.address,
-                lease.identity,
-                lease.chaddr,
-                lease.state.value,
-                lease.expires_at,
-                lease.hostname,
-            )
-            for lease in self._leases
-        ]
+        return [lease.stored() for lease in self._leases]
 
     def statistics(self) -> dict[str, int]:
         """The counters and gauges by name, those of classic nodes under their classic names."""

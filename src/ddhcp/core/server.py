@@ -14,14 +14,13 @@ from ..dhcp import DecodeError, Message, build_reply, delivery, identity, parse_
 from ..dhcp import constants as c
 from .claims import Claims
 from .context import Context
-from .effects import Effect, RunHook, SaveLease, SendDhcp
+from .effects import RunHook, SaveLease, SendDhcp
 from .events import ClientLink, DhcpReceived
 from .forwarding import Forwarding
 from .leases import ACTIVE, TAKEN, Lease, LeaseState, LeaseTable
 from .lookup import Lookup
 from .peers import Peers
 from .pool import dotted
-from .records import StoredLease
 
 OFFER_LIFETIME_S = 12.0  # an offer nobody took up is free again after this, as in classic nodes
 WAIT_LIFETIME_S = 30.0  # how long a DISCOVER that could not be answered is remembered; a live client repeats it sooner
@@ -310,8 +309,7 @@ class Server:
                 self._nak(request, link, b"address in use")
                 return
         else:
-            other = self._leases.of(key, request.chaddr)
-            has_another = other is not None and other.state is LeaseState.LEASED and other.address != address
+            has_another = self._leases.holds_another(address, key, request.chaddr)
             if has_another or not self._leases.is_free(address):
                 self._nak(request, link, b"address not available")
                 return
@@ -353,18 +351,7 @@ class Server:
         return granted_s
 
     def _save(self, lease: Lease) -> None:
-        self._context.effects.append(
-            SaveLease(
-                StoredLease(
-                    lease.address,
-                    lease.identity,
-                    lease.chaddr,
-                    lease.state.value,
-                    lease.expires_at,
-                    lease.hostname,
-                )
-            )
-        )
+        self._context.effects.append(SaveLease(lease.stored()))
 
     def _ack(self, request: Message, link: str, address: int, lease_s: int, now: float) -> None:
         if link not in self._links:
@@ -505,12 +492,9 @@ class Server:
         counters = self._context.counters
         counters["dhcp.send_pkg"] += 1
         counters["dhcp.send_byte"] += len(payload)
-        effect: Effect = SendDhcp(link, payload, self._server_source(link), to.address, to.port, to.mac, durable)
-        self._context.effects.append(effect)
-
-    def _server_source(self, link: str) -> int:
-        """Replies leave from the link's own address (E8), whatever option 54 is configured to say."""
-        return self._links[link].address
+        # Replies leave from the link's own address (E8), whatever option 54 is configured to say.
+        source_address = self._links[link].address
+        self._context.effects.append(SendDhcp(link, payload, source_address, to.address, to.port, to.mac, durable))
 
     # --- time -----------------------------------------------------------------------------------
 
@@ -538,7 +522,7 @@ class Server:
                 return
             del self._waiting[key]
 
-    def _on_lost(self, index: int, winner: bytes, leases: list[Lease], now: float) -> None:
+    def _on_lost(self, index: int, leases: list[Lease]) -> None:
         """A block went to another node; its clients renew there by way of RENEWLEASE."""
         active = sum(lease.state is LeaseState.LEASED for lease in leases)
         if active:

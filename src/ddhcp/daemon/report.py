@@ -9,43 +9,10 @@ from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address
 
 from ddhcp.core.blocks import BlockState
+from ddhcp.core.context import CLASSIC_COUNTERS
 from ddhcp.core.views import BlockView, NodeView
 
-CLASSIC_STATISTICS = (
-    "mcast.recv_pkg",
-    "mcast.send_pkg",
-    "mcast.recv_byte",
-    "mcast.send_byte",
-    "mcast.send_updateclaim",
-    "mcast.recv_updateclaim",
-    "mcast.send_inquire",
-    "mcast.recv_inquire",
-    "direct.recv_pkg",
-    "direct.send_pkg",
-    "direct.recv_byte",
-    "direct.send_byte",
-    "direct.recv_renewlease",
-    "direct.send_renewlease",
-    "direct.recv_leaseack",
-    "direct.send_leaseack",
-    "direct.recv_leasenak",
-    "direct.send_leasenak",
-    "direct.recv_release",
-    "direct.send_release",
-    "dhcp.recv_pkg",
-    "dhcp.send_pkg",
-    "dhcp.recv_byte",
-    "dhcp.send_byte",
-    "dhcp.recv_discover",
-    "dhcp.send_offer",
-    "dhcp.recv_request",
-    "dhcp.send_ack",
-    "dhcp.send_nak",
-    "dhcp.recv_release",
-    "ddhcp.blocks.free",
-    "ddhcp.blocks.tentative",
-    "ddhcp.blocks.claimed",
-)
+CLASSIC_STATISTICS = (*CLASSIC_COUNTERS, *(f"ddhcp.blocks.{state}" for state in ("free", "tentative", "claimed")))
 """The counters that classic daemons print, in their order."""
 
 MAX_BLOCK_ROWS = 1 << 16
