@@ -72,7 +72,6 @@ class Loop:
         self._server_name = server_interface
         self._client_names = tuple(client_interfaces)
         self._server: ServerLink | None = None
-        self._server_seen: Interface | None = None
         self._clients: dict[str, ClientSockets] = {}
         self._selector = selectors.DefaultSelector()
         self._timer = BootTimer()
@@ -345,10 +344,10 @@ class Loop:
                 self._feed(e.ServerLinkDown(), now)
             self._tell_link("server", name, lack or "")
             return False
-        before = self._server_seen
-        if self._server is not None and before is not None and before.index == interface.index:
+        if self._server is not None and self._server.interface.index == interface.index:
+            before = self._server.interface
             if (before.mac, before.link_local) != (interface.mac, interface.link_local):
-                self._server_seen = interface
+                self._server.interface = interface
                 self._feed(e.ServerLinkUp(interface.mac, interface.link_local), now)
             return True
         if self._server is not None:
@@ -359,7 +358,7 @@ class Loop:
         except OSError as error:
             self._tell_link("server", name, error.strerror or str(error))
             return False
-        self._server, self._server_seen = server, interface
+        self._server = server
         self._watch(server.multicast.fileno(), partial(self._on_swarm, server.multicast))
         self._watch(server.unicast.fileno(), partial(self._on_swarm, server.unicast))
         self._tell_link("server", name, "up")
@@ -371,7 +370,7 @@ class Loop:
         self._unwatch(self._server.multicast.fileno())
         self._unwatch(self._server.unicast.fileno())
         self._server.close()
-        self._server = self._server_seen = None
+        self._server = None
 
     def _look_at_client(self, name: str, now: float) -> bool:
         interface = look(name)

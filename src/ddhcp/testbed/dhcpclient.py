@@ -76,7 +76,6 @@ class DhcpClient:
     expires_at: float = 0.0
     outbox: list[bytes] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
-    requests_sent: int = 0
     _remembered: int = 0  # the address of the last lease, asked for again after a restart
     _offered: int = 0
     _xid: int = 0
@@ -143,7 +142,6 @@ class DhcpClient:
 
     def _ask(self) -> None:
         """Send what the client's state asks for (RFC 2131 table 5)."""
-        self.requests_sent += 1
         options = {c.OPT_MESSAGE_TYPE: bytes((c.REQUEST,)), c.OPT_PARAMETER_LIST: _PARAMETERS}
         if self.hostname:
             options[c.OPT_HOSTNAME] = self.hostname

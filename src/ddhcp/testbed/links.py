@@ -120,10 +120,6 @@ class Netlink:
         """Give the interface an IPv4 address; nothing changes if it has it."""
         self._route.addr("replace", index=index, address=address, prefixlen=prefix_len)
 
-    def delete_address(self, index: int, address: str, prefix_len: int) -> None:
-        """Take an IPv4 address from the interface."""
-        self._route.addr("del", index=index, address=address, prefixlen=prefix_len)
-
     def ipv4_addresses(self, index: int) -> list[str]:
         """The IPv4 addresses of the interface, in the kernel's order."""
         return [m.get("local") for m in self._route.get_addr(family=socket.AF_INET, index=index)]
