@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .pool import Pool
+from .remedies import Remedy
 
 DEFAULT_PREFIX = 0x0A000000  # 10.0.0.0/24, PROTOCOL "Classic defaults and options"
 DEFAULT_PREFIX_LEN = 24
@@ -32,7 +33,8 @@ class NodeConfig:
     ``needless_timeout_s``: after this an unused, unneeded block is given up. ``learning_phase``: listen for T before
     the first claim. ``lease_time_s``: L, given to clients that ask for none (option 51 as configured). ``options``:
     DHCP options for every client, code to value, beside those the node derives itself (1, 28, 51, 54, 58, 59).
-    ``serves_clients``: false for a node without client interface (``-S``).
+    ``serves_clients``: false for a node without client interface (``-S``). ``without``: remedies switched off, for the
+    simulator.
     """
 
     pool: Pool
@@ -44,6 +46,7 @@ class NodeConfig:
     lease_time_s: int = DEFAULT_LEASE_TIME_S
     options: Mapping[int, bytes] = field(default_factory=dict)
     serves_clients: bool = True
+    without: frozenset[Remedy] = frozenset()
 
     def __post_init__(self) -> None:
         if self.tentative_timeout_s < MIN_TENTATIVE_TIMEOUT_S:

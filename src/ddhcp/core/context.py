@@ -9,6 +9,7 @@ from ..swarm import SwarmCodec
 from .blocks import UNKNOWN_ADDRESS, ZERO_ID
 from .config import NodeConfig
 from .effects import Effect, Log, SendMulticast, SendUnicast
+from .remedies import Remedy
 
 # In the order in which the classic control tool prints them.
 CLASSIC_COUNTERS = (
@@ -56,6 +57,10 @@ class Context:
         """The effects collected since the last call, in order."""
         effects, self.effects = self.effects, []
         return effects
+
+    def has(self, remedy: Remedy) -> bool:
+        """Whether a remedy is in force; always true outside the simulator."""
+        return remedy not in self.config.without
 
     def outranks_us(self, node_id: bytes, source: bytes) -> bool:
         """Whether that node wins a dispute with us: higher node id, then higher source address (SAFETY, Disputes)."""
