@@ -1,7 +1,7 @@
 """The remedies that keep one address with one client, by name.
 
-Each can be switched off, in the simulator only, to see the failure that it prevents: a simulator that does not find that
-failure then is not worth trusting. The daemon has no such switch.
+Each can be switched off, in the simulator only, to see the failure that it prevents: a simulator that does not find
+that failure then is not worth trusting. The daemon has no such switch.
 """
 
 from __future__ import annotations
