@@ -1,6 +1,7 @@
 """The pure core of a node: a state machine from events to effects."""
 
-from .config import ConfigError, NodeConfig
+from .config import NodeConfig
+from .errors import ConfigError
 from .node import Node
 from .pool import Pool, PoolError, dotted
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .errors import ConfigError
+from .policy import Policy
 from .pool import Pool
 from .remedies import Remedy
 
@@ -20,10 +22,6 @@ MIN_TENTATIVE_TIMEOUT_S = 2
 MAX_BLOCK_TIMEOUT_S = 65535  # a claim carries its timeout in two bytes
 
 
-class ConfigError(ValueError):
-    """A value that cannot work; the text is one line that says what is wrong and what to do."""
-
-
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
     """What a node is told at its start.
@@ -33,6 +31,7 @@ class NodeConfig:
     ``needless_timeout_s``: after this an unused, unneeded block is given up. ``learning_phase``: listen for T before
     the first claim. ``lease_time_s``: L, given to clients that ask for none (option 51 as configured). ``options``:
     DHCP options for every client, code to value, beside those the node derives itself (1, 28, 51, 54, 58, 59).
+    ``policy``: which clients get what, and what they may do; the same on every node of the swarm (DHCP-SERVER C6).
     ``serves_clients``: false for a node without client interface (``-S``). ``without``: remedies switched off, for the
     simulator.
     """
@@ -46,6 +45,7 @@ class NodeConfig:
     lease_time_s: int = DEFAULT_LEASE_TIME_S
     options: Mapping[int, bytes] = field(default_factory=dict)
     serves_clients: bool = True
+    policy: Policy = field(default_factory=Policy)
     without: frozenset[Remedy] = frozenset()
 
     def __post_init__(self) -> None:
@@ -65,3 +65,4 @@ class NodeConfig:
             raise ConfigError(f"needless timeout {self.needless_timeout_s} s is negative; use 0 or more")
         if self.lease_time_s < 1:
             raise ConfigError(f"lease time {self.lease_time_s} s is not positive (option 51)")
+        self.policy.check_against(self.pool)
