@@ -30,7 +30,8 @@ example, three realms with a node in the first and a client that moves:
 """
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="network-test",
         description="A network of client realms in network namespaces on this machine, to try ddhcp in.",
@@ -72,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (that of the process if None); its exit status."""
-    arguments = _parser().parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
         if not kernel.has_capabilities() and run is not _demo:
