@@ -9,9 +9,10 @@ SOAK_ARGS ?=
 # The programs that the tests drive and judge by, each with Debian's package.
 TEST_TOOLS := dhclient=isc-dhcp-client udhcpc=udhcpc dhcpcd=dhcpcd-base ip=iproute2 nft=nftables \
 	tshark=tshark setpriv=util-linux
+DEB_TOOLS := dpkg-buildpackage=dpkg-dev dh=debhelper fakeroot=fakeroot
 BENCH_TOOLS := perfdhcp=kea-admin
 
-.PHONY: help venv venv-dev demo test check format lint types bench soak lock clean
+.PHONY: help venv venv-dev demo test check format lint types bench soak lock wheel pages deb clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -64,6 +65,18 @@ bench: venv-dev ## measure leases and renewals per second
 soak: venv-dev ## an hour of a mesh at work (SOAK_ARGS="--minutes 5" for a short one)
 	@tools/need $(TEST_TOOLS)
 	@$(BIN)/python -m ddhcp.testbed.soak $(SOAK_ARGS)
+
+wheel: venv-dev ## build the Python package, dist/ddhcp-*.whl
+	@rm -f dist/*.whl
+	@$(BIN)/uv build --quiet --wheel --no-build-isolation --out-dir dist .
+	@ls dist/*.whl
+
+pages: venv-dev ## write the man pages and shell completions to build/pages
+	@$(BIN)/python packaging/pages.py build/pages
+
+deb: wheel pages ## build the Debian package, dist/ddhcp_*_all.deb
+	@tools/need $(DEB_TOOLS)
+	@packaging/deb dist/ddhcp-*.whl build/pages dist
 
 lock: venv-dev ## bring the lock files up to date with pyproject.toml
 	@printf 'setuptools\nwheel\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

@@ -16,16 +16,18 @@ from argparse_manpage.manpage import Manpage
 from ddhcp import __version__
 from ddhcp.ctl.main import build_parser as ctl_parser
 from ddhcp.daemon.cli import build_parser as daemon_parser
+from ddhcp.plan.main import build_parser as plan_parser
 from ddhcp.testbed.main import build_parser as testbed_parser
 
 # Program, its parser, and the manual's section: 8 for what an administrator runs, 1 for everybody's.
 PROGRAMS: tuple[tuple[str, Callable[[], argparse.ArgumentParser], int, str], ...] = (
     ("ddhcp", daemon_parser, 8, "distributed DHCP server"),
     ("ddhcpctl", ctl_parser, 8, "look at a running ddhcp and change what it does"),
+    ("ddhcp-plan", plan_parser, 1, "work out how large a pool, its blocks and its times should be"),
     ("network-test", testbed_parser, 1, "a mesh of realms in network namespaces, for trying ddhcp"),
 )
 COMPLETIONS = {"bash": "bash/{}", "zsh": "zsh/_{}", "fish": "fish/{}.fish"}
-SEE_ALSO = "ddhcp(8), ddhcpctl(8), ddhcp.toml(5), network-test(1)"
+SEE_ALSO = "ddhcp(8), ddhcpctl(8), ddhcp.toml(5), ddhcp-plan(1), network-test(1)"
 
 
 def man_page(parser: argparse.ArgumentParser, section: int, description: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 MODULES = {
     "ddhcp": "ddhcp.daemon.main",
     "ddhcpctl": "ddhcp.ctl.main",
+    "ddhcp-plan": "ddhcp.plan.main",
     "network-test": "ddhcp.testbed.main",
 }
 
