@@ -23,7 +23,8 @@ from .errors import StartError
 from .hooks import Hooks, parse_command
 from .interfaces import Interface, look
 from .logs import EventLog, make_handler
-from .loop import Loop, log_level
+from .loop import Loop
+from .operator import log_level
 from .server_link import check_at_start
 from .store import MemoryStore, SqliteStore, Store
 

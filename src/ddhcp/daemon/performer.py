@@ -1,0 +1,101 @@
+"""Events go through the core here, and the effects it returns to where they belong, in order: what an ACK promises is
+on disk before the ACK leaves."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, MutableMapping
+
+from ..core import Node
+from ..core import effects as f
+from ..core import events as e
+from ..core.blocks import BlockState
+from ..core.records import StoredBlock
+from .committer import Committer
+from .hooks import Hooks
+from .logs import EventLog
+from .store import Store
+
+_STORE_EFFECTS = (f.SaveBlock, f.ForgetBlock, f.SaveLease, f.ForgetLease)
+
+
+class Performer:
+    """Feeds one node and performs its effects.
+
+    ``send(effect, now)`` sends a datagram. What is to be stored gathers until :meth:`flush`, one commit for all of it;
+    effects that wait for the disk are sent by :meth:`on_committed`. ``has_stopped``: the node is through.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        store: Store,
+        committer: Committer,
+        log: EventLog,
+        hooks: Hooks | None,
+        counters: MutableMapping[str, int],
+        send: Callable[[f.Effect, float], None],
+    ) -> None:
+        self._node = node
+        self._is_durable = store.is_durable
+        self._committer = committer
+        self._log = log
+        self._hooks = hooks
+        self._counters = counters
+        self._send = send
+        self._rows: list[f.StoreEffect] = []
+        self._waiting: list[f.Effect] = []
+        self.has_stopped = False
+
+    def feed(self, event: e.Event, now: float) -> None:
+        """Give the node an event and do what it wants done."""
+        self._perform(self._node.handle(event, now), now)
+
+    def _perform(self, effects: Iterable[f.Effect], now: float) -> None:
+        for effect in effects:
+            if isinstance(effect, _STORE_EFFECTS):
+                if self._is_durable:
+                    self._rows.append(effect)
+            elif isinstance(effect, f.Log):
+                self._log.write(effect.level, effect.event, effect.fields)
+            elif isinstance(effect, f.RunHook):
+                if self._hooks is not None:
+                    self._hooks.call(effect.arguments)
+            elif isinstance(effect, f.Stopped):
+                self.has_stopped = True
+            elif effect.durable and (self._rows or not self._committer.is_clean):
+                self._waiting.append(effect)
+            else:
+                self._send(effect, now)
+
+    def flush(self) -> None:
+        """Give what this turn wants stored to the disk, and what waits on it along with it."""
+        if self._rows or self._waiting:
+            self._committer.put(self._rows, self._waiting)
+            self._rows, self._waiting = [], []
+
+    def on_committed(self, now: float) -> None:
+        """The committer is through with something."""
+        for batch in self._committer.take_done():
+            if batch.error is not None:
+                self._counters["daemon.commit_errors"] += 1
+                self._counters["daemon.answers_withheld"] += len(batch.waiting)
+                self._log.write(
+                    logging.ERROR, "store-failed",
+                    {"error": batch.error, "answers_withheld": len(batch.waiting), "advice": "check the disk"},
+                )  # fmt: skip
+                continue
+            if batch.is_first:
+                self._save_everything(now)
+            for effect in batch.waiting:
+                self._send(effect, now)
+
+    def _save_everything(self, now: float) -> None:
+        """The store lost its file: write what the node knows into the new one."""
+        leases = self._node.leases()
+        self._log.write(logging.ERROR, "store-begun-anew", {"leases": len(leases)})
+        self._rows.extend(f.SaveLease(lease) for lease in leases)
+        for block in self._node.block_views(now):
+            if block.state == BlockState.OURS:
+                # Views count whole seconds, rounded up: what is remembered must not exceed what was promised.
+                self._rows.append(f.SaveBlock(StoredBlock(block.index, now + block.timeout_s - 1)))
