@@ -10,7 +10,11 @@ from ._message import Message
 
 @dataclass(slots=True, frozen=True)
 class Delivery:
-    """Destination of a reply. ``mac``: hardware destination of a raw frame; None lets the kernel route the datagram."""
+    """Destination of a reply.
+
+    ``address``: IPv4. ``port``: UDP. ``mac``: hardware destination of a raw frame; None lets the kernel route the
+    datagram, ARP included.
+    """
 
     address: int
     port: int
@@ -20,15 +24,27 @@ class Delivery:
 _BROADCAST = Delivery(c.BROADCAST_ADDRESS, c.CLIENT_PORT, c.BROADCAST_MAC)
 
 
-def delivery(request: Message, message_type: int, your_address: int, source_address: int = 0) -> Delivery:
-    """Where the answer of ``message_type`` to ``request`` goes.
+def delivery(
+    request: Message,
+    message_type: int,
+    your_address: int,
+    source_address: int = 0,
+    *,
+    source_port: int = c.SERVER_PORT,
+    always_broadcast: bool = False,
+    never_broadcast: bool = False,
+) -> Delivery:
+    """Where the answer of ``message_type`` to ``request`` (from :func:`parse_request`) goes, by rules E1-E6 in order.
 
-    ``your_address``: the address offered or acknowledged. ``source_address``: of the request's datagram, for INFORM
-    messages that leave ciaddr empty. Rules E1-E6 in their order: relay, NAK by broadcast, ciaddr, broadcast flag,
-    frame to the hardware address.
+    ``your_address``: the address offered or acknowledged. ``source_address`` and ``source_port``: of the request's
+    datagram; the address serves INFORM messages that leave ciaddr empty (E6), the port relay agents that ask for
+    answers to it (RFC 8357). ``always_broadcast`` and ``never_broadcast`` overrule the client's broadcast flag (E10);
+    the former wins, and without a usable hardware address a client that has no IPv4 address is only reached by
+    broadcast.
     """
     if request.giaddr:
-        return Delivery(request.giaddr, c.SERVER_PORT, None)
+        port = source_port if source_port != c.SERVER_PORT and request.has_relay_source_port else c.SERVER_PORT
+        return Delivery(request.giaddr, port, None)
     if message_type == c.NAK:
         return _BROADCAST
     kind = request.message_type
@@ -38,9 +54,9 @@ def delivery(request: Message, message_type: int, your_address: int, source_addr
     # A ciaddr in DISCOVER or beside option 50 is a client's mistake: it may not own that address (rule A13).
     if request.ciaddr and kind != c.DISCOVER and request.requested_address is None:
         return Delivery(request.ciaddr, c.CLIENT_PORT, None)
-    if request.broadcast_flag or not your_address:
+    if always_broadcast or not your_address or (request.flags & c.FLAG_BROADCAST and not never_broadcast):
         return _BROADCAST
-    mac = request.hardware_address
-    if len(mac) != 6 or mac[0] & 1 or not any(mac):
-        return _BROADCAST
+    mac = request.chaddr[: c.ETHERNET_ADDRESS_SIZE]
+    if request.hlen != len(mac) or request.htype != c.HTYPE_ETHERNET or mac[0] & 1 or not any(mac):
+        return _BROADCAST  # no address to send a frame to, or one that is a group's (rule I31)
     return Delivery(your_address, c.CLIENT_PORT, mac)

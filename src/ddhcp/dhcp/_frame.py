@@ -5,26 +5,24 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-_ETHERNET_IP = struct.Struct("!6s6sH BBHHHBBH4s4s")
-_UDP = struct.Struct("!HHHH")
+_HEADERS = struct.Struct("!6s6sH BBHHHBBHII HHHH")  # Ethernet, IPv4 without options, UDP
+_ETHERNET_SIZE = 14
+_IP_SIZE = 20
+_UDP_SIZE = 8
 _ETHERTYPE_IPV4 = 0x0800
 _PROTOCOL_UDP = 17
 _TTL = 64
 _TOS_LOW_DELAY = 0x10
 _DONT_FRAGMENT = 0x4000
+_FRAGMENT = 0x3FFF  # "more fragments" and the offset
+# The words of the IPv4 header that are the same in every frame.
+_IP_CONSTANT = (0x4500 | _TOS_LOW_DELAY) + _DONT_FRAGMENT + (_TTL << 8 | _PROTOCOL_UDP)
 
 
 def checksum(data: bytes) -> int:
-    """The Internet checksum (RFC 1071) of ``data``.
-
-    A number is congruent to the sum of its 16-bit digits modulo 65535, so one big division does what a loop would.
-    """
-    if len(data) & 1:
-        data += b"\0"
-    rest = int.from_bytes(data, "big") % 0xFFFF
-    if rest == 0 and any(data):
-        return 0
-    return 0xFFFF - rest
+    """The Internet checksum (RFC 1071) of ``data``, as the sender of a header writes it."""
+    total = int.from_bytes(data, "big") << (8 if len(data) & 1 else 0)
+    return -total % 0xFFFF if total else 0xFFFF
 
 
 def udp_frame(
@@ -37,22 +35,35 @@ def udp_frame(
     payload: bytes,
     ip_id: int = 0,
 ) -> bytes:
-    """A complete frame, checksums included (rules E9, Q14): software must not rely on offloading here."""
-    udp_size = 8 + len(payload)
-    addresses = source.to_bytes(4, "big") + destination.to_bytes(4, "big")
-    pseudo = addresses + struct.pack("!HH", _PROTOCOL_UDP, udp_size)
-    udp_sum = checksum(pseudo + _UDP.pack(source_port, destination_port, udp_size, 0) + payload) or 0xFFFF
-    ip_fields = (0x45, _TOS_LOW_DELAY, 20 + udp_size, ip_id, _DONT_FRAGMENT, _TTL, _PROTOCOL_UDP)
-    ip_sum = checksum(struct.pack("!BBHHHBBH", *ip_fields, 0) + addresses)
-    head = _ETHERNET_IP.pack(
-        destination_mac, source_mac, _ETHERTYPE_IPV4, *ip_fields, ip_sum, addresses[:4], addresses[4:]
-    )
-    return head + _UDP.pack(source_port, destination_port, udp_size, udp_sum) + payload
+    """A complete frame, its checksums computed (rules E9, Q14): a raw socket offloads nothing.
+
+    MAC addresses are 6 bytes, IPv4 addresses, ports and ``ip_id`` (below 65536) integers; ``payload`` is at most
+    65507 bytes. It is marked "do not fragment". Raises struct.error for anything else.
+    """
+    udp_size = _UDP_SIZE + len(payload)
+    ip_size = _IP_SIZE + udp_size
+    # A number is congruent to the sum of its 16-bit digits modulo 65535, which is what RFC 1071 adds up: one division
+    # in C does the work of a loop. For the same reason an address may be added whole instead of by halves.
+    words = int.from_bytes(payload, "big") % 0xFFFF
+    if udp_size & 1:
+        words <<= 8
+    addresses = source + destination
+    words += addresses + _PROTOCOL_UDP + udp_size + source_port + destination_port + udp_size
+    return (
+        _HEADERS.pack(
+            destination_mac, source_mac, _ETHERTYPE_IPV4,
+            0x45, _TOS_LOW_DELAY, ip_size, ip_id, _DONT_FRAGMENT, _TTL, _PROTOCOL_UDP,
+            -(_IP_CONSTANT + ip_size + ip_id + addresses) % 0xFFFF, source, destination,
+            source_port, destination_port, udp_size,
+            0xFFFF - words % 0xFFFF,  # never 0, which would mean "no checksum" (RFC 768)
+        )
+        + payload
+    )  # fmt: skip
 
 
 @dataclass(slots=True, frozen=True)
 class UdpFrame:
-    """What :func:`parse_udp_frame` found. Addresses are integers."""
+    """What :func:`parse_udp_frame` found. Addresses and ports are integers, MAC addresses 6 bytes."""
 
     source_mac: bytes
     destination_mac: bytes
@@ -66,21 +77,22 @@ class UdpFrame:
 def parse_udp_frame(frame: bytes) -> UdpFrame | None:
     """Read an Ethernet frame with UDP over IPv4, or None if it is not one or its lengths do not add up (rule I5).
 
-    Checksums are not verified: a raw socket sees frames whose checksums the sender's interface has yet to fill in.
+    Header length, total length and UDP length are each checked against the bytes there are; padding after the datagram
+    is allowed, fragments are not. Checksums are not verified: a raw socket sees frames whose checksums the sender's
+    interface has yet to fill in (rule A15).
     """
-    if len(frame) < 42 or frame[12:14] != b"\x08\x00" or frame[14] >> 4 != 4 or frame[23] != _PROTOCOL_UDP:
+    if len(frame) < _HEADERS.size:
         return None
-    ip_header = (frame[14] & 15) * 4
-    ip_size = int.from_bytes(frame[16:18], "big")
-    udp = 14 + ip_header
-    if ip_header < 20 or 14 + ip_size > len(frame) or ip_size < ip_header + 8:
+    fields = _HEADERS.unpack_from(frame)
+    destination_mac, source_mac, ethertype, version_ihl, _, ip_size, _, fragment, _, protocol = fields[:10]
+    ip_header_size = (version_ihl & 15) * 4
+    if ethertype != _ETHERTYPE_IPV4 or version_ihl >> 4 != 4 or protocol != _PROTOCOL_UDP or fragment & _FRAGMENT:
         return None
-    if int.from_bytes(frame[20:22], "big") & 0x3FFF:  # a fragment
+    if ip_header_size < _IP_SIZE or ip_size < ip_header_size + _UDP_SIZE or _ETHERNET_SIZE + ip_size > len(frame):
         return None
-    source_port, destination_port, udp_size, _ = _UDP.unpack_from(frame, udp)
-    if udp_size < 8 or udp + udp_size > 14 + ip_size:
+    udp = _ETHERNET_SIZE + ip_header_size
+    source_port, destination_port, udp_size = struct.unpack_from("!HHH", frame, udp)
+    if not _UDP_SIZE <= udp_size <= ip_size - ip_header_size:
         return None
-    return UdpFrame(
-        frame[6:12], frame[:6], int.from_bytes(frame[26:30], "big"), int.from_bytes(frame[30:34], "big"),
-        source_port, destination_port, frame[udp + 8 : udp + udp_size],
-    )  # fmt: skip
+    payload = frame[udp + _UDP_SIZE : udp + udp_size]
+    return UdpFrame(source_mac, destination_mac, fields[11], fields[12], source_port, destination_port, payload)

@@ -1,38 +1,56 @@
-"""DHCPv4 messages: reading them with every rule a server applies at the door, and writing them.
+"""DHCPv4 messages: reading and writing them.
 
 Options stay a map from code to raw bytes; typed accessors read them on demand, each by its RFC's rule. An option
-this module has no name for survives a round trip.
+this package has no name for survives a round trip.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from . import constants as c
+from ._names import Fqdn, decode_fqdn, has_controls
+from ._nested import suboptions
 
 _FIXED = struct.Struct("!4BIHH4I16s64s128s4s")
 HEADER_SIZE = _FIXED.size  # 240: the BOOTP header and the magic cookie
-_MAX_CLIENT_ID = 255  # RFC 3396 would allow longer ones; no client needs them and each is kept in memory (rule A8)
-_MAX_HOSTNAME = 255
+_MAX_HOSTNAME = 255  # the longest domain name (RFC 1035 2.3.4)
+_MAX_INSTANCE = 255  # bytes in one instance of an option
+_END = b"\xff"
+_OVERLOADS = (b"\1", b"\2", b"\3")
+_OVERLOAD_FILE = 1
+_OVERLOAD_SNAME = 2
+_TYPE_DUID = 255  # first byte of a client identifier that holds an IAID and a DUID (RFC 4361 6.1)
+_DUID_OFFSET = 5
 
 
 class DecodeError(ValueError):
-    """A packet a server must not answer; ``reason`` is a stable name to count it under (rule A18)."""
+    """A packet that must not be answered; ``reason`` is a stable name to count it under (rule A18)."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
 
 
+def is_unicast(address: int) -> bool:
+    """Whether an IPv4 address may be a host's: not 0/8, loopback, multicast, reserved or broadcast (rule I31)."""
+    return 0x01000000 <= address < 0xE0000000 and address >> 24 != 127
+
+
 @dataclass(slots=True)
 class Message:
-    """A BOOTP/DHCP message (RFC 2131 section 2). Addresses are integers, ``chaddr``, ``sname`` and ``file`` their full
-    fields, ``options`` the aggregated options (RFC 3396) in the order of first appearance."""
+    """A BOOTP/DHCP message (RFC 2131 section 2).
+
+    Addresses are integers; ``chaddr``, ``sname`` and ``file`` are the full fields of 16, 64 and 128 bytes (the latter
+    two all zero if they held options); ``options`` are the aggregated options (RFC 3396) in the order of their first
+    appearance.
+    """
 
     op: int = c.BOOTREQUEST
     htype: int = c.HTYPE_ETHERNET
-    hlen: int = 6
+    hlen: int = c.ETHERNET_ADDRESS_SIZE
     hops: int = 0
     xid: int = 0
     secs: int = 0
@@ -41,83 +59,63 @@ class Message:
     yiaddr: int = 0
     siaddr: int = 0
     giaddr: int = 0
-    chaddr: bytes = bytes(16)
-    sname: bytes = bytes(64)
-    file: bytes = bytes(128)
+    chaddr: bytes = bytes(c.CHADDR_SIZE)
+    sname: bytes = bytes(c.SNAME_SIZE)
+    file: bytes = bytes(c.FILE_SIZE)
     options: dict[int, bytes] = field(default_factory=dict)
 
     @classmethod
     def decode(cls, data: bytes) -> Message:
-        """Read a message. Raises :class:`DecodeError` when it is no DHCP message at all (rules A1, A3-A6)."""
+        """Read a message, either direction.
+
+        Raises :class:`DecodeError` with reason "too-short" or "bad-cookie" when it is no DHCP message at all (rule
+        A1). Beyond the fixed part nothing is refused: options end with End, the data's end or a truncated option,
+        whichever comes first, and what was read before is kept (rules A3, A4).
+        """
         if len(data) < HEADER_SIZE:
             raise DecodeError("too-short")
         fields = _FIXED.unpack_from(data)
         if fields[-1] != c.MAGIC_COOKIE:
             raise DecodeError("bad-cookie")
         message = cls(*fields[:-1])
-        options = _read_area(data, HEADER_SIZE, message.options)
-        overload = options.pop(c.OPT_OVERLOAD, b"")
-        if overload in (b"\1", b"\2", b"\3"):
-            # RFC 2131 4.1: options field, then file, then sname. Option 52 inside those is not obeyed (rule A6).
-            if overload[0] & 1:
-                _read_area(message.file, 0, options)
-                message.file = bytes(128)
-            if overload[0] & 2:
-                _read_area(message.sname, 0, options)
-                message.sname = bytes(64)
-            options.pop(c.OPT_OVERLOAD, None)
+        options = message.options
+        _read_area(data, HEADER_SIZE, options)
+        if c.OPT_OVERLOAD in options:
+            message._read_overloaded()
         return message
 
-    def encode(self) -> bytes:
-        """The message as bytes, its options in order, long ones split (RFC 3396), without any size limit."""
-        return self.header() + encode_options(self.options) + b"\xff"
+    def _read_overloaded(self) -> None:
+        """Options in file, then sname (RFC 2131 4.1). Option 52 inside those is not obeyed (RFC 2132 9.3, rule A6)."""
+        overload = self.options.pop(c.OPT_OVERLOAD)
+        if overload not in _OVERLOADS:
+            return
+        if overload[0] & _OVERLOAD_FILE:
+            _read_area(self.file, 0, self.options)
+            self.file = bytes(c.FILE_SIZE)
+        if overload[0] & _OVERLOAD_SNAME:
+            _read_area(self.sname, 0, self.options)
+            self.sname = bytes(c.SNAME_SIZE)
+        self.options.pop(c.OPT_OVERLOAD, None)
 
-    def header(self) -> bytes:
-        """The fixed part and the magic cookie, 240 bytes."""
-        return _FIXED.pack(
+    def encode(self, *, min_size: int = 0) -> bytes:
+        """The message as bytes: options in the map's order, long ones split (RFC 3396), End, zeros up to ``min_size``.
+
+        No limit on the size is applied and no field is used for options. Raises ValueError for an option code that
+        cannot be one (0, 255) and struct.error for a field out of its range.
+        """
+        fixed = _FIXED.pack(
             self.op, self.htype, self.hlen, self.hops, self.xid, self.secs, self.flags, self.ciaddr, self.yiaddr,
             self.siaddr, self.giaddr, self.chaddr, self.sname, self.file, c.MAGIC_COOKIE,
         )  # fmt: skip
+        if c.OPT_PAD in self.options or c.OPT_END in self.options:
+            raise ValueError("0 (Pad) and 255 (End) are no options")
+        return (fixed + pack_options(self.options) + _END).ljust(min_size, b"\0")
 
-    def _address(self, code: int) -> int | None:
-        value = self.options.get(code)
-        return int.from_bytes(value, "big") if value is not None and len(value) == 4 else None
-
-    @property
-    def message_type(self) -> int:
-        """Option 53, or 0 if it is absent or not one byte long (RFC 2132 9.6, rule A7)."""
-        value = self.options.get(c.OPT_MESSAGE_TYPE, b"")
-        return value[0] if len(value) == 1 else 0
-
-    @property
-    def requested_address(self) -> int | None:
-        """Option 50 (RFC 2132 9.1)."""
-        return self._address(c.OPT_REQUESTED_ADDRESS)
-
-    @property
-    def server_identifier(self) -> int | None:
-        """Option 54 (RFC 2132 9.7)."""
-        return self._address(c.OPT_SERVER_ID)
-
-    @property
-    def lease_time_s(self) -> int | None:
-        """Option 51: the lease the client would like, in seconds (RFC 2132 9.2)."""
-        return self._address(c.OPT_LEASE_TIME)
-
-    @property
-    def max_size(self) -> int | None:
-        """Option 57: the largest datagram the client takes, in bytes with IP and UDP headers (RFC 2132 9.10)."""
-        value = self.options.get(c.OPT_MAX_SIZE, b"")
-        return int.from_bytes(value, "big") if len(value) == 2 else None
-
-    @property
-    def client_id(self) -> bytes | None:
-        """Option 61; one byte is accepted though RFC 2132 9.14 asks for two, none counts as absent (rule A8)."""
-        return self.options.get(c.OPT_CLIENT_ID) or None
+    # --- the fixed part -------------------------------------------------------------------------
 
     @property
     def hardware_address(self) -> bytes:
-        """The used part of chaddr."""
+        """The used part of chaddr, ``hlen`` bytes but never more than there are (rule A2)."""
         return self.chaddr[: self.hlen]
 
     @property
@@ -125,89 +123,200 @@ class Message:
         """Whether the client cannot take unicast before it has an address (RFC 2131 section 2)."""
         return bool(self.flags & c.FLAG_BROADCAST)
 
+    # --- options of one size; of another they count as absent (rule A7) ---------------------------
+
+    def _fixed_size(self, code: int) -> bytes | None:
+        value = self.options.get(code)
+        return value if value is not None and len(value) == c.FIXED_SIZES[code] else None
+
+    def _number(self, code: int) -> int | None:
+        value = self._fixed_size(code)
+        return None if value is None else int.from_bytes(value, "big")
+
+    def has(self, code: int) -> bool:
+        """Whether the option is present, and of the right size if its kind has one."""
+        value = self.options.get(code)
+        return value is not None and len(value) == c.FIXED_SIZES.get(code, len(value))
+
+    @property
+    def message_type(self) -> int:
+        """Option 53, or 0 if it is absent or not one byte long (RFC 2132 9.6)."""
+        value = self.options.get(c.OPT_MESSAGE_TYPE, b"")
+        return value[0] if len(value) == 1 else 0
+
+    @property
+    def requested_address(self) -> int | None:
+        """Option 50 (RFC 2132 9.1); 0.0.0.0 names no address and counts as absent."""
+        return self._number(c.OPT_REQUESTED_ADDRESS) or None
+
+    @property
+    def server_identifier(self) -> int | None:
+        """Option 54 (RFC 2132 9.7)."""
+        return self._number(c.OPT_SERVER_ID)
+
+    @property
+    def lease_time_s(self) -> int | None:
+        """Option 51, in seconds: the lease the client would like, or the server grants (RFC 2132 9.2)."""
+        return self._number(c.OPT_LEASE_TIME)
+
+    @property
+    def t1_s(self) -> int | None:
+        """Option 58: when to renew, in seconds (RFC 2132 9.11)."""
+        return self._number(c.OPT_T1)
+
+    @property
+    def t2_s(self) -> int | None:
+        """Option 59: when to rebind, in seconds (RFC 2132 9.12)."""
+        return self._number(c.OPT_T2)
+
+    @property
+    def max_size(self) -> int | None:
+        """Option 57: the largest datagram the client takes, in bytes with IP and UDP headers (RFC 2132 9.10)."""
+        return self._number(c.OPT_MAX_SIZE)
+
+    @property
+    def rapid_commit(self) -> bool:
+        """Option 80: the client would take an ACK to its DISCOVER (RFC 4039)."""
+        return self._fixed_size(c.OPT_RAPID_COMMIT) is not None
+
+    @property
+    def ipv6_only_wait_s(self) -> int | None:
+        """Option 108: how long to do without IPv4, in seconds (RFC 8925 3.1)."""
+        return self._number(c.OPT_IPV6_ONLY)
+
+    @property
+    def auto_configure(self) -> int | None:
+        """Option 116: 1 if the client may configure itself a link-local address, 0 if not (RFC 2563)."""
+        return self._number(c.OPT_AUTO_CONFIGURE)
+
+    @property
+    def subnet_selection(self) -> int | None:
+        """Option 118: the subnet to choose an address from (RFC 3011)."""
+        return self._number(c.OPT_SUBNET_SELECTION)
+
+    # --- options of any size ----------------------------------------------------------------------
+
+    @property
+    def client_id(self) -> bytes | None:
+        """Option 61; one byte is accepted though RFC 2132 9.14 asks for two, none counts as absent (rule A8)."""
+        return self.options.get(c.OPT_CLIENT_ID) or None
+
+    @property
+    def duid(self) -> bytes | None:
+        """The DUID in a client identifier of type 255 (RFC 4361 6.1), for reservations by it (rule G3)."""
+        value = self.options.get(c.OPT_CLIENT_ID, b"")
+        return value[_DUID_OFFSET:] if value[:1] == b"\xff" and len(value) > _DUID_OFFSET else None
+
+    @property
+    def parameter_list(self) -> bytes:
+        """Option 55 in the client's order, each code once (RFC 2132 9.8); b"" if absent."""
+        return bytes(dict.fromkeys(self.options.get(c.OPT_PARAMETER_LIST, b"")))
+
     @property
     def hostname(self) -> bytes:
-        """Option 12 without trailing NULs; b"" if absent (rule A11). Raw bytes: escape before showing."""
-        return self.options.get(c.OPT_HOSTNAME, b"").rstrip(b"\0")[:_MAX_HOSTNAME]
+        """Option 12 without trailing NULs (RFC 2132 section 2); b"" if absent or not a name.
+
+        A name is at most 255 bytes without control characters (rules A11, A12, I8, I12). It may still hold anything
+        else: escape it before showing.
+        """
+        value = self.options.get(c.OPT_HOSTNAME, b"").rstrip(b"\0")
+        return value if len(value) <= _MAX_HOSTNAME and not has_controls(value) else b""
+
+    @property
+    def vendor_class(self) -> bytes:
+        """Option 60 without trailing NULs; b"" if absent. Raw bytes."""
+        return self.options.get(c.OPT_VENDOR_CLASS, b"").rstrip(b"\0")
+
+    @property
+    def text(self) -> bytes:
+        """Option 56 without trailing NULs: a server's words on a NAK (RFC 2132 9.9); b"" if absent. Raw bytes."""
+        return self.options.get(c.OPT_MESSAGE, b"").rstrip(b"\0")
+
+    @property
+    def fqdn(self) -> Fqdn | None:
+        """Option 81, None if absent or malformed (RFC 4702, rule A12)."""
+        value = self.options.get(c.OPT_FQDN)
+        return None if value is None else decode_fqdn(value)
+
+    # --- the relay agent's option (RFC 3046) --------------------------------------------------------
+
+    @property
+    def relay_agent_info(self) -> bytes | None:
+        """Option 82 as it came; None if absent or shorter than one sub-option."""
+        value = self.options.get(c.OPT_RELAY_AGENT, b"")
+        return value if len(value) >= 2 else None
+
+    @property
+    def relay_suboptions(self) -> dict[int, bytes]:
+        """Option 82's sub-options, as far as they are well-formed."""
+        return suboptions(self.options.get(c.OPT_RELAY_AGENT, b""))
+
+    def _relay_address(self, code: int) -> int | None:
+        value = self.relay_suboptions.get(code, b"")
+        return int.from_bytes(value, "big") if len(value) == 4 else None
+
+    @property
+    def link_selection(self) -> int | None:
+        """Option 82's sub-option 5: the client's subnet (RFC 3527)."""
+        return self._relay_address(c.RELAY_LINK_SELECTION)
+
+    @property
+    def server_identifier_override(self) -> int | None:
+        """Option 82's sub-option 11: what the relay wants as option 54 of the answer (RFC 5107, rule C3)."""
+        return self._relay_address(c.RELAY_SERVER_ID_OVERRIDE)
+
+    @property
+    def has_relay_source_port(self) -> bool:
+        """Option 82's sub-option 19: the relay wants answers at the port it sends from (RFC 8357)."""
+        return c.RELAY_SOURCE_PORT in self.relay_suboptions
+
+    @property
+    def subnet_address(self) -> int:
+        """An address in the client's subnet; 0 if it is the receiving interface's.
+
+        In rule B11's order: link selection, subnet selection, giaddr.
+        """
+        return self.link_selection or self.subnet_selection or self.giaddr
 
 
-def parse_request(data: bytes) -> Message:
-    """Read what a client sent, applying what a server checks before it thinks (rules A1-A10, I28, I31).
-
-    Raises :class:`DecodeError`.
-    """
-    message = Message.decode(data)
-    if message.op != c.BOOTREQUEST:
-        raise DecodeError("not-a-request")
-    kind = message.message_type
-    if kind not in c.REQUEST_TYPES:
-        if c.OPT_MESSAGE_TYPE not in message.options:
-            raise DecodeError("bootp")
-        raise DecodeError("message-type" if kind else "bad-message-type")
-    if message.hlen > 16:
-        raise DecodeError("hlen")
-    if message.htype == c.HTYPE_ETHERNET:
-        if message.hlen not in (0, 6) or (message.hlen == 6 and message.chaddr[0] & 1):
-            raise DecodeError("hardware-address")
-    elif message.htype == 0 and message.hlen:
-        raise DecodeError("hardware-address")
-    client_id = message.client_id
-    if client_id is not None and len(client_id) > _MAX_CLIENT_ID:
-        raise DecodeError("client-id-too-long")
-    if client_id is None and not any(message.hardware_address):
-        raise DecodeError("no-identity")
-    return message
-
-
-def hardware_identity(htype: int, hardware_address: bytes) -> bytes:
-    """The key of a client known by its hardware address alone."""
-    return b"\x01" + bytes((htype,)) + hardware_address
-
-
-def identity(message: Message) -> bytes:
-    """The client's key (rules G1, G2): its client identifier if it sent one, else its hardware address.
-
-    The two key spaces cannot collide. A client identifier that merely repeats hardware type and address is the same
-    client as one that sends none.
-    """
-    hardware_address = message.chaddr[: message.hlen]
-    client_id = message.options.get(c.OPT_CLIENT_ID)
-    if client_id and not (client_id[0] == message.htype and client_id[1:] == hardware_address):
-        return b"\x00" + client_id
-    return b"\x01" + bytes((message.htype,)) + hardware_address
-
-
-def _read_area(data: bytes, position: int, options: dict[int, bytes]) -> dict[int, bytes]:
+def _read_area(data: bytes, position: int, options: dict[int, bytes]) -> None:
     """Add the options of one area to ``options``. A truncated tail ends the reading and what was read is kept (A4)."""
     size = len(data)
-    while position < size:
-        code = data[position]
-        if code == c.OPT_PAD:
-            position += 1
-            continue
-        if code == c.OPT_END or position + 2 > size:
-            break
-        end = position + 2 + data[position + 1]
-        if end > size:
-            break
-        value = data[position + 2 : end]
-        if code in options:
-            options[code] += value  # RFC 3396 section 7
-        else:
-            options[code] = value
-        position = end
-    return options
+    repeated: dict[int, list[bytes]] | None = None
+    try:
+        while (code := data[position]) != c.OPT_END:
+            if not code:  # Pad
+                position += 1
+                continue
+            start = position + 2
+            position = start + data[position + 1]
+            if position > size:
+                break
+            if code not in options:
+                options[code] = data[start:position]
+                continue
+            # RFC 3396 section 7. Joined at the end: a packet full of fragments must cost no more than another.
+            if repeated is None:
+                repeated = {}
+            repeated.setdefault(code, [options[code]]).append(data[start:position])
+    except IndexError:
+        pass  # no End (tolerated), or a code without its length
+    if repeated is not None:
+        for code, parts in repeated.items():
+            options[code] = b"".join(parts)
 
 
-def encode_option(code: int, value: bytes) -> bytes:
+def pack_option(code: int, value: bytes) -> bytes:
     """One option; a value over 255 bytes in several instances (RFC 3396 section 6)."""
-    if len(value) <= 255:
-        return bytes((code, len(value))) + value
+    size = len(value)
+    if size <= _MAX_INSTANCE:
+        return bytes((code, size)) + value
     return b"".join(
-        bytes((code, min(255, len(value) - start))) + value[start : start + 255] for start in range(0, len(value), 255)
+        bytes((code, min(_MAX_INSTANCE, size - start))) + value[start : start + _MAX_INSTANCE]
+        for start in range(0, size, _MAX_INSTANCE)
     )
 
 
-def encode_options(options: dict[int, bytes]) -> bytes:
+def pack_options(options: Mapping[int, bytes]) -> bytes:
     """Options in the map's order, without End."""
-    return b"".join(encode_option(code, value) for code, value in options.items())
+    return b"".join([pack_option(code, value) for code, value in options.items()])
