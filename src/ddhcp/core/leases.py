@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import heapq
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from .pool import Pool
 from .records import StoredLease
@@ -75,6 +75,8 @@ class LeaseTable:
         self._with_free: dict[int, None] = {}
         self._expiries: list[tuple[float, int]] = []
         self.free_count = 0
+        self.offered_count = 0
+        self.leased_count = 0
 
     def __len__(self) -> int:
         return len(self._by_address)
@@ -103,6 +105,8 @@ class LeaseTable:
         if block.serving:
             self.free_count -= len(block.free)
             self._with_free.pop(index, None)
+        self.offered_count -= block.offered
+        self.leased_count -= block.leased
         dropped = list(self.in_block(index))
         for lease in dropped:
             del self._by_address[lease.address]
@@ -127,6 +131,11 @@ class LeaseTable:
             self.free_count += len(block.free)
             if block.free:
                 self._with_free[index] = None
+
+    @property
+    def block_indices(self) -> Collection[int]:
+        """The indices of the blocks whose bindings are kept here."""
+        return self._blocks.keys()
 
     def has_block(self, index: int) -> bool:
         """Whether the bindings of block ``index`` are kept here."""
@@ -306,8 +315,12 @@ class LeaseTable:
             return
         index = self._pool.index_of(address)
         block = self._blocks[index]
-        block.offered += (new is LeaseState.OFFERED) - (old is LeaseState.OFFERED)
-        block.leased += (new is LeaseState.LEASED) - (old is LeaseState.LEASED)
+        offered = (new is LeaseState.OFFERED) - (old is LeaseState.OFFERED)
+        leased = (new is LeaseState.LEASED) - (old is LeaseState.LEASED)
+        block.offered += offered
+        block.leased += leased
+        self.offered_count += offered
+        self.leased_count += leased
         was_taken, is_taken = old in TAKEN, new in TAKEN
         if was_taken == is_taken or address in self._reserved:
             return

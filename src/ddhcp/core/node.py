@@ -18,6 +18,7 @@ from .context import Context
 from .effects import Effect, Stopped
 from .forwarding import Forwarding
 from .handover import HANDOVER, HANDOVER_ACK, HELLO, Handover
+from .inspection import Inspection
 from .leases import LeaseState, LeaseTable
 from .lookup import FOUND, LOOKUP
 from .peers import Peer, Peers
@@ -29,7 +30,7 @@ REFRESH_FACTOR = 4  # what classic control tools show; classic nodes refresh whe
 
 
 class Node:
-    """A node of a swarm.
+    """A node of a swarm. ``inspect`` answers questions about it.
 
     ``config``: what it is told. ``rng``: its only source of randomness; the same seed and the same events give the same
     effects. Feed every event to :meth:`handle` with the instant (seconds, monotonic) at which it happens, perform the
@@ -44,6 +45,7 @@ class Node:
         self._claims: Claims = self._server.claims
         self._forwarding: Forwarding = self._server.forwarding
         self._handover = Handover(self._context, self._claims, self._leases, self._peers)
+        self.inspect = Inspection(self._context, self._claims, self._leases, self._peers, self._server.waiting_count)
         self._has_stopped = False
         self._handlers: dict[type, Callable[..., None]] = {
             e.Start: self._on_start,
@@ -195,6 +197,7 @@ class Node:
         peer = self._peers.hear(event.source, node_id, now)
         if isinstance(message, UpdateClaim):
             context.counters["mcast.recv_updateclaim"] += 1
+            peer.note_refresh(now)
             self._claims.on_update_claim(node_id, event.source, message.claims, now)
             self._handover.greet(peer, now)
         elif isinstance(message, Inquire):

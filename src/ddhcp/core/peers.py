@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..swarm import AddressOrder
 
 MAX_PEERS = 4096  # the longest unheard is forgotten beyond this, so that a flood of senders costs bounded memory
+SAME_REFRESH_S = 1.0  # claims of a peer that come closer together are packets of one refresh, or answers in a dispute
+REFRESH_WEIGHT = 0.25  # of the latest interval in the running mean of a peer's refresh period
+LOST_FROM = 1.7  # an interval of at least so many periods means that a refresh in between was not heard
 
 
 @dataclass(slots=True)
@@ -15,6 +19,8 @@ class Peer:
 
     ``order``: the byte order it was last seen to use unambiguously, None if never. ``is_ours``: it answered a HELLO,
     so it speaks the extensions. ``hello_count``/``hello_at``: HELLOs sent to it and when the last one left.
+    ``claims_at``: when it last announced its blocks, 0 if never; ``refresh_s``: the mean time between that, 0 while
+    unknown; ``refreshes``/``refreshes_lost``: how many were heard, and how many seem to have been lost on the way.
     """
 
     address: bytes
@@ -24,6 +30,24 @@ class Peer:
     is_ours: bool = False
     hello_count: int = 0
     hello_at: float = 0.0
+    claims_at: float = 0.0
+    refresh_s: float = 0.0
+    refreshes: int = 0
+    refreshes_lost: int = 0
+
+    def note_refresh(self, now: float) -> None:
+        """It announced its blocks. Refreshes carry no number, so what was lost is guessed from the gaps: periods are
+        jittered by less than a third, so that an interval of nearly two of them hides one that was not heard."""
+        interval_s = now - self.claims_at
+        if self.claims_at and interval_s < SAME_REFRESH_S:
+            return
+        if self.claims_at and self.refresh_s and interval_s >= LOST_FROM * self.refresh_s:
+            self.refreshes_lost += round(interval_s / self.refresh_s) - 1
+        elif self.claims_at:
+            weight = REFRESH_WEIGHT if self.refresh_s else 1.0
+            self.refresh_s += weight * (interval_s - self.refresh_s)
+        self.refreshes += 1
+        self.claims_at = now
 
 
 class Peers:
@@ -45,6 +69,9 @@ class Peers:
         peer.node_id, peer.heard_at = node_id, now
         self._peers[address] = peer
         return peer
+
+    def __iter__(self) -> Iterator[Peer]:
+        return iter(self._peers.values())
 
     def get(self, address: bytes) -> Peer | None:
         """The peer at ``address`` if it was ever heard."""
