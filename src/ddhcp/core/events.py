@@ -107,6 +107,14 @@ class RemoveOption:
 
 
 @dataclass(slots=True, frozen=True)
+class EndLease:
+    """The operator ends the lease of ``address``, as if its client had released it; nothing happens if this node leases
+    it to nobody."""
+
+    address: int
+
+
+@dataclass(slots=True, frozen=True)
 class ResetStatistics:
     """The operator resets the counters (control socket, request 7)."""
 
@@ -128,6 +136,7 @@ Event = (
     | DhcpReceived
     | SetOption
     | RemoveOption
+    | EndLease
     | ResetStatistics
     | SendFailed
 )

@@ -59,6 +59,7 @@ class Node:
             e.DhcpReceived: self._server.receive,
             e.SetOption: self._on_set_option,
             e.RemoveOption: self._on_remove_option,
+            e.EndLease: self._on_end_lease,
             e.ResetStatistics: self._on_reset_statistics,
             e.SendFailed: self._on_send_failed,
         }
@@ -230,6 +231,11 @@ class Node:
 
     def _on_remove_option(self, event: e.RemoveOption, now: float) -> None:
         self._server.remove_option(event.code)
+
+    def _on_end_lease(self, event: e.EndLease, now: float) -> None:
+        lease = self._leases.at(event.address)
+        if lease is not None and lease.state is LeaseState.LEASED:
+            self._server.release(event.address, now)
 
     def _on_reset_statistics(self, event: e.ResetStatistics, now: float) -> None:
         for name in self._context.counters:

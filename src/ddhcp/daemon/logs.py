@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from logging.handlers import SysLogHandler, WatchedFileHandler
 from typing import TextIO
 
+from .recent import RecentEvents
+
 MAX_LINES_PER_EVENT = 50  # of one event name within WINDOW_S; the rest is counted and told at the window's end
 WINDOW_S = 10.0
 
@@ -62,9 +64,11 @@ class EventFormatter(logging.Formatter):
 
 
 class EventLog:
-    """The daemon's log. ``level`` is the lowest :mod:`logging` level that is written."""
+    """The daemon's log. ``level`` is the lowest :mod:`logging` level that is written. ``recent`` keeps the latest
+    events from level INFO on, whatever ``level`` is."""
 
     def __init__(self, handler: logging.Handler, level: int) -> None:
+        self.recent = RecentEvents()
         self._logger = logging.Logger("ddhcp")
         self._logger.addHandler(handler)
         self._window_ends = 0.0
@@ -84,7 +88,7 @@ class EventLog:
         self, level: int, event: str, fields: Mapping[str, object] | None = None, *, traceback: bool = False
     ) -> None:
         """Write one event, unless too many of its name were written just now."""
-        if level < self._logger.level:
+        if level < min(self._logger.level, logging.INFO):
             return
         now = time.monotonic()
         if now >= self._window_ends:
@@ -92,14 +96,21 @@ class EventLog:
         _, lines = self._lines.get(event, (level, 0))
         lines += 1
         self._lines[event] = level, lines
-        if lines <= MAX_LINES_PER_EVENT:
+        if lines > MAX_LINES_PER_EVENT:
+            return
+        if level >= logging.INFO:
+            self.recent.add(level, event, fields)
+        if level >= self._logger.level:
             self._logger.log(level, event, extra={"fields": fields or {}}, exc_info=traceback)
 
     def _end_window(self, now: float) -> None:
         for event, (level, lines) in self._lines.items():
             if lines > MAX_LINES_PER_EVENT:
                 fields = {"of": event, "lines": lines - MAX_LINES_PER_EVENT}
-                self._logger.log(level, "lines-suppressed", extra={"fields": fields})
+                if level >= logging.INFO:
+                    self.recent.add(level, "lines-suppressed", fields)
+                if level >= self._logger.level:
+                    self._logger.log(level, "lines-suppressed", extra={"fields": fields})
         self._lines.clear()
         self._window_ends = now + WINDOW_S
 

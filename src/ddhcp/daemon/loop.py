@@ -62,8 +62,8 @@ class Loop:
         )  # fmt: skip
         self._performer = Performer(node, store, self._committer, log, hooks, self._counters, self._links.send)
         self._operator = Operator(
-            node, log, self._links, is_durable=store.is_durable, counters=self._counters, statistics=self.statistics,
-            feed=self._performer.feed,
+            node, log, self._links, performer=self._performer, is_durable=store.is_durable, counters=self._counters,
+            statistics=self.statistics, stop=self._stop,
         )  # fmt: skip
         self._control: ControlSocket | None = None
         self._held_until = 0.0
@@ -195,11 +195,16 @@ class Loop:
                 self._log.reopen()
                 self._log.write(logging.INFO, "log-reopened")
             elif self._stop_by is None:
-                self._log.write(logging.INFO, "stopping", {"signal": signal.Signals(number).name})
-                self._stop_by = now + STOP_WITHIN_S
-                self._performer.feed(e.Stop(), now)
+                self._stop(signal.Signals(number).name, now)
             else:
                 self._stop_by = now  # asked twice: do not wait
+
+    def _stop(self, reason: str, now: float) -> None:
+        """Stop in good order; ``reason`` is told in the log."""
+        if self._stop_by is None:
+            self._log.write(logging.INFO, "stopping", {"signal": reason})
+            self._stop_by = now + STOP_WITHIN_S
+            self._performer.feed(e.Stop(), now)
 
     def _start_hooks(self, now: float) -> None:
         assert self._hooks is not None

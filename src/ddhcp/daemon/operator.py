@@ -10,16 +10,20 @@ from ..core import Node
 from ..core import events as e
 from ..ctl.protocol import Command, Request
 from . import report
+from .api import Api
 from .clock import boot_time
-from .links import Feed, Links
+from .health import Facts
+from .links import Links
 from .logs import EventLog
+from .performer import Performer
 
 
 class Operator:
     """Answers control requests.
 
-    ``feed(event, now)`` gives the node what the operator wants changed. ``statistics()``: all counters by name;
-    ``counters``: those that belong to the daemon, set to zero on request.
+    ``performer`` gives the node what the operator wants changed. ``statistics()``: all counters by name; ``counters``:
+    those that belong to the daemon, set to zero on request. ``stop(reason, now)`` has the daemon stop in good order.
+    ``api``: the same questions, and more, as plain data.
     """
 
     def __init__(
@@ -28,10 +32,11 @@ class Operator:
         log: EventLog,
         links: Links,
         *,
+        performer: Performer,
         is_durable: bool,
         counters: MutableMapping[str, int],
         statistics: Callable[[], dict[str, int]],
-        feed: Feed,
+        stop: Callable[[str, float], None],
     ) -> None:
         self._node = node
         self._log = log
@@ -39,7 +44,10 @@ class Operator:
         self._is_durable = is_durable
         self._counters = counters
         self._statistics = statistics
-        self._feed = feed
+        self._performer = performer
+        self._stop = stop
+        self._began_at = boot_time()
+        self.api = Api(node, self, log.recent)
 
     def answer(self, request: Request) -> str:
         """The text that answers a control request. Raises ValueError to refuse it."""
@@ -50,10 +58,10 @@ class Operator:
             case Command.SHOW_OPTIONS:
                 return self._options_text()
             case Command.SET_OPTION:
-                self._feed(e.SetOption(request.code, request.payload), now)
+                self._performer.feed(e.SetOption(request.code, request.payload), now)
                 return self._options_text()
             case Command.REMOVE_OPTION:
-                self._feed(e.RemoveOption(request.code), now)
+                self._performer.feed(e.RemoveOption(request.code), now)
                 return self._options_text()
             case Command.SET_LOG_LEVEL:
                 self._log.level = log_level(request.level)
@@ -63,25 +71,42 @@ class Operator:
                 return report.statistics_text(self._statistics())
             case Command.STATISTICS_RESET:
                 text = report.statistics_text(self._statistics())
-                self._feed(e.ResetStatistics(), now)
+                self._performer.feed(e.ResetStatistics(), now)
                 self._counters.update(dict.fromkeys(self._counters, 0))
                 return text
             case _:
-                return self._answer_json(request)
+                return json.dumps(self.api.answer(request.arguments)) + "\n"
 
-    def _answer_json(self, request: Request) -> str:
-        if request.arguments.get("command") != "status":
-            raise ValueError("unknown command in the JSON request; this daemon knows: status")
-        view = self._node.view()
-        status = {
-            "node_id": view.node_id.hex(),
-            "server_interface": self._links.server_name,
-            "server_link": "up" if self._links.server_is_up else "down",
-            "client_interfaces": self._links.clients_up(),
-            "store": "sqlite" if self._is_durable else "memory",
-            "statistics": self._statistics(),
-        }
-        return json.dumps(status) + "\n"
+    # --- what the API asks of the daemon --------------------------------------------------------
+
+    def feed_event(self, event: e.Event) -> None:
+        """Have the node handle an event of the operator's."""
+        self._performer.feed(event, boot_time())
+
+    def statistics(self) -> dict[str, int]:
+        """All counters and gauges."""
+        return self._statistics()
+
+    def facts(self) -> Facts:
+        """Links and store, for those who ask how the daemon is."""
+        up = self._links.clients_up()
+        return Facts(
+            server_interface=self._links.server_name,
+            server_link_up=self._links.server_is_up,
+            client_interfaces=tuple(up),
+            clients_missing=tuple(name for name in self._links.client_names if name not in up),
+            store="sqlite" if self._is_durable else "memory",
+            store_error=self._performer.store_error,
+            uptime_s=boot_time() - self._began_at,
+        )
+
+    def drain(self) -> None:
+        """Hand all blocks over, then stop."""
+        self._stop("drain", boot_time())
+
+    def reload(self) -> dict[str, object]:
+        """Read the configuration anew."""
+        raise ValueError("this daemon was started without a configuration file; restart it to change its options")
 
     def _options_text(self) -> str:
         return report.options_text(self._node.options(), self._node.lease_time_s, not self._links.client_names)

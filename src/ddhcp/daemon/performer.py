@@ -24,6 +24,7 @@ class Performer:
 
     ``send(effect, now)`` sends a datagram. What is to be stored gathers until :meth:`flush`, one commit for all of it;
     effects that wait for the disk are sent by :meth:`on_committed`. ``has_stopped``: the node is through.
+    ``store_error``: why the latest commit failed, None if it did not.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Performer:
         self._rows: list[f.StoreEffect] = []
         self._waiting: list[f.Effect] = []
         self.has_stopped = False
+        self.store_error: str | None = None
 
     def feed(self, event: e.Event, now: float) -> None:
         """Give the node an event and do what it wants done."""
@@ -77,6 +79,7 @@ class Performer:
     def on_committed(self, now: float) -> None:
         """The committer is through with something."""
         for batch in self._committer.take_done():
+            self.store_error = batch.error
             if batch.error is not None:
                 self._counters["daemon.commit_errors"] += 1
                 self._counters["daemon.answers_withheld"] += len(batch.waiting)

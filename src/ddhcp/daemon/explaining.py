@@ -1,0 +1,126 @@
+"""Why an address or a client is served, or is not: the facts that decide it, in sentences."""
+
+from __future__ import annotations
+
+from ..core import Node, Pool, dotted
+from ..core.blocks import BlockState
+from ..core.records import StoredLease
+from ..core.views import BlockView, Totals
+from .rows import address_text, block_row, lease_row, mac_text
+
+
+def explain_address(node: Node, pool: Pool, address: int, now: float) -> dict[str, object]:
+    """Everything this node knows of one address."""
+    answer: dict[str, object] = {"address": dotted(address), "in_pool": address in pool}
+    if address not in pool:
+        return answer | {
+            "block": None, "lease": None, "reserved": False,
+            "because": [f"{dotted(address)} is not in the pool {pool}: this swarm never hands it out, and a client on "
+                        "this network that asks for it is refused."],
+        }  # fmt: skip
+    index = pool.index_of(address)
+    inspect = node.inspect
+    block, lease = inspect.block(index, now), inspect.lease(address)
+    reserved = inspect.is_reserved(address)
+    because = [*_about_block(pool, index, block, inspect.totals())]
+    if reserved:
+        because.append("The address is reserved (network, broadcast, server or router): it is never leased.")
+    elif lease is not None:
+        because.append(_about_lease(lease, now))
+    elif block is not None and block.state == BlockState.OURS:
+        because.append("It was never leased by this node since it owns the block: it is free.")
+    return answer | {
+        "block": block_row(block, pool) if block is not None else None,
+        "lease": lease_row(lease, pool, now) if lease is not None else None,
+        "reserved": reserved,
+        "because": because,
+    }
+
+
+def explain_client(node: Node, pool: Pool, chaddr: bytes, now: float) -> dict[str, object]:
+    """Everything this node knows of one client."""
+    inspect = node.inspect
+    lease = inspect.lease_of(chaddr)
+    because: list[str] = []
+    block: BlockView | None = None
+    if lease is not None:
+        because.append(_about_lease(lease, now))
+        index = pool.index_of(lease.address)
+        block = inspect.block(index, now)
+        because += _about_block(pool, index, block, inspect.totals())
+    else:
+        because.append(
+            f"This node has no lease of {mac_text(chaddr)} in its own blocks. If the client holds an address of "
+            "another node's block, its owner knows of it: explain the address to learn who that is."
+        )
+        because += _why_no_new_lease(inspect.totals())
+    return {
+        "mac": mac_text(chaddr),
+        "lease": lease_row(lease, pool, now) if lease is not None else None,
+        "block": block_row(block, pool) if block is not None else None,
+        "because": because,
+    }
+
+
+def _about_block(pool: Pool, index: int, block: BlockView | None, totals: Totals) -> list[str]:
+    first = pool.first_address(index)
+    name = f"Block {index} ({dotted(first)} to {dotted(first + pool.block_size - 1)})"
+    if block is None:
+        return [f"{name} is free: nobody leases from it. A request for an address in it gets no answer from this node."]
+    match BlockState(block.state):
+        case BlockState.OURS:
+            if block.timeout_s <= 0:
+                return [
+                    f"{name} is ours, but what we promised for it ran out: it serves nothing until it is refreshed."
+                ]
+            return [f"{name} is ours, for another {block.timeout_s} s without a refresh: this node decides here."]
+        case BlockState.CLAIMED:
+            return [
+                f"{name} belongs to node {block.owner.hex()} at {address_text(block.owner_address)} for another "
+                f"{block.timeout_s} s: that node decides, and this one asks it when a client comes by."
+            ]
+        case BlockState.CLAIMING:
+            return [
+                f"{name} is being claimed by this node: inquiry {block.claim_count} of 3 is out. Nothing is leased yet."
+            ]
+        case BlockState.TENTATIVE:
+            return [f"{name} is wanted by another node, which has not claimed it yet; nobody leases from it."]
+        case _:
+            return [f"{name} is never used: none of its addresses can be leased."]
+
+
+def _about_lease(lease: StoredLease, now: float) -> str:
+    who, left_s = mac_text(lease.chaddr), int(lease.expires_at - now)
+    address = dotted(lease.address)
+    match lease.state:
+        case "leased":
+            return (
+                f"{address} is leased to {who} for another {max(0, left_s)} s; anybody else who asks for it is refused."
+            )
+        case "offered":
+            return f"{address} is offered to {who}, who has not taken it yet ({max(0, left_s)} s left)."
+        case "released":
+            return f"{address} was given back by {who}; it is free, and kept for that client while others get others."
+        case "expired":
+            return f"The lease of {address} to {who} ran out {max(0, -left_s)} s ago; it is free, kept for that client."
+        case "declined":
+            return (
+                f"{who} found {address} in use by somebody else; it is not handed out for another {max(0, left_s)} s."
+            )
+        case other:
+            return f"{address} is {other} ({who})."
+
+
+def _why_no_new_lease(totals: Totals) -> list[str]:
+    reasons = []
+    if not totals.link_up:
+        reasons.append("The server link is down, so no block can be claimed.")
+    if totals.is_learning:
+        reasons.append("The node is still learning who owns what; it claims its first block after that.")
+    if totals.is_stopping:
+        reasons.append("The node is stopping and offers nothing new.")
+    if totals.leases_free:
+        reasons.append(f"It would be offered one of {totals.leases_free} free addresses as soon as it asks.")
+    else:
+        reasons.append("No address of ours is free right now; a client that asks waits until a block is claimed.")
+    return reasons
