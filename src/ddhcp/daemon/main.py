@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import __version__
-from ..core import ConfigError, Node, NodeConfig, Pool
+from ..core import Node, NodeConfig, Pool
 from ..core import config as defaults
-from ..ctl.protocol import RUNTIME_DIR_VARIABLE
-from .cli import Arguments, default_store_path, parse
+from ..ctl.protocol import RUNTIME_DIR_VARIABLE, default_socket_path
+from .assemble import node_config
+from .cli import Invocation, default_store_path, parse
 from .client_link import open_at_start
 from .daemonize import Background, PidFile
 from .errors import StartError
@@ -24,8 +25,9 @@ from .hooks import Hooks, parse_command
 from .interfaces import Interface, look
 from .logs import EventLog, make_handler
 from .loop import Loop
-from .operator import log_level
 from .server_link import check_at_start
+from .settings import Settings, schema
+from .settings.document import effective
 from .store import MemoryStore, SqliteStore, Store
 
 _DEFAULT_PID_FILE = "ddhcp.pid"
@@ -35,50 +37,60 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the daemon; returns the exit status."""
     background: Background | None = None
     try:
-        given = parse(arguments)
-        command = parse_command(given.hook) if given.hook is not None else None
-        clients = [_client_interface(name) for name in given.client_interfaces]
-        server = look(given.server_interface)  # it may appear later; clients' interfaces may not
-        pool = _pool(given, clients)
-        config = _config(given, pool)
-        if given.daemonize:
+        invocation = parse(arguments)
+        settings = invocation.settings()
+        if invocation.action != "run":
+            return _show(invocation, settings)
+        command = _hook_command(settings)
+        clients = [_client_interface(name) for name in settings[schema.CLIENT_INTERFACES]]
+        server = look(settings[schema.SERVER_INTERFACE])  # it may appear later; clients' interfaces may not
+        config = node_config(settings, _network(settings, clients))
+        if settings[schema.DAEMONIZE]:
             background = Background()
-        return _run(given, config, command, server, clients, background)
+        return _run(settings, config, command, server, clients, background)
     except (StartError, OSError) as error:
         if background is not None:
             background.fail(str(error))
         else:
-            print(f"ddhcp: {error}", file=sys.stderr)
+            for line in str(error).splitlines():
+                print(f"ddhcp: {line}", file=sys.stderr)
         return 2
 
 
+def _show(invocation: Invocation, settings: Settings) -> int:
+    """What is asked for instead of running."""
+    _hook_command(settings)
+    network = settings[schema.NETWORK_SETTING]
+    node_config(settings, network if network is not None else _default_network())
+    if invocation.action == "print-config":
+        print(effective(settings), end="")
+    else:
+        print(f"{invocation.config}: the configuration is valid")
+    return 0
+
+
 def _run(
-    given: Arguments,
+    settings: Settings,
     config: NodeConfig,
     hook: list[str] | None,
     server: Interface | None,
     clients: list[Interface],
     background: Background | None,
 ) -> int:
-    try:
-        handler = make_handler(file=given.log_file, syslog=given.syslog, as_json=given.log_json)
-    except OSError as error:
-        where = given.log_file or "syslog"
-        raise StartError(f"cannot log to {where}: {error.strerror or error}; use --log-file PATH") from None
-    log = EventLog(handler, log_level(given.verbosity + 1))
+    log = EventLog(_log_handler(settings), getattr(logging, settings[schema.LOG_LEVEL].upper()))
     with contextlib.ExitStack() as stack:
-        if given.daemonize or given.pid_file is not None:
-            stack.callback(PidFile(_pid_path(given)).remove)
-        loop = _make_loop(given, config, hook, log)
+        if settings[schema.DAEMONIZE] or settings[schema.PID_FILE] is not None:
+            stack.callback(PidFile(_pid_path(settings)).remove)
+        loop = _make_loop(settings, config, hook, log)
         stack.callback(loop.close)
-        loop.open_control(given.control)
+        loop.open_control(_control_path(settings))
         if server is not None:
             check_at_start(server)
         else:
             log.write(
                 logging.WARNING,
                 "server-interface-missing",
-                {"interface": given.server_interface, "advice": "waiting for it to appear; is -i right?"},
+                {"interface": settings[schema.SERVER_INTERFACE], "advice": "waiting for it to appear; is -i right?"},
             )
         for interface in clients:
             loop.adopt_client(open_at_start(interface))
@@ -95,15 +107,31 @@ def _run(
     return 0
 
 
-def _make_loop(given: Arguments, config: NodeConfig, hook: list[str] | None, log: EventLog) -> Loop:
+def _log_handler(settings: Settings) -> logging.Handler:
+    file = settings[schema.LOG_FILE]
+    syslog = settings[schema.SYSLOG]
+    if not settings.is_given(schema.SYSLOG) and settings[schema.DAEMONIZE] and file is None:
+        syslog = True
+    try:
+        return make_handler(file=file, syslog=syslog, as_json=settings[schema.LOG_FORMAT] == "json")
+    except OSError as error:
+        raise StartError(f"cannot log to {file or 'syslog'}: {error.strerror or error}; use --log-file PATH") from None
+
+
+def _make_loop(settings: Settings, config: NodeConfig, hook: list[str] | None, log: EventLog) -> Loop:
     return Loop(
         Node(config, random.Random(os.urandom(16))),
         log,
-        _store(given, config.pool),
-        server_interface=given.server_interface,
-        client_interfaces=given.client_interfaces,
+        _store(settings, config.pool),
+        server_interface=settings[schema.SERVER_INTERFACE],
+        client_interfaces=settings[schema.CLIENT_INTERFACES],
         hooks=Hooks(hook, log) if hook is not None else None,
     )
+
+
+def _hook_command(settings: Settings) -> list[str] | None:
+    hook = settings[schema.HOOK]
+    return parse_command(hook) if hook is not None else None
 
 
 def _client_interface(name: str) -> Interface:
@@ -124,44 +152,38 @@ def _require(name: str) -> Interface:
     return interface
 
 
-def _pool(given: Arguments, clients: list[Interface]) -> Pool:
-    if given.pool_network is not None:
-        return given.pool(given.pool_network)
+def _network(settings: Settings, clients: list[Interface]) -> ipaddress.IPv4Network:
+    network = settings[schema.NETWORK_SETTING]
+    if network is not None:
+        return network
     if clients:
         assert clients[0].ipv4 is not None
-        address, prefix_len = clients[0].ipv4
-        return given.pool(ipaddress.IPv4Network((address, prefix_len), strict=False))
-    return given.pool(ipaddress.IPv4Network((defaults.DEFAULT_PREFIX, defaults.DEFAULT_PREFIX_LEN)))
+        return ipaddress.IPv4Network(clients[0].ipv4, strict=False)
+    return _default_network()
 
 
-def _config(given: Arguments, pool: Pool) -> NodeConfig:
-    try:
-        return NodeConfig(
-            pool=pool,
-            block_timeout_s=given.block_timeout_s,
-            tentative_timeout_s=given.tentative_timeout_s,
-            spare_leases=given.spare_leases,
-            needless_timeout_s=given.needless_timeout_s,
-            learning_phase=given.learning_phase,
-            lease_time_s=given.lease_time_s,
-            options=given.options,
-            serves_clients=bool(given.client_interfaces),
-        )
-    except ConfigError as error:
-        raise StartError(str(error)) from None
+def _default_network() -> ipaddress.IPv4Network:
+    return ipaddress.IPv4Network((defaults.DEFAULT_PREFIX, defaults.DEFAULT_PREFIX_LEN))
 
 
-def _store(given: Arguments, pool: Pool) -> Store:
-    if given.store == "memory":
+def _store(settings: Settings, pool: Pool) -> Store:
+    path = settings[schema.STORE_PATH]
+    if path == "memory":
         return MemoryStore()
-    return SqliteStore(Path(given.store) if given.store else default_store_path(given.server_interface, pool))
+    return SqliteStore(Path(path) if path else default_store_path(settings[schema.SERVER_INTERFACE], pool))
 
 
-def _pid_path(given: Arguments) -> Path:
-    if given.pid_file is not None:
-        return given.pid_file
+def _control_path(settings: Settings) -> Path:
+    path = settings[schema.CONTROL_SOCKET]
+    return Path(path) if path is not None else default_socket_path()
+
+
+def _pid_path(settings: Settings) -> Path:
+    path = settings[schema.PID_FILE]
+    if path is not None:
+        return Path(path)
     runtime = os.environ.get(RUNTIME_DIR_VARIABLE)
-    return (Path(runtime) if runtime else given.control.parent) / _DEFAULT_PID_FILE
+    return (Path(runtime) if runtime else _control_path(settings).parent) / _DEFAULT_PID_FILE
 
 
 def _tell_systemd(state: str) -> None:

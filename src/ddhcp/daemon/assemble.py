@@ -1,0 +1,39 @@
+"""From settings to what the core is told."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from ..core import ConfigError, NodeConfig, Pool, PoolError
+from .errors import StartError
+from .settings import Settings, dhcp, refuse, schema
+from .settings.policy import make_policy, pool_problems
+
+
+def make_pool(network: ipaddress.IPv4Network, block_bits: int) -> Pool:
+    """The pool that ``network`` makes with blocks of 2^``block_bits`` addresses. Raises :class:`StartError`."""
+    try:
+        return Pool(int(network.network_address), network.prefixlen, 1 << block_bits)
+    except PoolError as error:
+        raise StartError(f"{error}; change -N or -b (network or block-bits in the file)") from None
+
+
+def node_config(settings: Settings, network: ipaddress.IPv4Network) -> NodeConfig:
+    """What a node with the pool ``network`` is told. Raises :class:`StartError`."""
+    pool = make_pool(network, settings[schema.BLOCK_BITS])
+    refuse(settings, pool_problems(settings, pool))
+    try:
+        return NodeConfig(
+            pool=pool,
+            block_timeout_s=settings[schema.BLOCK_TIMEOUT],
+            tentative_timeout_s=settings[schema.TENTATIVE_TIMEOUT],
+            spare_leases=settings[schema.SPARE_LEASES],
+            needless_timeout_s=settings[schema.NEEDLESS_TIMEOUT],
+            learning_phase=settings[schema.LEARNING_PHASE],
+            lease_time_s=settings[dhcp.LEASE_TIME_OF_ALL],
+            options=settings[dhcp.OPTIONS_OF_ALL],
+            serves_clients=bool(settings[schema.CLIENT_INTERFACES]),
+            policy=make_policy(settings),
+        )
+    except ConfigError as error:
+        raise StartError(str(error)) from None

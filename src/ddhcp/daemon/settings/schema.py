@@ -1,0 +1,153 @@
+"""Every setting there is. How to add one: docs/development.md, "How to add a setting"."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network
+
+from ...core import config as core
+from . import dhcp
+from .kinds import INTERFACE, NETWORK, PATH, STORE, SWITCH, Choice, ListOf, Seconds, Text, Whole
+from .policy import policy_problems
+from .setting import Check, Entries, Problem, Setting, Settings
+
+MAX_BLOCK_BITS = 7
+MAX_CLIENT_INTERFACES = 64  # each has two sockets and an entry in every wait
+MAX_SPARE_LEASES = 65536  # what one node keeps ready; more would be most of a pool
+_YEAR_S = 366 * 86400
+
+# --- links and pool ---------------------------------------------------------------------------------
+
+SERVER_INTERFACE = Setting(
+    "server-interface", INTERFACE, "server0",
+    "The interface on which to talk to the other servers. It needs no IPv4 address and may appear later",
+    example="bat0", flags=("-i", "--server-interface"),
+    flag_help="talk to the other servers on IFACE; needs no IPv4 address",
+)  # fmt: skip
+CLIENT_INTERFACES = Setting(
+    "client-interfaces", ListOf(INTERFACE, MAX_CLIENT_INTERFACES), ("client0",),
+    "The interfaces on which to serve clients; each needs an IPv4 address. An empty list: take part in the swarm only",
+    example=["br-client"], flags=("-c", "--client-interface"), reloadable=True,
+    flag_help="handle clients' requests on IFACE, which needs an IPv4 address; repeatable",
+)  # fmt: skip
+NETWORK_SETTING: Setting[IPv4Network | None] = Setting(
+    "network", NETWORK, None,
+    "The address pool, /8 to /30, the same on every node", "the network of the first client interface's address",
+    example="10.0.0.0/16", flags=("-N", "--network"), flag_help="the pool, /8 to /30",
+)  # fmt: skip
+BLOCK_BITS = Setting(
+    "block-bits", Whole(0, MAX_BLOCK_BITS, "BITS"), core.DEFAULT_BLOCK_BITS,
+    "A block, what one node claims at a time, has 2^this many addresses; the same on every node",
+    flags=("-b", "--block-bits"), flag_help="a block has 2^BITS addresses, 0 to 7",
+)  # fmt: skip
+
+# --- claiming ---------------------------------------------------------------------------------------
+
+TENTATIVE_TIMEOUT = Setting(
+    "claiming.tentative-timeout", Seconds(core.MIN_TENTATIVE_TIMEOUT_S, core.MAX_BLOCK_TIMEOUT_S - 1),
+    core.DEFAULT_TENTATIVE_TIMEOUT_S, "Time required for a block to be claimed: others may object for so long",
+    flags=("-t", "--tentative-timeout"), reloadable=True,
+    flag_help="time required for a block to be claimed, 2 or more",
+)  # fmt: skip
+BLOCK_TIMEOUT = Setting(
+    "claiming.block-timeout", Seconds(1, core.MAX_BLOCK_TIMEOUT_S), core.DEFAULT_BLOCK_TIMEOUT_S,
+    "How long a claim holds unless it is refreshed; blocks with leases are claimed for longer. Longer than the "
+    "tentative timeout",
+    flags=("-B", "--block-timeout"), reloadable=True,
+    flag_help="how long a claim holds unless it is refreshed; blocks with leases are claimed for longer",
+)  # fmt: skip
+NEEDLESS_TIMEOUT = Setting(
+    "claiming.needless-timeout", Seconds(0, _YEAR_S), core.DEFAULT_NEEDLESS_TIMEOUT_S,
+    "Give up a block that nobody needed for this long",
+    flags=("-n", "--needless-timeout"), reloadable=True, flag_help="give up a block that nobody needed for this long",
+)  # fmt: skip
+SPARE_LEASES = Setting(
+    "claiming.spare-leases", Whole(0, MAX_SPARE_LEASES), core.DEFAULT_SPARE_LEASES,
+    "Free leases kept ready, so that a new client does not wait for a block to be claimed",
+    flags=("-s", "--spare-leases"), reloadable=True, flag_help="free leases kept ready",
+)  # fmt: skip
+LEARNING_PHASE = Setting(
+    "claiming.learning-phase", SWITCH, True,
+    "Listen for the block timeout after the start before claiming anything",
+    flags=("-L", "--no-learning"), flag_value=False, flag_help="deactivate the learning phase after the start",
+)  # fmt: skip
+
+# --- running ----------------------------------------------------------------------------------------
+
+HOOK: Setting[str | None] = Setting(
+    "hook.command", Text("a command line; no shell is involved", "COMMAND"), None,
+    "Run with what happened: lease, release or inform with the address and the MAC, or endlearning", "none",
+    example="/etc/ddhcp/hook", flags=("-H", "--hook"), reloadable=True,
+    flag_help="run COMMAND lease|release|inform IP MAC, or endlearning",
+)  # fmt: skip
+STORE_PATH: Setting[str | None] = Setting(
+    "store.path", STORE, None,
+    "The database of leases; \"memory\" for none, so that a restart forgets them",
+    "a file named by server interface and pool in the state directory, /var/lib/ddhcp for root",
+    example="/var/lib/ddhcp/leases.sqlite", flags=("--store",),
+    flag_help="database of leases, or 'memory' for none (default: in the state directory)",
+)  # fmt: skip
+CONTROL_SOCKET: Setting[str | None] = Setting(
+    "control.socket", PATH, None, "The socket on which ddhcpctl talks to the daemon", "ddhcp.sock in the runtime "
+    "directory, /run/ddhcp for root", example="/run/ddhcp/ddhcp.sock", flags=("-C", "--control"),
+    flag_help="control socket",
+)  # fmt: skip
+PID_FILE: Setting[str | None] = Setting(
+    "process.pid-file", PATH, None, "Where to write the process id", "none; with -d, beside the control socket",
+    example="/run/ddhcp/ddhcp.pid", flags=("--pid-file",),
+    flag_help="where to write the process id (default with -d: beside the control socket)",
+)  # fmt: skip
+DAEMONIZE = Setting(
+    "process.daemonize", SWITCH, False, "Run in the background", flags=("-d", "--daemonize"), flag_value=True,
+    flag_help="run in the background",
+)  # fmt: skip
+LOG_FILE: Setting[str | None] = Setting(
+    "log.file", PATH, None, "Log to this file, which is opened anew on SIGHUP", "none",
+    example="/var/log/ddhcp.log", flags=("--log-file",), flag_help="log to a file, reopened on SIGHUP", reloadable=True,
+)  # fmt: skip
+SYSLOG = Setting(
+    "log.syslog", SWITCH, False, "Log to syslog, unless there is a log file", "false; with -d, true",
+    flags=("--syslog",), flag_value=True, flag_help="log to syslog (default with -d)", reloadable=True,
+)  # fmt: skip
+LOG_FORMAT = Setting(
+    "log.format", Choice("text", "json"), "text", "How a line is written", flags=("--log-format",),
+    flag_help="how a line is written", reloadable=True,
+)  # fmt: skip
+LOG_LEVEL = Setting(
+    "log.level", Choice("warning", "info", "debug"), "info",
+    "The least important events that are logged; each -v on the command line goes one step further", reloadable=True,
+)  # fmt: skip
+
+# The tables of the file, in its order, with a line about each.
+TABLES = {
+    "": "",
+    "claiming": "How this node claims blocks of the pool.",
+    "dhcp": "What clients get.",
+    "conflicts": "Addresses that somebody else uses.",
+    "limits": "What clients may cost.",
+    "hook": "A program of yours that is told what happens.",
+    "store": "Where leases survive a restart.",
+    "control": "How ddhcpctl reaches the daemon.",
+    "process": "The daemon as a process.",
+    "log": "What is logged, and where to.",
+    "options": "DHCP options for every client.",
+}
+
+SETTINGS: tuple[Setting[object], ...] = (
+    SERVER_INTERFACE, CLIENT_INTERFACES, NETWORK_SETTING, BLOCK_BITS,
+    TENTATIVE_TIMEOUT, BLOCK_TIMEOUT, NEEDLESS_TIMEOUT, SPARE_LEASES, LEARNING_PHASE,
+    HOOK, STORE_PATH, CONTROL_SOCKET, PID_FILE, DAEMONIZE, LOG_FILE, SYSLOG, LOG_FORMAT, LOG_LEVEL,
+    *dhcp.SETTINGS,
+)  # fmt: skip
+ENTRIES: tuple[Entries, ...] = dhcp.ENTRIES
+
+
+def _timeouts(settings: Settings) -> list[Problem]:
+    block_s, tentative_s = settings[BLOCK_TIMEOUT], settings[TENTATIVE_TIMEOUT]
+    if tentative_s < block_s:
+        return []
+    to_blame = BLOCK_TIMEOUT if settings.is_given(BLOCK_TIMEOUT) else TENTATIVE_TIMEOUT
+    reason = f"block timeout {block_s} s must be longer than the tentative timeout ({tentative_s} s)"
+    return [Problem(reason, tuple(to_blame.key.split(".")))]
+
+
+CHECKS: tuple[Check, ...] = (_timeouts, policy_problems)
