@@ -12,7 +12,7 @@ TEST_TOOLS := dhclient=isc-dhcp-client udhcpc=udhcpc dhcpcd=dhcpcd-base ip=iprou
 DEB_TOOLS := dpkg-buildpackage=dpkg-dev dh=debhelper fakeroot=fakeroot
 BENCH_TOOLS := perfdhcp=kea-admin
 
-.PHONY: help venv venv-dev demo test check format lint types bench soak lock wheel pages deb clean
+.PHONY: help venv venv-dev demo test check format lint types docs bench soak lock wheel pages deb clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -57,6 +57,9 @@ lint: venv-dev ## check format and style
 
 types: venv-dev ## check types
 	@$(BIN)/mypy
+
+docs: venv-dev ## bring the documents up to date that are made from the code
+	@$(BIN)/python tools/documents.py
 
 bench: venv-dev ## measure leases and renewals per second
 	@tools/need $(BENCH_TOOLS)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 
-from ddhcp.core import Pool
-from ddhcp.daemon.cli import Arguments, build_parser, default_store_path, parse
+from ddhcp.core import NodeConfig, Pool
+from ddhcp.daemon.assemble import node_config
+from ddhcp.daemon.cli import build_parser, default_store_path, parse
 from ddhcp.daemon.errors import StartError
+from ddhcp.daemon.main import main
+from ddhcp.daemon.settings import DEFAULT_PATH, Settings, dhcp, schema
 
 SHORT = (
     "-c a -c b -i bat0 -t 3 -L -d -N 10.0.128.0/17 -o 51:4:0.0.1.44 -o 6:4:10.0.0.53 -b 2 -B 20 -n 100 -s 5"
@@ -22,29 +26,38 @@ LONG = (
 )
 
 
-def parsed(line: str) -> Arguments:
-    return parse(line.split())
+def parsed(line: str) -> Settings:
+    return parse(line.split()).settings()
 
 
 def test_short_and_long_spellings_mean_the_same() -> None:
     given = parsed(SHORT)
-    assert given == parsed(LONG)
-    assert given.client_interfaces == ("a", "b")
-    assert given.pool_network is not None
-    assert given.pool(given.pool_network) == Pool(0x0A008000, 17, 4)
-    assert (given.tentative_timeout_s, given.block_timeout_s, given.needless_timeout_s) == (3, 20, 100)
-    assert (given.lease_time_s, given.options) == (300, {6: bytes([10, 0, 0, 53])})
-    assert given.syslog, "a daemon without terminal logs to syslog unless told otherwise"
+    assert given.given == parsed(LONG).given
+    assert given[schema.CLIENT_INTERFACES] == ("a", "b")
+    network = given[schema.NETWORK_SETTING]
+    assert network is not None
+    config = node_config(given, network)
+    assert config.pool == Pool(0x0A008000, 17, 4)
+    assert (config.tentative_timeout_s, config.block_timeout_s, config.needless_timeout_s) == (3, 20, 100)
+    assert (config.lease_time_s, config.options) == (300, {6: bytes([10, 0, 0, 53])})
 
 
 def test_defaults_are_the_classic_ones() -> None:
     given = parsed("")
-    assert (given.server_interface, given.client_interfaces) == ("server0", ("client0",))
-    assert (given.block_bits, given.tentative_timeout_s, given.block_timeout_s) == (5, 12, 60)
-    assert (given.needless_timeout_s, given.spare_leases, given.lease_time_s) == (300, 2, 300)
-    assert given.learning_phase
-    assert not given.daemonize
-    assert parsed("-S").client_interfaces == ()
+    assert (given[schema.SERVER_INTERFACE], given[schema.CLIENT_INTERFACES]) == ("server0", ("client0",))
+    config = node_config(given, IPv4Network("10.0.0.0/24"))
+    assert config == NodeConfig(Pool(0x0A000000, 24, 32))
+    assert (config.tentative_timeout_s, config.block_timeout_s) == (12, 60)
+    assert (config.needless_timeout_s, config.spare_leases, config.lease_time_s) == (300, 2, 300)
+    assert config.learning_phase
+    assert not given[schema.DAEMONIZE]
+    assert parsed("-S")[schema.CLIENT_INTERFACES] == ()
+
+
+def test_options_may_be_given_by_name() -> None:
+    given = parsed("-o routers=10.0.0.1,10.0.0.2 -o 6=10.0.0.53 -o lease-time=600 -o domain-name=a=b:c")
+    assert given[dhcp.OPTIONS_OF_ALL] == {3: bytes([10, 0, 0, 1, 10, 0, 0, 2]), 6: bytes([10, 0, 0, 53]), 15: b"a=b:c"}
+    assert given[dhcp.LEASE_TIME_OF_ALL] == 600
 
 
 @pytest.mark.parametrize(
@@ -62,6 +75,11 @@ def test_defaults_are_the_classic_ones() -> None:
         ("-S -c a", "-S"),
         ("--log-format xml", "xml"),
         ("stray", "stray"),
+        ("-o dns-server=x", "dns-servers"),
+        ("-o nonsense=1", "nonsense"),
+        ("-F", "-F"),
+        ("--check-config a -F b", "-F"),
+        ("--check-config --print-config", "--print-config"),
     ],
 )
 def test_nonsense_is_refused_in_one_line(line: str, says: str) -> None:
@@ -77,16 +95,16 @@ def test_paths_stay_right_when_the_daemon_changes_its_directory(
     monkeypatch.chdir(tmp_path)
     given = parsed("-C s --store db --pid-file p --log-file l")
     here = str(tmp_path)
-    assert [str(given.control), given.store, str(given.pid_file), given.log_file] == [
-        f"{here}/{name}" for name in ("s", "db", "p", "l")
-    ]
-    assert parsed("--store memory").store == "memory"
+    paths = (schema.CONTROL_SOCKET, schema.STORE_PATH, schema.PID_FILE, schema.LOG_FILE)
+    assert [given[path] for path in paths] == [f"{here}/{name}" for name in ("s", "db", "p", "l")]
+    assert parsed("--store memory")[schema.STORE_PATH] == "memory"
+    assert parse(["-F", "c"]).config == tmp_path / "c"
 
 
 def test_the_help_names_every_option(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DDHCP_RUNTIME_DIR", "/tmp/50%")
     text = build_parser().format_help()
-    for flag in "hcitLdDNobBnsSCHvV":
+    for flag in "hcitLdDNobBnsSCHvVF":
         assert f" -{flag}" in text
     assert "/tmp/50%/ddhcp.sock" in text
 
@@ -101,3 +119,34 @@ def test_the_store_is_named_by_interface_and_pool(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setenv("XDG_STATE_HOME", "/home/me/state")
     assert default_store_path("server0", pool).parent == Path("/home/me/state/ddhcp")
+
+
+def test_the_configuration_can_be_checked_without_running(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "ddhcp.toml"
+    path.write_text('network = "10.0.0.0/16"\n')
+    assert main(["--check-config", str(path)]) == 0
+    assert main(["--check-config", "-F", str(path)]) == 0
+    assert capsys.readouterr().out.count("valid") == 2
+    path.write_text('network = "10.0.0.0/16"\nspare = 1\nblock-bits = 9\n[[subnet]]\n')
+    assert main(["--check-config", str(path)]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert [line.rpartition("/")[2].split(": ")[0] for line in told] == ["ddhcp.toml:2", "ddhcp.toml:3", "ddhcp.toml:4"]
+    assert all(line.startswith("ddhcp: ") for line in told)
+    assert parse(["--check-config"]).config == DEFAULT_PATH
+
+
+def test_what_does_not_fit_the_pool_is_found_by_a_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "ddhcp.toml"
+    path.write_text('network = "10.0.0.0/16"\n[[reservation]]\nmac = "02:00:00:00:00:01"\naddress = "10.1.0.1"\n')
+    assert main(["--check-config", str(path)]) == 2
+    assert f"{path}:2: reservation[1]: host 02:00:00:00:00:01: 10.1.0.1" in capsys.readouterr().err
+
+
+def test_settings_in_force_are_printed_with_their_sources(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "ddhcp.toml"
+    path.write_text('network = "10.0.0.0/16"\n')
+    assert main(["--print-config", "-F", str(path), "-t", "5"]) == 0
+    printed = capsys.readouterr().out
+    assert f'network = "10.0.0.0/16"  # {path}:1' in printed
+    assert "tentative-timeout = 5  # -t" in printed
+    assert "block-timeout = 60  # default" in printed

@@ -19,9 +19,9 @@ _BAD = [
     "-o 51:2:1.44", "-o 51:0:", "-d -D", "-S -c eth0", "--log-format xml", "--netw 10.0.0.0/8",
 ]  # fmt: skip
 _REFUSED_LATER = [
-    ("-t 1", "tentative timeout"),
+    ("-t 1", "tentative-timeout"),
     ("-t 60 -B 60", "block timeout"),
-    ("-B 65536", "block timeout"),
+    ("-B 65536", "block-timeout"),
     ("-o 51:4:0.0.0.0", "lease time"),
     ("-N 10.0.0.0/4", "-N"),
     ("-N 10.0.0.0/31", "-N"),

@@ -165,7 +165,8 @@ def _syntax(error: Exception, source: str, data: bytes) -> str:
     if found := _AT_LINE.fullmatch(text):
         return f"{source}:{found[2]}: {_one_line(found[1])}"
     if text.endswith(_AT_END):
-        return f"{source}:{data.count(b'\n') + 1}: {_one_line(text.removesuffix(_AT_END))}"
+        last = data.count(b"\n") + 1
+        return f"{source}:{last}: {_one_line(text.removesuffix(_AT_END))}"
     return f"{source}: {_one_line(text)}"
 
 
