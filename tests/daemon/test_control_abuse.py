@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import selectors
 import socket
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ddhcp.ctl.protocol import MAX_REQUEST, Command, Request
-from ddhcp.daemon.control import MAX_CONNECTION_S, MAX_CONNECTIONS, ControlSocket
+from ddhcp.daemon.control import ACCEPT_PAUSE_S, MAX_CONNECTION_S, MAX_CONNECTIONS, ControlSocket
 
 _LONG = bytes([Command.STATISTICS])
 _BUGGY = bytes([Command.STATISTICS_RESET])
@@ -179,6 +180,24 @@ def test_a_client_that_takes_too_long_is_ended(server: Server, sent: bytes) -> N
         assert len(server.selector.get_map()) == 1
         while client.recv(1 << 20):  # raises BlockingIOError if it is still open
             pass
+
+
+def test_without_a_file_descriptor_to_spare_the_listener_rests_instead_of_spinning(server: Server) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with server.connect() as client:
+        lowest_free = os.dup(client.fileno())
+        os.close(lowest_free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+        try:
+            server.turn()
+            assert server.selector.select(0) == []
+            assert server.control.deadline() == server.now + ACCEPT_PAUSE_S
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        server.control.end_overdue(server.now + ACCEPT_PAUSE_S)
+        client.send(_GOOD)
+        assert server.read(client) == b"blocks\n"
+        assert server.control.deadline() is None
 
 
 def test_an_answer_that_fails_for_a_bug_ends_its_connection_and_no_other(server: Server) -> None:

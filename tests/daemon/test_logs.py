@@ -52,6 +52,13 @@ def test_json_lines_are_objects_with_every_field(fields: dict[str, object]) -> N
     assert fields.keys() <= line.keys()
 
 
+def test_a_field_cannot_take_the_place_of_a_json_lines_own_keys() -> None:
+    fields = {"level": "debug", "event": "e", "time": 1, "traceback": "t"}
+    line = json.loads(EventFormatter(as_json=True).format(record(fields, logging.WARNING)))
+    assert (line["level"], line["event"]) == ("warning", "event-name")
+    assert (line["level_"], line["event_"], line["time_"], line["traceback_"]) == ("debug", "e", 1, "t")
+
+
 def test_json_copes_with_what_json_cannot_express() -> None:
     line = json.loads(EventFormatter(as_json=True).format(record({"options": [b"\xff", 3]})))
     assert line["options"][1] == 3

@@ -67,6 +67,13 @@ class Claims:
         block = self.table.ours.get(index)
         return block is not None and block.expires_at > now
 
+    def may_promise(self, index: int, lease_s: int, now: float) -> bool:
+        """Whether :meth:`promise` could grant a lease of ``lease_s`` seconds in block ``index``: while the link is away
+        nothing can be announced, so only what was promised before counts."""
+        if not self.is_serving(index, now):
+            return False
+        return self._context.link_up or self.table.ours[index].expires_at >= now + lease_s + PROMISE_MARGIN_S
+
     def owner_address(self, index: int) -> bytes | None:
         """The server-link address of the other node that owns block ``index``, or None."""
         block = self.table.get(index)
@@ -110,6 +117,7 @@ class Claims:
         if self.table.ours:
             self.announce_all(now)
             self._refresh_at = now + REPEAT_AFTER_LINK_UP_S  # a link that just came up often loses its first packets
+            self._on_supply(now)  # what could not be promised while the link was away can be again
         self.ensure_supply(now)
 
     def send_failed(self, now: float) -> None:

@@ -195,7 +195,7 @@ class Server:
         lease = leases.of(key, request.chaddr)
         if lease is not None:
             if lease.state in ACTIVE:
-                if self._is_serving(lease.address, now):
+                if self._can_lease(lease.address, now):
                     return lease.address
                 return None  # the binding is kept while the block is fenced: better wait than hand out a second address
             if lease.state is not LeaseState.DECLINED and self._is_grantable(lease.address, now):
@@ -204,13 +204,15 @@ class Server:
         if wanted is not None and self._is_grantable(wanted, now):
             return wanted
         address = leases.pick_free()
-        return address if address is not None and self._is_serving(address, now) else None
+        return address if address is not None and self._can_lease(address, now) else None
 
-    def _is_serving(self, address: int, now: float) -> bool:
-        return self.claims.is_serving(self._context.pool.index_of(address), now)
+    def _can_lease(self, address: int, now: float) -> bool:
+        """Whether a REQUEST for ``address``, which is ours, would be granted: what could not is not offered either."""
+        shortest_s = min(self._context.lease_time_s, SHORTEST_GRANT_S)
+        return self.claims.may_promise(self._context.pool.index_of(address), shortest_s, now)
 
     def _is_grantable(self, address: int, now: float) -> bool:
-        return self._leases.is_free(address) and self._is_serving(address, now)
+        return self._leases.is_free(address) and self._can_lease(address, now)
 
     def _offer(self, request: Message, key: bytes, link: str, address: int, now: float) -> None:
         lease = self._leases.at(address)

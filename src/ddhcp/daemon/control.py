@@ -15,6 +15,7 @@ from .errors import StartError
 
 MAX_CONNECTIONS = 32  # at once; more wait in the kernel's queue or are refused
 MAX_CONNECTION_S = 5.0  # from accept to the last byte of the answer
+ACCEPT_PAUSE_S = 1.0  # after an accept that failed, say for want of file descriptors: the listener stays readable
 _CONNECT_TIMEOUT_S = 1.0
 
 
@@ -39,6 +40,7 @@ class ControlSocket:
         self._selector = selector
         self._answer = answer
         self._connections: dict[socket.socket, _Connection] = {}
+        self._accept_again_at: float | None = None
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._remove_stale()
@@ -80,7 +82,11 @@ class ControlSocket:
         while len(self._connections) < MAX_CONNECTIONS:
             try:
                 sock, _ = self._listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
             except OSError:
+                self._selector.unregister(self._listener)
+                self._accept_again_at = now + ACCEPT_PAUSE_S
                 return
             sock.setblocking(False)
             self._connections[sock] = _Connection(sock, now + MAX_CONNECTION_S)
@@ -120,18 +126,28 @@ class ControlSocket:
         del self._connections[sock]
         self._selector.unregister(sock)
         sock.close()
+        if self._accept_again_at is None:
+            self._listen()
+
+    def _listen(self) -> None:
         with contextlib.suppress(KeyError):
             self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
 
     def deadline(self) -> float | None:
-        """When the next connection has taken too long."""
-        return min((connection.until for connection in self._connections.values()), default=None)
+        """When :meth:`end_overdue` has something to do."""
+        instants = [connection.until for connection in self._connections.values()]
+        if self._accept_again_at is not None:
+            instants.append(self._accept_again_at)
+        return min(instants, default=None)
 
     def end_overdue(self, now: float) -> None:
-        """Close connections that took too long."""
+        """Close connections that took too long; accept again after a pause."""
         for sock, connection in list(self._connections.items()):
             if connection.until <= now:
                 self._end(sock)
+        if self._accept_again_at is not None and self._accept_again_at <= now:
+            self._accept_again_at = None
+            self._listen()
 
     def close(self) -> None:
         """Answer no more and remove the socket, if it is still ours."""

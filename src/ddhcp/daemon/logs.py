@@ -16,6 +16,7 @@ from .recent import RecentEvents
 MAX_LINES_PER_EVENT = 50  # of one event name within WINDOW_S; the rest is counted and told at the window's end
 WINDOW_S = 10.0
 
+_OWN_KEYS = ("time", "level", "event", "traceback")  # of a JSON line; an event's field of such a name gets a "_"
 _COLOURS = {logging.WARNING: "\033[33m", logging.ERROR: "\033[31m", logging.CRITICAL: "\033[31m"}
 
 
@@ -45,10 +46,10 @@ class EventFormatter(logging.Formatter):
         fields: Mapping[str, object] = getattr(record, "fields", {})
         when = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(record.created)) + f".{int(record.msecs):03d}"
         if self._as_json:
-            plain = {
-                key: value if isinstance(value, int | float | list) else str(value) for key, value in fields.items()
-            }
-            line = {"time": when, "level": record.levelname.lower(), "event": record.getMessage(), **plain}
+            line: dict[str, object] = {"time": when, "level": record.levelname.lower(), "event": record.getMessage()}
+            for key, value in fields.items():
+                name = f"{key}_" if key in _OWN_KEYS else key
+                line[name] = value if isinstance(value, int | float | list) else str(value)
             if record.exc_info:
                 line["traceback"] = self.formatException(record.exc_info)
             return json.dumps(line, default=str)
