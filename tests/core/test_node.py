@@ -202,6 +202,21 @@ def test_a_silent_link_ends_serving_when_the_promise_ends_and_leases_survive() -
     assert ack.message_type == c.ACK
 
 
+def test_nothing_is_offered_that_could_not_be_acknowledged() -> None:
+    """With the server link away nothing can be promised anew; in the last seconds no lease can be granted any more."""
+    swarm = claimed(1)
+    lease(swarm, 0)
+    swarm.feed(0, e.ServerLinkDown())
+    left_s = swarm.nodes[0].block_views(swarm.now)[0].timeout_s
+    swarm.run_for(left_s - 20)
+    assert swarm.client_sends(0, message(c.DISCOVER, 2))[0].message_type == c.OFFER
+    swarm.run_for(12)
+    assert swarm.client_sends(0, message(c.DISCOVER, 3)) == []
+    assert swarm.client_sends(0, message(c.DISCOVER, 1)) == []
+    swarm.feed(0, e.ServerLinkUp(b"\x02\0\0\0\x01\0", swarm.addresses[0]))
+    assert {a.message.chaddr for a in swarm.answers if a.at == swarm.now} == {chaddr(1), chaddr(3)}
+
+
 # -- clients -------------------------------------------------------------------------------------------------
 
 
@@ -364,6 +379,49 @@ def test_an_unanswered_renewal_is_retried_a_bounded_number_of_times() -> None:
     statistics = swarm.nodes[1].statistics()
     assert statistics["direct.send_renewlease"] == 4
     assert statistics["swarm.forwards"] == 0
+
+
+def renewals_sent(effects: list[f.Effect]) -> list[bytes]:
+    return [m.address_field for m in sent(effects) if isinstance(m, LeaseMessage) and m.command == RENEWLEASE]
+
+
+@pytest.mark.parametrize(
+    ("pool", "address", "orders"),
+    [(POOL, 0x0A000305, ["little", "big", "little", "big"]), (Pool(0x0A000000, 8, 32), 0x0A00000A, ["little"] * 4)],
+    ids=["misread outside the pool", "misread inside the pool"],
+)
+def test_an_owner_of_unknown_byte_order_is_asked_in_both_unless_that_could_mean_another_address(
+    pool: Pool, address: int, orders: list[str]
+) -> None:
+    """A big-endian classic node reads a little-endian question as one about another address."""
+    node = Node(NodeConfig(pool, tentative_timeout_s=3, learning_phase=False), random.Random(1))
+    node.handle(e.ClientLinkUp(e.ClientLink("client0", SERVER_ID, pool.prefix_len, bytes(6))), 0)
+    node.handle(e.Start(), 0)
+    node.handle(e.ServerLinkUp(b"\x02" + bytes(5), bytes(15) + b"\1"), 0)
+    codec = SwarmCodec(WEAKER, pool.prefix, pool.prefix_len, pool.block_size)
+    claim = codec.update_claim([(pool.index_of(address), 60)])
+    node.handle(e.SwarmReceived(claim, PEER, True), 0)
+    request = message(c.REQUEST, o50=address).encode()
+    asked = node.handle(e.DhcpReceived("client0", request, 0, 0xFFFFFFFF), 0)
+    for instant in (0.25, 0.75, 1.75):
+        asked += node.handle(e.Wake(), instant)
+    fields = [codec.decode(x.data)[1].address_field for x in asked if isinstance(x, f.SendUnicast)]
+    assert fields == [address.to_bytes(4, order) for order in orders]
+
+
+def test_the_byte_order_that_an_owner_answered_to_is_used_for_it_from_then_on() -> None:
+    swarm = claimed(1)
+    index = (own_block(swarm, 0) + 1) % POOL.block_count
+    hears(swarm, WEAKER, claim_of(index))
+    address = POOL.first_address(index) + 3
+    swarm.client_sends(0, message(c.REQUEST, o50=address))
+    swarm.run_for(0.3)
+    codec = SwarmCodec(WEAKER, POOL.prefix, POOL.prefix_len, POOL.block_size)
+    ack = codec.lease_message(LEASEACK, address.to_bytes(4, "big"), 7, 0, chaddr(1))
+    swarm.feed(0, e.SwarmReceived(ack, PEER, False))
+    assert swarm.answers[-1].message.message_type == c.ACK
+    again = e.DhcpReceived("client0", message(c.REQUEST, xid=8, o50=address).encode(), 0, 0xFFFFFFFF)
+    assert renewals_sent(swarm.feed(0, again)) == [address.to_bytes(4, "big")]
 
 
 def test_release_in_another_realm_reaches_the_owner() -> None:

@@ -101,7 +101,9 @@ class Forwarding:
 
     def tell_released(self, request: Message, address: int, owner: bytes) -> None:
         """Pass a client's RELEASE on to the owner. Classic nodes drop it; nothing is lost by that."""
-        self._context.unicast(self._encode(RELEASE, address, request.xid, 0, request.chaddr, owner), owner, "release")
+        address_field = write_address(address, self._order(address, owner))
+        data = self._context.codec.lease_message(RELEASE, address_field, request.xid, 0, request.chaddr)
+        self._context.unicast(data, owner, "release")
 
     def run(self, now: float) -> None:
         """Ask again where an answer is overdue; give up after the last attempt."""
@@ -122,16 +124,23 @@ class Forwarding:
 
     def _send(self, forward: Forward, now: float) -> None:
         forward.next_at = now + RETRY_DELAYS_S[forward.attempts]
+        order = self._order(forward.address, forward.owner, forward.attempts)
         forward.attempts += 1
         self._next_at = min(self._next_at, forward.next_at)
-        request = forward.request
-        data = self._encode(RENEWLEASE, forward.address, request.xid, forward.lease_s, request.chaddr, forward.owner)
+        request, address_field = forward.request, write_address(forward.address, order)
+        data = self._context.codec.lease_message(
+            RENEWLEASE, address_field, request.xid, forward.lease_s, request.chaddr
+        )
         self._context.unicast(data, forward.owner, "renewlease")
 
-    def _encode(self, command: int, address: int, xid: int, lease_s: int, chaddr: bytes, peer_address: bytes) -> bytes:
+    def _order(self, address: int, peer_address: bytes, attempt: int = 0) -> AddressOrder:
+        """The byte order to write ``address`` in. As long as a peer's is unknown, every other attempt tries the other
+        one, unless that would name a second address of the pool: a node that reads one outside it says nothing."""
         peer = self._peers.get(peer_address)
-        order = peer.order if peer is not None and peer.order is not None else AddressOrder.LITTLE
-        return self._context.codec.lease_message(command, write_address(address, order), xid, lease_s, chaddr)
+        if peer is not None and peer.order is not None:
+            return peer.order
+        is_misread_outside = int.from_bytes(address.to_bytes(4, "little"), "big") not in self._context.pool
+        return AddressOrder.BIG if attempt % 2 and is_misread_outside else AddressOrder.LITTLE
 
     # --- messages -------------------------------------------------------------------------------
 
@@ -161,6 +170,10 @@ class Forwarding:
             self._context.count("swarm.drop.unasked-answer")
             return
         del self._pending[key]
+        pool = self._context.pool
+        reading = read_address(message.address_field, pool.prefix, pool.prefix_len, None)
+        if reading is not None and reading[2]:
+            peer.order = reading[1]  # the field comes back as it was sent: the peer understood it in this order
         if message.command == LEASENAK:
             self._refuse(forward.request, forward.link, now)
             return
