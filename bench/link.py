@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import os
 import select
 import socket
 import struct
 from collections.abc import Sequence
+
+from ddhcp.daemon.mmsg import MESSAGE_SIZE, IoVec, Message, receive, send
 
 BATCH = 32
 RECEIVE_SLOT = 1536  # a whole Ethernet frame
@@ -18,35 +19,6 @@ _SO_ATTACH_FILTER = 26
 _SO_RCVBUFFORCE, _SO_SNDBUFFORCE = 33, 32
 _ETH_P_IP = 0x0800
 _NEVER_MIND = (errno.EAGAIN, errno.EINTR, errno.ENOBUFS)
-
-
-class _IoVec(ctypes.Structure):
-    _fields_ = (("base", ctypes.c_size_t), ("size", ctypes.c_size_t))
-
-
-class _Header(ctypes.Structure):
-    """struct msghdr."""
-
-    _fields_ = (
-        ("name", ctypes.c_void_p),
-        ("name_size", ctypes.c_uint),
-        ("parts", ctypes.POINTER(_IoVec)),
-        ("part_count", ctypes.c_size_t),
-        ("control", ctypes.c_void_p),
-        ("control_size", ctypes.c_size_t),
-        ("flags", ctypes.c_int),
-    )
-
-
-class _Message(ctypes.Structure):
-    """struct mmsghdr."""
-
-    _fields_ = (("header", _Header), ("length", ctypes.c_uint))
-
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
-_libc.recvmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
 
 
 def _udp_to(port: int) -> bytes:
@@ -99,7 +71,7 @@ class BatchLink:
         self.incoming = bytearray(BATCH * RECEIVE_SLOT)
         self.starts = range(0, BATCH * RECEIVE_SLOT, RECEIVE_SLOT)
         self._incoming = (ctypes.c_char * len(self.incoming)).from_buffer(self.incoming)
-        self._receive_parts = (_IoVec * BATCH)()
+        self._receive_parts = (IoVec * BATCH)()
         self._receive_messages = _messages(self._receive_parts)
         for part, start in zip(self._receive_parts, self.starts, strict=True):
             part.base, part.size = ctypes.addressof(self._incoming) + start, RECEIVE_SLOT
@@ -108,7 +80,7 @@ class BatchLink:
         outgoing = self.incoming if outgoing is None else outgoing
         self._outgoing = (ctypes.c_char * len(outgoing)).from_buffer(outgoing)
         self._outgoing_base = ctypes.addressof(self._outgoing)
-        self._send_parts = (_IoVec * BATCH)()
+        self._send_parts = (IoVec * BATCH)()
         self._send_messages = _messages(self._send_parts)
         for part in self._send_parts:
             part.size = frame_size
@@ -127,14 +99,14 @@ class BatchLink:
             self._send_batch(len(some))
 
     def _send_batch(self, count: int) -> None:
+        messages = ctypes.addressof(self._send_messages)
         sent = 0
         while sent < count:
-            messages = ctypes.byref(self._send_messages, sent * ctypes.sizeof(_Message))
-            done: int = _libc.sendmmsg(self._descriptor, messages, count - sent, 0)
-            if done > 0:
-                sent += done
-            elif (number := ctypes.get_errno()) not in _NEVER_MIND:
-                raise OSError(number, os.strerror(number))
+            try:
+                sent += send(self._descriptor, messages + sent * MESSAGE_SIZE, count - sent)
+            except OSError as error:
+                if error.errno not in _NEVER_MIND:
+                    raise
 
     def receive(self, wait_s: float) -> int:
         """How many messages came, at most ``BATCH``; waits up to ``wait_s`` for the first. They stand in
@@ -150,17 +122,11 @@ class BatchLink:
         return length
 
     def _receive_now(self) -> int:
-        messages = self._receive_messages
-        count: int = _libc.recvmmsg(self._descriptor, messages, BATCH, socket.MSG_DONTWAIT, None)
-        if count >= 0:
-            return count
-        if (number := ctypes.get_errno()) in _NEVER_MIND:
-            return 0
-        raise OSError(number, os.strerror(number))
+        return receive(self._descriptor, ctypes.addressof(self._receive_messages), BATCH)
 
 
-def _messages(parts: ctypes.Array[_IoVec]) -> ctypes.Array[_Message]:
-    messages = (_Message * BATCH)()
+def _messages(parts: ctypes.Array[IoVec]) -> ctypes.Array[Message]:
+    messages = (Message * BATCH)()
     for index, message in enumerate(messages):
-        message.header.parts, message.header.part_count = ctypes.pointer(parts[index]), 1
+        message.header.parts, message.header.part_count = ctypes.addressof(parts[index]), 1
     return messages

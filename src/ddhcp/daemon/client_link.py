@@ -11,20 +11,32 @@ from ..core.events import ClientLink, DhcpReceived
 from ..dhcp import constants, udp_frame
 from .errors import StartError
 from .interfaces import Interface
+from .mmsg import SendQueue, Slots
 
+BATCH = 64  # datagrams taken from one socket before others get their turn; one commit serves them all
+MAX_DHCP_BYTES = 4096  # no client has so much to say; what is longer is dropped
+MAX_REPLY_BYTES = 9216  # with headers: the largest MTU of real Ethernets
 _RECEIVE_BUFFER_BYTES = 4 << 20
-_MAX_DHCP_BYTES = 65535
 _IP_PKTINFO = 8
-_ETH_P_IP = 0x0800
-_ANCILLARY_BYTES = socket.CMSG_SPACE(12)
+_AF_INET = socket.htons(socket.AF_INET)  # of a socket address all but the family is in network byte order
+_NAME = struct.Struct("!HHI8x")  # struct sockaddr_in
+_SOURCE = struct.Struct("!4xI")
+_CONTROL_BYTES = socket.CMSG_SPACE(12)
+# struct cmsghdr and in_pktinfo: size, level, type, interface, source for a reply, destination of a request
+_PACKET_INFO = struct.Struct("@Niii4s4s")
 
 
 class ClientSockets:
-    """The sockets of one client interface. Raises OSError when they cannot be had."""
+    """The sockets of one client interface. Raises OSError when they cannot be had.
+
+    ``oversized`` counts the datagrams that were longer than ``MAX_DHCP_BYTES``.
+    """
 
     def __init__(self, interface: Interface) -> None:
         self.interface = interface
+        self.oversized = 0
         self._ip_id = 0
+        self._source: int | None = None
         self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
             # Without SO_REUSEADDR the kernel refuses a second server on this interface, and allows others on other
@@ -44,6 +56,10 @@ class ClientSockets:
         except OSError:
             self.close()
             raise
+        self._udp_descriptor = self.udp.fileno()
+        self._incoming = Slots(BATCH, MAX_DHCP_BYTES, _NAME.size, _CONTROL_BYTES)
+        self._frames = SendQueue(self.raw, BATCH, MAX_REPLY_BYTES)
+        self._replies = SendQueue(self.udp, BATCH, MAX_REPLY_BYTES, _NAME.size, _CONTROL_BYTES)
 
     def link(self) -> ClientLink:
         """What the core needs to know of the interface, which must have an IPv4 address."""
@@ -51,32 +67,50 @@ class ClientSockets:
         address, prefix_len = self.interface.ipv4
         return ClientLink(self.interface.name, address, prefix_len, self.interface.mac or bytes(6), self.interface.mtu)
 
-    def receive(self) -> DhcpReceived | None:
-        """The next datagram, or None if none is pending. Raises OSError for a broken socket."""
+    def receive(self) -> list[DhcpReceived]:
+        """The datagrams that are pending, at most ``BATCH``. Raises OSError for a broken socket."""
+        slots, name = self._incoming, self.interface.name
         try:
-            data, ancillary, _, sender = self.udp.recvmsg(_MAX_DHCP_BYTES, _ANCILLARY_BYTES)
-        except (BlockingIOError, ConnectionRefusedError):
-            return None
-        destination = constants.BROADCAST_ADDRESS
-        for level, kind, value in ancillary:
-            if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
-                destination = int.from_bytes(value[8:12], "big")
-        source = int.from_bytes(socket.inet_aton(sender[0]), "big")
-        return DhcpReceived(self.interface.name, data, source, destination)
+            received = slots.receive(self._udp_descriptor)
+        except ConnectionRefusedError:  # an earlier reply found nobody
+            return []
+        payload = memoryview(slots.payload)
+        events = []
+        for index, (control_size, flags, length) in enumerate(received):
+            if flags & socket.MSG_TRUNC:
+                self.oversized += 1
+                continue
+            destination = constants.BROADCAST_ADDRESS
+            if control_size >= _PACKET_INFO.size:
+                _, level, kind, _, _, address = _PACKET_INFO.unpack_from(slots.control, index * _CONTROL_BYTES)
+                if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
+                    destination = int.from_bytes(address, "big")
+            start = index * MAX_DHCP_BYTES
+            (source,) = _SOURCE.unpack_from(slots.names, index * _NAME.size)
+            events.append(DhcpReceived(name, bytes(payload[start : start + length]), source, destination))
+        return events
 
     def send(self, effect: SendDhcp) -> None:
-        """Send a reply. Raises OSError."""
+        """Have a reply sent, at the latest by :meth:`flush`. Raises OSError."""
         if effect.mac is not None:
             self._ip_id = (self._ip_id + 1) & 0xFFFF
             frame = udp_frame(
                 self.interface.mac or bytes(6), effect.mac, effect.source, effect.address, constants.SERVER_PORT,
                 effect.port, effect.payload, self._ip_id,
             )  # fmt: skip
-            self.raw.send(frame)
+            self._frames.add(frame)
             return
-        source = struct.pack("@I4s4s", 0, effect.source.to_bytes(4, "big"), bytes(4))
-        to = (socket.inet_ntoa(effect.address.to_bytes(4, "big")), effect.port)
-        self.udp.sendmsg([effect.payload], [(socket.IPPROTO_IP, _IP_PKTINFO, source)], 0, to)
+        if effect.source != self._source:
+            self._source = effect.source
+            source = effect.source.to_bytes(4, "big")
+            self._replies.set_control(
+                _PACKET_INFO.pack(_PACKET_INFO.size, socket.IPPROTO_IP, _IP_PKTINFO, 0, source, bytes(4))
+            )
+        self._replies.add(effect.payload, _NAME.pack(_AF_INET, effect.port, effect.address))
+
+    def flush(self) -> list[OSError]:
+        """Send what waits; returns what went wrong, one error for each reply that was lost."""
+        return self._replies.flush() + self._frames.flush()
 
     def close(self) -> None:
         """Give the sockets back."""

@@ -12,13 +12,12 @@ from functools import partial
 
 from ..core import effects as f
 from ..core import events as e
-from .client_link import ClientSockets, explain
+from .client_link import BATCH, ClientSockets, explain
 from .guard import Callback
 from .interfaces import ChangeMonitor, Interface, look
 from .logs import EventLog
 from .server_link import ServerLink
 
-BATCH = 64  # datagrams taken from one socket before others get their turn; one commit serves them all
 RELOOK_S = 2.0  # how often an interface that is missing is looked for besides netlink's hints
 # Sends that fail for lack of the link: the link's state says the rest.
 _LINK_ERRORS = (errno.ENETDOWN, errno.ENETUNREACH, errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL)
@@ -99,7 +98,7 @@ class Links:
     # --- datagrams ------------------------------------------------------------------------------
 
     def send(self, effect: f.Effect, now: float) -> None:
-        """Send what a SendDhcp, SendMulticast or SendUnicast says, if its link is there."""
+        """Send what an effect says, if its link is there; a reply to a client waits for :meth:`flush`."""
         try:
             if isinstance(effect, f.SendDhcp):
                 sockets = self._clients.get(effect.link)
@@ -108,11 +107,21 @@ class Links:
             elif isinstance(effect, f.SendMulticast | f.SendUnicast) and self._server is not None:
                 self._server.send(effect)
         except OSError as error:
-            self._counters["daemon.send_errors"] += 1
-            if error.errno not in _LINK_ERRORS:
-                self._log.write(logging.WARNING, "send-failed", {"error": error.strerror})
+            self._note(error)
             if isinstance(effect, f.SendMulticast):
                 self._feed(e.SendFailed(), now)
+
+    def flush(self) -> None:
+        """Send the replies to clients that wait."""
+        for sockets in self._clients.values():
+            for error in sockets.flush():
+                self._note(error)
+
+    def _note(self, error: OSError) -> None:
+        """A datagram could not be sent."""
+        self._counters["daemon.send_errors"] += 1
+        if error.errno not in _LINK_ERRORS:
+            self._log.write(logging.WARNING, "send-failed", {"error": error.strerror})
 
     def _on_swarm(self, sock: socket.socket, now: float) -> None:
         for _ in range(BATCH):
@@ -132,17 +141,16 @@ class Links:
             self._feed(event, now)
 
     def _on_dhcp(self, sockets: ClientSockets, now: float) -> None:
-        for _ in range(BATCH):
-            if self._clients.get(sockets.interface.name) is not sockets:
-                return
-            try:
-                event = sockets.receive()
-            except OSError:
-                self._counters["daemon.receive_errors"] += 1
-                return
-            if event is None:
-                return
-            self._feed(event, now)
+        oversized = sockets.oversized
+        try:
+            events = sockets.receive()
+        except OSError:
+            self._counters["daemon.receive_errors"] += 1
+            return
+        self._counters["daemon.oversized"] += sockets.oversized - oversized
+        feed = self._feed
+        for event in events:
+            feed(event, now)
 
     # --- interfaces -----------------------------------------------------------------------------
 

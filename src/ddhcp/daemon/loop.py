@@ -30,7 +30,15 @@ AFTER_EXCEPTION_S = 1.0  # a deadline whose handling failed is not tried again s
 
 _COUNTERS = tuple(
     f"daemon.{name}"
-    for name in ("exceptions", "receive_errors", "send_errors", "commit_errors", "answers_withheld", "foreign_sources")
+    for name in (
+        "exceptions",
+        "receive_errors",
+        "oversized",
+        "send_errors",
+        "commit_errors",
+        "answers_withheld",
+        "foreign_sources",
+    )
 )
 
 
@@ -99,6 +107,7 @@ class Loop:
                     break
         finally:
             self._performer.flush()
+            self._links.flush()
             self._log.write(logging.INFO, "stopped")
 
     def statistics(self) -> dict[str, int]:
@@ -142,6 +151,7 @@ class Loop:
             if watched.get(key.fd) == key:
                 self._guard.run(key.data, boot_time())
         self._performer.flush()
+        self._links.flush()
         if self._hooks is not None:
             self._guard.run(self._start_hooks, boot_time())
 
