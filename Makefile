@@ -8,7 +8,7 @@ SOAK_ARGS ?=
 
 # The programs that the tests drive and judge by, each with Debian's package.
 TEST_TOOLS := dhclient=isc-dhcp-client udhcpc=udhcpc dhcpcd=dhcpcd-base ip=iproute2 nft=nftables \
-	tshark=tshark setpriv=util-linux
+	tshark=tshark setpriv=util-linux sqlite3=sqlite3
 DEB_TOOLS := dpkg-buildpackage=dpkg-dev dh=debhelper fakeroot=fakeroot
 BENCH_TOOLS := perfdhcp=kea-admin
 
