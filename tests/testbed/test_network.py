@@ -239,6 +239,17 @@ def test_commands_from_net_init_to_net_stop(net: Network) -> None:
     assert_nothing_left()
 
 
+def test_a_node_is_stopped_by_its_realm(net: Network) -> None:
+    net.ensure(2)
+    assert run("srv-stop", "0").stdout == "realm 0: no node was running\n"
+    for realm in ("0", "1"):
+        assert run("srv-start", realm, "./ddhcp", "-d", "-L", "-t", "3").returncode == 0
+    assert "ddhcp -d -L -t 3" in run("status").stdout
+    assert run("srv-stop", "0").stdout == "realm 0: node stopped\n"
+    assert not net.realm(0).processes
+    assert net.realm(1).processes
+
+
 def test_a_node_is_told_its_own_runtime_directory(net: Network) -> None:
     net.ensure(2)
     told = [run("srv-start", str(realm), "sh", "-c", "stat -c '%a %n' $DDHCP_RUNTIME_DIR").stdout for realm in (0, 1)]
@@ -254,6 +265,7 @@ def test_a_node_is_told_its_own_runtime_directory(net: Network) -> None:
         (("srv-start", "5", "true"), 1, "there is no realm 5"),
         (("srv-start", "0"), 1, "name the command"),
         (("srv-start", "0", "no-such-command"), 127, "no such command"),
+        (("srv-stop", "5"), 1, "there is no realm 5"),
         (("clt-start", "5"), 1, "there is no realm 5"),
         (("clt-start", "0", "0"), 1, "not a number of clients"),
         (("clt-stop", "5"), 1, "there is no realm 5"),

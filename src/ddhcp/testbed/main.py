@@ -26,6 +26,7 @@ example, three realms with a node in the first and a client that moves:
   ./network-test srv-start 0 ./ddhcp -t 3
   ./network-test clt-start 0
   ./network-test roam 0 1
+  ./network-test srv-stop 0
   ./network-test net-stop
 """
 
@@ -51,6 +52,8 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command("srv-start", _srv_start, "run COMMAND in the namespace of realm N's node")
     sub.add_argument("realm", metavar="N", type=int)
     sub.add_argument("words", metavar="COMMAND", nargs=argparse.REMAINDER)
+    sub = command("srv-stop", _srv_stop, "end realm N's node in good order")
+    sub.add_argument("realm", metavar="N", type=int)
     sub = command("clt-start", _clt_start, "start COUNT (1) clients with their own hardware addresses on realm N")
     sub.add_argument("realm", metavar="N", type=int)
     sub.add_argument("count", metavar="COUNT", type=int, nargs="?", default=1)
@@ -136,6 +139,15 @@ def _srv_start(arguments: argparse.Namespace) -> int:
     return _execute(arguments.words, environment)
 
 
+def _srv_stop(arguments: argparse.Namespace) -> int:
+    network = Network()
+    network.require_realm(arguments.realm)
+    running = [process for process in network.processes(layout.node_namespace(arguments.realm)) if process.ours]
+    processes.terminate(running)
+    print(f"realm {arguments.realm}: {'node stopped' if running else 'no node was running'}")
+    return 0
+
+
 def _ctl(arguments: argparse.Namespace) -> int:
     network = Network()
     network.require_realm(arguments.realm)
@@ -208,6 +220,14 @@ def _program_names(client: Client) -> str:
     return ", ".join(sorted({os.path.basename(p.command[0]).split(":")[0] for p in client.programs})) or "none"
 
 
+def _as_typed(command: Sequence[str]) -> str:
+    """A process's command line as somebody would have typed it: without the interpreter and without directories."""
+    words = list(command)
+    if os.path.basename(words[0]).startswith("python") and len(words) > 1 and not words[1].startswith("-"):
+        del words[0]
+    return " ".join([os.path.basename(words[0]), *words[1:]])
+
+
 def _status(arguments: argparse.Namespace) -> int:
     network, console = Network(), Console(highlight=False)
     clients = Clients(network)
@@ -217,7 +237,7 @@ def _status(arguments: argparse.Namespace) -> int:
     realms = Table("realm", "namespace", "server0", "state", "running there")
     for number in network.realm_numbers():
         realm = network.realm(number)
-        running = "\n".join(f"{p.pid} {' '.join(p.command)}" for p in realm.processes)
+        running = "\n".join(f"{p.pid} {_as_typed(p.command)}" for p in realm.processes)
         realms.add_row(
             str(number),
             layout.node_namespace(number),
