@@ -12,7 +12,7 @@ TEST_TOOLS := dhclient=isc-dhcp-client udhcpc=udhcpc dhcpcd=dhcpcd-base ip=iprou
 DEB_TOOLS := dpkg-buildpackage=dpkg-dev dh=debhelper fakeroot=fakeroot
 BENCH_TOOLS := perfdhcp=kea-admin
 
-.PHONY: help venv venv-dev demo test check format lint types docs bench soak lock wheel pages deb clean
+.PHONY: help venv venv-dev demo test check format lint types docs site bench soak lock wheel pages deb clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -45,7 +45,7 @@ test: venv-dev ## run all tests, real DHCP clients included (as root: in network
 	@tools/need $(TEST_TOOLS)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-check: lint types test ## format, lint, strict types, tests
+check: lint types site test ## format, lint, strict types, documents, tests
 
 format: venv-dev ## format the code
 	@$(BIN)/ruff format .
@@ -69,6 +69,13 @@ soak: venv-dev ## an hour of a mesh at work (SOAK_ARGS="--minutes 5" for a short
 	@tools/need $(TEST_TOOLS)
 	@$(BIN)/python -m ddhcp.testbed.soak $(SOAK_ARGS)
 
+$(VENV)/docs.stamp: requirements-docs.lock $(VENV)/dev.stamp
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-docs.lock
+	@touch $@
+
+site: $(VENV)/docs.stamp ## build the documents as a site, in site/
+	@NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --quiet --strict
+
 wheel: venv-dev ## build the Python package, dist/ddhcp-*.whl
 	@rm -f dist/*.whl
 	@$(BIN)/uv build --quiet --wheel --no-build-isolation --out-dir dist .
@@ -86,7 +93,9 @@ lock: venv-dev ## bring the lock files up to date with pyproject.toml
 		--no-emit-index-url --no-header --no-annotate pyproject.toml - -o requirements.lock
 	@printf 'setuptools\nwheel\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate --extra dev pyproject.toml - -o requirements-dev.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --no-annotate --extra docs pyproject.toml -o requirements-docs.lock
 
 clean: ## remove everything that was built
-	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist site src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
