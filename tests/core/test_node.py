@@ -54,9 +54,10 @@ def claimed(count: int = 3, config: NodeConfig = CONFIG) -> VirtualSwarm:
 
 
 def sent(effects: list[f.Effect]) -> list[UpdateClaim | Inquire | LeaseMessage]:
+    """The messages among ``effects``, but for extensions and the questions of a newcomer (empty INQUIREs)."""
     codec = SwarmCodec(bytes(8), POOL.prefix, POOL.prefix_len, POOL.block_size)
     messages = [codec.decode(x.data)[1] for x in effects if isinstance(x, f.SendMulticast | f.SendUnicast)]
-    return [m for m in messages if isinstance(m, UpdateClaim | Inquire | LeaseMessage)]
+    return [m for m in messages if isinstance(m, UpdateClaim | Inquire | LeaseMessage) and m != Inquire(())]
 
 
 def own_block(swarm: VirtualSwarm, node: int) -> int:

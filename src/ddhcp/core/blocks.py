@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import heapq
+import math
 import random
 
 from .pool import Pool
@@ -92,28 +93,33 @@ TRANSITIONS: dict[tuple[BlockState, BlockEvent], BlockState] = {
     (_B, _E.GIVEN_UP): _B,
 }
 
+_LAPSING = (BlockState.TENTATIVE, BlockState.CLAIMED, BlockState.OURS)
+
 
 class Block:
     """What this node knows of one block that is not simply FREE.
 
     ``expires_at``: when a TENTATIVE or CLAIMED block is free again; for our own, the end of what we promised.
     ``owner_id``/``owner_address``: who claims it (zeros when nobody is known). ``claim_count``: inquiries sent for a
-    CLAIMING block. ``next_inquiry_at``: when the next inquiry, or owning, is due. ``reply_tokens``/``replied_at``: a
-    small bucket that bounds how often an INQUIRE or a weaker claim makes us speak. ``empty_since``: since when an
-    own block has had no lease. ``is_saved``: whether our owning it is in the store.
+    CLAIMING block. ``next_inquiry_at``: when the next inquiry, or owning, is due. ``answer_tokens``/``answered_at``: a
+    small bucket that bounds how often an INQUIRE makes us speak. ``objected_at``/``objection_wait_s``: when a weaker
+    claim was last answered, and how long none is after that. ``empty_since``: since when an own block has had no lease.
+    ``is_saved``: whether our owning it is in the store.
     """
 
     __slots__ = (
+        "answer_tokens",
+        "answered_at",
         "claim_count",
         "empty_since",
         "expires_at",
         "index",
         "is_saved",
         "next_inquiry_at",
+        "objected_at",
+        "objection_wait_s",
         "owner_address",
         "owner_id",
-        "replied_at",
-        "reply_tokens",
         "state",
     )
 
@@ -127,8 +133,10 @@ class Block:
         self.next_inquiry_at = 0.0
         self.empty_since = 0.0
         self.is_saved = False
-        self.reply_tokens = 0.0
-        self.replied_at = 0.0
+        self.answer_tokens = 0.0
+        self.answered_at = -math.inf
+        self.objected_at = -math.inf
+        self.objection_wait_s = 0.0
 
 
 class FreeBlocks:
@@ -195,10 +203,11 @@ class BlockTable:
         self.ours: dict[int, Block] = {}
         self.claiming: dict[int, Block] = {}
         self.counts = [0] * len(BlockState)
-        # (instant, index): when a foreign or tentative block may lapse. A refreshed claim leaves its old entry in
-        # place; it is looked at again when it comes up, so each block has one entry however often it is refreshed.
+        self.claims_of: dict[bytes, int] = {}  # how many blocks are CLAIMED by the node at each address
+        # (instant, index): when a block may lapse, or what we promised for one of ours may run out. A refreshed claim
+        # leaves its old entry in place, to be looked at again when it comes up, so that there is one entry each.
         self._lapses: list[tuple[float, int]] = []
-        self._has_lapse: set[int] = set()
+        self._queued_at: dict[int, float] = {}
 
     def get(self, index: int) -> Block | None:
         """The block if it is anything but FREE."""
@@ -223,35 +232,55 @@ class BlockTable:
             self._enter(block, state)
         return block
 
+    def set_owner(self, block: Block, node_id: bytes, address: bytes) -> None:
+        """A block is claimed by this node."""
+        if block.state is BlockState.CLAIMED:
+            self._count_claim(block.owner_address, -1)
+            self._count_claim(address, 1)
+        block.owner_id, block.owner_address = node_id, address
+
+    def _count_claim(self, address: bytes, change: int) -> None:
+        count = self.claims_of.get(address, 0) + change
+        if count > 0:
+            self.claims_of[address] = count
+        else:
+            self.claims_of.pop(address, None)
+
     def set_lapse(self, block: Block, at: float) -> None:
-        """Block (TENTATIVE or CLAIMED) lapses at ``at`` unless it is refreshed."""
+        """The time of a block (TENTATIVE, CLAIMED or OURS) runs out at ``at`` unless this is called again."""
         block.expires_at = at
-        if block.index not in self._has_lapse:
-            self._has_lapse.add(block.index)
+        queued_at = self._queued_at.get(block.index)
+        if queued_at is None or at < queued_at:
+            self._queued_at[block.index] = at
             heapq.heappush(self._lapses, (at, block.index))
 
     def pop_lapsed(self, now: float) -> Block | None:
-        """The next TENTATIVE or CLAIMED block whose time has run out, or None."""
+        """The next TENTATIVE, CLAIMED or OURS block whose time has run out, or None."""
         while self._lapses and self._lapses[0][0] <= now:
-            _, index = heapq.heappop(self._lapses)
-            self._has_lapse.discard(index)
+            at, index = heapq.heappop(self._lapses)
+            if self._queued_at.get(index) != at:
+                continue  # an earlier end was set meanwhile and has been looked at
+            del self._queued_at[index]
             block = self.known.get(index)
-            if block is None or block.state not in (BlockState.TENTATIVE, BlockState.CLAIMED):
+            if block is None or block.state not in _LAPSING:
                 continue
             if block.expires_at <= now:
                 return block
             self.set_lapse(block, block.expires_at)
         return None
 
-    def next_lapse_at(self) -> float | None:
-        """A lower bound of the instant at which :meth:`pop_lapsed` may find something."""
-        return self._lapses[0][0] if self._lapses else None
+    @property
+    def next_lapse_at(self) -> float:
+        """A lower bound of the instant at which :meth:`pop_lapsed` may find something; infinity if never."""
+        return self._lapses[0][0] if self._lapses else math.inf
 
     def _leave(self, block: Block) -> None:
         if block.state is BlockState.OURS:
             del self.ours[block.index]
         elif block.state is BlockState.CLAIMING:
             del self.claiming[block.index]
+        elif block.state is BlockState.CLAIMED:
+            self._count_claim(block.owner_address, -1)
         if block.state is not BlockState.FREE:
             self.counts[block.state] -= 1
 
@@ -268,3 +297,6 @@ class BlockTable:
             self.ours[block.index] = block
         elif state is BlockState.CLAIMING:
             self.claiming[block.index] = block
+        elif state is BlockState.CLAIMED:
+            block.owner_id, block.owner_address = ZERO_ID, UNKNOWN_ADDRESS
+            self._count_claim(UNKNOWN_ADDRESS, 1)

@@ -62,8 +62,13 @@ class Context:
         """Whether a remedy is in force; always true outside the simulator."""
         return remedy not in self.config.without
 
-    def outranks_us(self, node_id: bytes, source: bytes) -> bool:
-        """Whether that node wins a dispute with us: higher node id, then higher source address (SAFETY, Disputes)."""
+    def outranks_us(self, node_id: bytes, source: bytes, *, is_claim: bool = False) -> bool:
+        """Whether that node wins a dispute with us: higher node id, then higher source address (SAFETY, Disputes).
+
+        Without the tie-break, as among classic nodes: of two equal ids nobody yields to an inquiry, both to a claim.
+        """
+        if not self.has(Remedy.TIE_BREAK):
+            return node_id > self.node_id or (is_claim and node_id == self.node_id)
         return (node_id, source) > (self.node_id, self.address)
 
     def cover_lease(self, lease_s: float) -> None:

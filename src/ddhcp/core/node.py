@@ -66,6 +66,7 @@ class Node:
 
     def handle(self, event: e.Event, now: float) -> list[Effect]:
         """Take one event and return what is to be done about it, in order."""
+        self._claims.catch_up(now)
         self._handlers[type(event)](event, now)
         return self._context.take_effects()
 
@@ -199,11 +200,11 @@ class Node:
         if isinstance(message, UpdateClaim):
             context.counters["mcast.recv_updateclaim"] += 1
             peer.note_refresh(now)
-            self._claims.on_update_claim(node_id, event.source, message.claims, now)
+            self._claims.on_update_claim(peer, message.claims, now)
             self._handover.greet(peer, now)
         elif isinstance(message, Inquire):
             context.counters["mcast.recv_inquire"] += 1
-            self._claims.on_inquire(node_id, event.source, message.indices, now)
+            self._claims.on_inquire(peer, message.indices, now)
         elif isinstance(message, LeaseMessage):
             self._forwarding.on_message(message, peer, now)
         else:

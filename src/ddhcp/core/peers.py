@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..swarm import AddressOrder
 
+GREETINGS = 3  # HELLOs to a peer of unknown kind; one that answers none is taken for classic
+UNKNOWN_COUNTS_S = 120.0  # a peer of unknown kind is taken for classic for this long: until it must have answered
+CLASSIC_COUNTS_S = 3600.0  # after a classic peer was last heard, others like it may still come
 MAX_PEERS = 4096  # the longest unheard is forgotten beyond this, so that a flood of senders costs bounded memory
 SAME_REFRESH_S = 1.0  # claims of a peer that come closer together are packets of one refresh, or answers in a dispute
 REFRESH_WEIGHT = 0.25  # of the latest interval in the running mean of a peer's refresh period
@@ -21,6 +25,7 @@ class Peer:
     so it speaks the extensions. ``hello_count``/``hello_at``: HELLOs sent to it and when the last one left.
     ``claims_at``: when it last announced its blocks, 0 if never; ``refresh_s``: the mean time between that, 0 while
     unknown; ``refreshes``/``refreshes_lost``: how many were heard, and how many seem to have been lost on the way.
+    ``claimed_until``: up to when it last announced a block; minus infinity if it never did, or gave all of them up.
     """
 
     address: bytes
@@ -30,6 +35,7 @@ class Peer:
     is_ours: bool = False
     hello_count: int = 0
     hello_at: float = 0.0
+    claimed_until: float = -math.inf
     claims_at: float = 0.0
     refresh_s: float = 0.0
     refreshes: int = 0
@@ -55,6 +61,8 @@ class Peers:
 
     def __init__(self) -> None:
         self._peers: dict[bytes, Peer] = {}
+        self._unknown_at = -math.inf
+        self._classic_at = -math.inf
 
     def __len__(self) -> int:
         return len(self._peers)
@@ -68,10 +76,19 @@ class Peers:
                 del self._peers[next(iter(self._peers))]
         peer.node_id, peer.heard_at = node_id, now
         self._peers[address] = peer
+        if not peer.is_ours:
+            if peer.hello_count < GREETINGS:
+                self._unknown_at = now
+            else:
+                self._classic_at = now
         return peer
 
     def __iter__(self) -> Iterator[Peer]:
         return iter(self._peers.values())
+
+    def has_classic(self, now: float) -> bool:
+        """Whether classic nodes, or nodes that may be, were heard lately."""
+        return now - self._classic_at < CLASSIC_COUNTS_S or now - self._unknown_at < UNKNOWN_COUNTS_S
 
     def get(self, address: bytes) -> Peer | None:
         """The peer at ``address`` if it was ever heard."""

@@ -54,7 +54,7 @@ class Server:
         self._waiting: dict[bytes, _Waiting] = {}
         self.options: dict[int, bytes] = dict(context.config.options)
         self.claims = Claims(
-            context, leases, waiting=self.waiting_count, on_supply=self.serve_waiting, on_lost=self._on_lost
+            context, leases, peers, waiting=self.waiting_count, on_supply=self.serve_waiting, on_lost=self._on_lost
         )
         self.forwarding = Forwarding(
             context, self.claims, leases, peers, grant=self._ack, refuse=self._nak_forwarded, bind=self.bind,

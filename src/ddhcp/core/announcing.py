@@ -1,0 +1,209 @@
+"""Telling the swarm which blocks are ours, and keeping within what it was told.
+
+One packet names all own blocks (as many as a packet holds) and one jittered timer decides when it is sent; hearing
+something never is a reason to send, but for a claim that somebody contests, whose answers are rationed. What a packet
+announces for a block is a promise: other nodes keep off until it ends, and no lease here may outlast it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from ..swarm import MAX_CLAIMS_PER_PACKET
+from .blocks import Block, BlockTable
+from .context import Context
+from .effects import SaveBlock
+from .leases import LeaseTable
+from .peers import Peers
+from .records import StoredBlock
+from .remedies import Remedy
+
+LOST_REFRESHES_TOLERATED = 2  # refreshes that may be lost in a row without a promise lapsing at a receiver
+PROMISE_MARGIN_S = 5.0  # between the end of a lease and the end of the promise: transit, clock drift, rounding
+PROMISE_SLACK_S = 100  # a block with leases is announced for 2 L + this, which leaves (L + slack) / 3 between refreshes
+MAX_TIMEOUT_S = 65535  # two bytes
+REFRESH_JITTER = 0.3  # a refresh comes at 70-100 % of its period, so that a swarm never falls into step
+CLASSIC_NEWCOMER_FACTOR = 2.4  # refreshes in T while classic nodes, which learn for T and no longer, are about
+REPEAT_AFTER_LINK_UP_S = 2.0
+RETRY_AFTER_FAILURE_S = 1.0
+MAX_RETRY_AFTER_FAILURE_S = 30.0
+ALL_AT_ONCE = 32  # own blocks up to which a lease in a new block has all of them announced, not that one alone
+ANSWER_BURST = 4.0  # how many INQUIREs for one block are answered at once,
+ANSWERS_PER_S = 2.0  # and how many a second after that: three inquiries of a classic burst are, a flood is not
+FIRST_OBJECTION_AFTER_S = 1.0  # between two answers to a weaker claim of one block; doubled each time that node goes on
+MAX_OBJECTION_AFTER_S = 3600.0
+
+
+class Announcer:
+    """Sends the claims of one node, and knows how long each of its blocks is promised for."""
+
+    def __init__(self, context: Context, table: BlockTable, leases: LeaseTable, peers: Peers) -> None:
+        self._context = context
+        self._table = table
+        self._leases = leases
+        self._peers = peers
+        self._refresh_at = math.inf
+        self._quick_refreshes = 0  # still to come at the pace of an empty block, because a promise was raised
+        self._failures = 0  # in a row
+        self._last_promised: list[tuple[Block, float]] = []  # by the latest packet; with what was promised before it
+        self._last_sent_at = -math.inf
+
+    @property
+    def refresh_at(self) -> float:
+        """When all own blocks are to be announced again; infinity if there are none."""
+        return self._refresh_at
+
+    # --- promises -------------------------------------------------------------------------------
+
+    def timeout_s(self, block: Block) -> int:
+        """For how long a block of ours is announced: T, or with leases in it long enough to outlast any of them even
+        when refreshes are lost (promise >= lease)."""
+        if self._leases.is_unused(block.index) or not self._context.has(Remedy.PROMISE):
+            return self._context.config.block_timeout_s
+        return self.full_timeout_s
+
+    @property
+    def full_timeout_s(self) -> int:
+        """For how long a block with leases is announced."""
+        context = self._context
+        return min(MAX_TIMEOUT_S, max(context.config.block_timeout_s, 2 * context.longest_lease_s + PROMISE_SLACK_S))
+
+    def promise(self, block: Block, lease_s: int, now: float) -> int:
+        """How long a lease in ``block`` (ours, and with the lease already entered) may run, in seconds, at most
+        ``lease_s``. Announces the block first if what is promised so far does not cover it."""
+        if not self._context.has(Remedy.PROMISE):
+            return lease_s
+        if block.expires_at < now + lease_s + PROMISE_MARGIN_S and self._context.link_up:
+            self._quick_refreshes = LOST_REFRESHES_TOLERATED
+            if len(self._table.ours) <= ALL_AT_ONCE:
+                self.announce_all(now)
+            else:
+                self.announce([block], now)
+        return max(0, min(lease_s, int(block.expires_at - PROMISE_MARGIN_S - now)))
+
+    def announce_all(self, now: float) -> None:
+        """Announce every block of ours and restart the timer."""
+        blocks = list(self._table.ours.values())
+        self._announce(blocks, now)
+        self._refresh_at = now + self._period_s(blocks, now) if blocks else math.inf
+        self._quick_refreshes = max(0, self._quick_refreshes - 1)
+
+    def announce(self, blocks: list[Block], now: float) -> None:
+        """Announce some blocks of ours; the others' refresh is not put off by that."""
+        self._announce(blocks, now)
+        self._refresh_at = min(self._refresh_at, now + self._period_s(blocks, now))
+
+    def _announce(self, blocks: list[Block], now: float) -> None:
+        if not self._context.link_up or not blocks:
+            return
+        claims = []
+        if now > self._last_sent_at:
+            self._last_promised.clear()
+            self._last_sent_at = now
+        for block in blocks:
+            timeout_s = self.timeout_s(block)
+            if not block.is_saved:
+                block.is_saved = True
+                self._context.effects.append(SaveBlock(StoredBlock(block.index, now + timeout_s)))
+            if block.expires_at < now + timeout_s:
+                self._last_promised.append((block, block.expires_at))
+                self._table.set_lapse(block, now + timeout_s)
+            claims.append((block.index, timeout_s))
+        self._send(claims)
+
+    def _send(self, claims: Sequence[tuple[int, int]]) -> None:
+        """Multicast (block index, timeout in s) pairs, in as many packets as they need."""
+        context = self._context
+        for start in range(0, len(claims), MAX_CLAIMS_PER_PACKET):
+            data = context.codec.update_claim(claims[start : start + MAX_CLAIMS_PER_PACKET])
+            context.multicast(data, "updateclaim", durable=True)
+
+    def _period_s(self, blocks: Iterable[Block], now: float) -> float:
+        """Time to the next refresh of ``blocks``, jittered: short enough that a receiver which misses the tolerated
+        number in a row still holds every block, and every lease in it is still covered."""
+        context = self._context
+        empty_s = context.config.block_timeout_s
+        full_s = self.full_timeout_s
+        spare_s = full_s - min(context.longest_lease_s, full_s / 2)  # what a full block's promise has beyond its leases
+        has_empty = self._quick_refreshes > 0 or any(self._leases.is_unused(block.index) for block in blocks)
+        margin_s = min(PROMISE_MARGIN_S, empty_s / 10)
+        shortest_s = min(empty_s, spare_s) if has_empty or not context.has(Remedy.PROMISE) else spare_s
+        period_s = (shortest_s - margin_s) / (LOST_REFRESHES_TOLERATED + 1)
+        if self._peers.has_classic(now):
+            period_s = min(period_s, empty_s / CLASSIC_NEWCOMER_FACTOR)
+        return period_s * (1 - REFRESH_JITTER * context.rng.random())
+
+    # --- answers --------------------------------------------------------------------------------
+
+    def may_answer(self, block: Block, now: float) -> bool:
+        """Whether an INQUIRE for ``block`` is to be answered: a few at once, then two a second."""
+        block.answer_tokens = min(ANSWER_BURST, block.answer_tokens + (now - block.answered_at) * ANSWERS_PER_S)
+        block.answered_at = now
+        if block.answer_tokens < 1:
+            self._context.count("swarm.replies_suppressed")
+            return False
+        block.answer_tokens -= 1
+        return True
+
+    def may_object(self, block: Block, now: float) -> bool:
+        """Whether a weaker claim of ``block`` is to be answered. Each answer that changes nothing doubles the time to
+        the next: the other node may be deaf on this link, and our refreshes say the same (a one-way link)."""
+        since_s = now - block.objected_at
+        if since_s < block.objection_wait_s:
+            self._context.count("swarm.replies_suppressed")
+            return False
+        if since_s > 2 * block.objection_wait_s + self.full_timeout_s:
+            block.objection_wait_s = 0.0  # a dispute of its own
+        block.objected_at = now
+        block.objection_wait_s = min(MAX_OBJECTION_AFTER_S, 2 * block.objection_wait_s or FIRST_OBJECTION_AFTER_S)
+        return True
+
+    # --- life -----------------------------------------------------------------------------------
+
+    def link_up(self, now: float) -> None:
+        """The server link works: announce what is ours, twice, because a link that just came up often loses what is
+        sent first."""
+        if self._table.ours:
+            self.announce_all(now)
+            self._refresh_at = now + REPEAT_AFTER_LINK_UP_S
+
+    def send_failed(self, now: float) -> None:
+        """What was last announced did not leave: it counts as not promised, and is tried again, ever less often."""
+        for block, before_at in reversed(self._last_promised):
+            if self._table.ours.get(block.index) is block:
+                self._table.set_lapse(block, before_at)
+        self._last_promised.clear()
+        if self._table.ours:
+            wait_s = min(MAX_RETRY_AFTER_FAILURE_S, RETRY_AFTER_FAILURE_S * 2**self._failures)
+            self._failures = min(self._failures + 1, 8)
+            self._refresh_at = now + wait_s
+
+    def run(self, now: float) -> None:
+        """Refresh all own blocks if that is due."""
+        if now < self._refresh_at:
+            return
+        if self._last_promised:
+            self._failures = 0  # the last refresh left
+        if self._context.link_up:
+            self.announce_all(now)
+        else:
+            self._refresh_at = math.inf  # until the link is back
+
+    # --- giving up ------------------------------------------------------------------------------
+
+    def give_up(self, indices: Sequence[int]) -> None:
+        """Tell the swarm that these blocks, no longer ours, are free."""
+        if self._context.link_up:
+            self._send([(index, 0) for index in indices])
+
+    def announce_last(self, now: float) -> None:
+        """The node stops and nobody took its blocks: promise each for as long as its longest lease runs."""
+        claims = []
+        for block in self._table.ours.values():
+            longest = max((lease.expires_at for lease in self._leases.in_block(block.index)), default=now)
+            timeout_s = min(MAX_TIMEOUT_S, max(1, math.ceil(longest - now + PROMISE_MARGIN_S)))
+            self._context.effects.append(SaveBlock(StoredBlock(block.index, now + timeout_s)))
+            claims.append((block.index, timeout_s))
+        if self._context.link_up:
+            self._send(claims)

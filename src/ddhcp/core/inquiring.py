@@ -1,0 +1,118 @@
+"""Asking for blocks: when more are needed, and the three inquiries that come before owning one."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+
+from ..swarm import MAX_INQUIRIES_PER_PACKET
+from .blocks import Block, BlockEvent, BlockTable
+from .choice import BlockChoice
+from .context import Context
+from .leases import LeaseTable
+from .remedies import Remedy
+
+INQUIRIES = 3  # before a block is owned (PROTOCOL, Claiming)
+MAX_CLAIMING = 64  # blocks inquired at a time for new clients: bounds what a burst of them makes us say at once
+BURST_SPACING_S = 0.001  # between inquiries that are not spread over t, as classic nodes send them
+
+
+class Inquirer:
+    """Has blocks inquired and owned.
+
+    ``waiting``: how many clients wait for an address. ``own``: called with the blocks that nobody objected to.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        table: BlockTable,
+        leases: LeaseTable,
+        choice: BlockChoice,
+        *,
+        waiting: Callable[[], int],
+        own: Callable[[list[Block], float], None],
+    ) -> None:
+        self._context = context
+        self._table = table
+        self._leases = leases
+        self._choice = choice
+        self._waiting = waiting
+        self._own = own
+        self._next_at = math.inf
+        self._pool_full = False
+
+    def deadline(self) -> float:
+        """When :meth:`run` may have something to do; infinity if never."""
+        return self._next_at if self._context.link_up else math.inf
+
+    def ensure_supply(self, now: float) -> None:
+        """Begin claiming when the free leases do not cover the spares and the waiting clients."""
+        context = self._context
+        block_size = context.pool.block_size
+        waiting = self._waiting()
+        missing = context.config.spare_leases + waiting - self._leases.free_count
+        missing -= len(self._table.claiming) * block_size
+        if missing <= 0:
+            return
+        wanted = min(-(-missing // block_size), MAX_CLAIMING - len(self._table.claiming))
+        chosen = self._choice.choose(wanted) if wanted > 0 else []
+        for index in chosen:
+            self.begin(self._table.apply(index, BlockEvent.WE_INQUIRE), now)
+        if chosen:
+            self._pool_full = False
+            self.run(now)
+        elif not self._table.claiming and self._leases.free_count == 0 and waiting and not self._pool_full:
+            self._pool_full = True
+            context.log(
+                logging.WARNING, "pool-full", pool=str(context.pool), waiting=waiting,
+                advice="clients wait until leases end; use a larger pool (-N), shorter leases or smaller blocks (-b)",
+            )  # fmt: skip
+
+    def begin(self, block: Block, now: float) -> None:
+        """A block is CLAIMING now: inquire it from ``now`` on."""
+        block.claim_count = 0
+        block.next_inquiry_at = now
+        self._next_at = min(self._next_at, now)
+
+    def restart(self, now: float) -> None:
+        """What was asked may not have been heard, or an answer was missed: ask for everything anew."""
+        for block in self._table.claiming.values():
+            self.begin(block, now)
+
+    def put_off(self, now: float) -> None:
+        """The latest inquiry did not leave: all are asked anew, in a while."""
+        wait_s = self._context.config.tentative_timeout_s / INQUIRIES
+        for block in self._table.claiming.values():
+            self.begin(block, now + wait_s)
+
+    def run(self, now: float) -> None:
+        """Send the inquiries that are due; own what was inquired three times and left uncontested for t."""
+        if now < self._next_at or not self._context.link_up:
+            return
+        inquire: list[int] = []
+        owned: list[Block] = []
+        is_spaced = self._context.has(Remedy.SPACED_INQUIRIES)
+        spacing_s = self._context.config.tentative_timeout_s / INQUIRIES if is_spaced else BURST_SPACING_S
+        for block in list(self._table.claiming.values()):
+            if block.next_inquiry_at > now:
+                continue
+            if block.claim_count and now - block.next_inquiry_at > spacing_s and is_spaced:
+                block.claim_count = 0  # this node slept: objections may wait unread
+            if block.claim_count < INQUIRIES:
+                block.claim_count += 1
+                block.next_inquiry_at = now + spacing_s
+                inquire.append(block.index)
+            else:
+                owned.append(block)
+        self._next_at = min((block.next_inquiry_at for block in self._table.claiming.values()), default=math.inf)
+        self.send(inquire)
+        if owned:
+            self._own(owned, now)
+
+    def send(self, indices: list[int]) -> None:
+        """Multicast an inquiry for these blocks, in as many packets as they need."""
+        for start in range(0, len(indices), MAX_INQUIRIES_PER_PACKET):
+            data = self._context.codec.inquire(indices[start : start + MAX_INQUIRIES_PER_PACKET])
+            self._context.multicast(data, "inquire")
