@@ -9,7 +9,7 @@ import ipaddress
 import math
 from dataclasses import dataclass, field
 
-from ..core.claims import (
+from ..core.announcing import (
     LOST_REFRESHES_TOLERATED,
     MAX_TIMEOUT_S,
     PROMISE_MARGIN_S,
