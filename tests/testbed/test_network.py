@@ -332,6 +332,26 @@ def test_without_root_the_network_lives_between_commands(isolated: None, tmp_pat
 # -- the DHCP client programs -------------------------------------------------------------------------------
 
 
+def test_a_process_in_a_chroot_can_be_isolated(isolated: None, tmp_path: Path) -> None:
+    """There "/" is no mount point, so it cannot be made private as a whole."""
+    for name in ("proc", "run", "sys"):
+        (tmp_path / name).mkdir()
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            kernel.unshare(kernel.CLONE_NEWNS)
+            kernel.mount("proc", str(tmp_path / "proc"), "proc", 0)
+            os.chroot(tmp_path)
+            os.chdir("/")
+            kernel.isolate()
+            status = 0 if os.path.isdir("/run/netns") else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert not (tmp_path / "run" / "netns").exists()
+
+
 def test_a_missing_program_is_named_with_its_package(net: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(programs.shutil, "which", lambda *arguments, **named: None)
     net.ensure(1)

@@ -261,7 +261,7 @@ def _enter_client(namespace: Path, state: Path, directory: Path, tied: bool) -> 
             kernel.die_with_parent()
         kernel.join(namespace)
         kernel.unshare(kernel.CLONE_NEWNS)
-        kernel.mount("none", "/", "none", kernel.MS_REC | kernel.MS_PRIVATE)
+        kernel.keep_mounts_private()
         for place, own in private.items():
             kernel.mount(str(own), place, "none", kernel.MS_BIND)
         fd = os.open(state, os.O_PATH | os.O_DIRECTORY)

@@ -7,6 +7,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import re
 import signal
 import socket
 import struct
@@ -152,11 +153,25 @@ def isolate() -> None:
     if not has_capabilities():
         become_root_in_user_namespace()
     unshare(CLONE_NEWNET | CLONE_NEWNS)
-    mount("none", "/", "none", MS_REC | MS_PRIVATE)
+    keep_mounts_private()
     mount("tmpfs", "/run", "tmpfs", 0, "mode=0755")
     Path("/run/netns").mkdir()
     for switch in Path("/proc/sys/net/bridge").glob("bridge-nf-call-*"):
         switch.write_text("0")  # the machine's firewall rules are not meant for these bridges
+
+
+def keep_mounts_private() -> None:
+    """Have no other mount namespace see what is mounted from now on."""
+    try:
+        mount("none", "/", "none", MS_REC | MS_PRIVATE)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        # "/" is a directory within a mount, as after chroot(8): then each mount point that can be seen.
+        for line in Path("/proc/self/mountinfo").read_text().splitlines():
+            target = re.sub(r"\\([0-7]{3})", lambda escaped: chr(int(escaped[1], 8)), line.split()[4])
+            with contextlib.suppress(OSError):  # hidden under a later mount
+                mount("none", target, "none", MS_PRIVATE)
 
 
 def disable_checksum_offload(interface: str) -> None:
