@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from ddhcp.ctl import connection
 from ddhcp.ctl import main as ctl
 from ddhcp.ctl.protocol import Command, Request, parse_request, request_is_complete
 
@@ -160,7 +161,7 @@ def test_status_is_a_json_request(run: Run, daemon: Daemon) -> None:
         (["-l", "-5"], b"", "lease"),
         (["-l", "1e3"], b"", "not a number"),
         (["-v", "256"], b"", "log level 256"),
-        (["--no-such"], b"", "required"),
+        (["--no-such"], b"", "unrecognized"),
     ],
 )
 def test_what_goes_wrong_is_one_line_and_status_2(run: Run, arguments: list[str], answer: bytes, words: str) -> None:
@@ -191,14 +192,14 @@ def test_a_path_that_no_socket_can_have(tmp_path: Path, capsys: pytest.CaptureFi
 
 def default_socket_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DDHCP_RUNTIME_DIR", raising=False)
-    monkeypatch.setattr(ctl, "default_socket_path", lambda: path)
+    monkeypatch.setattr(connection, "default_socket_path", lambda: path)
 
 
 def test_a_directory_that_the_environment_names_is_the_only_one(
     daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DDHCP_RUNTIME_DIR", str(tmp_path / "none"))
-    monkeypatch.setattr(ctl, "CLASSIC_SOCKET_PATH", daemon.path)
+    monkeypatch.setattr(connection, "CLASSIC_SOCKET_PATH", daemon.path)
     assert ctl.main(["-b"]) == 2
     assert f"no control socket at {tmp_path}/none/ddhcp.sock;" in capsys.readouterr().err
 
@@ -207,7 +208,7 @@ def test_without_a_socket_of_ours_the_classic_one_is_asked_and_named(
     daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     default_socket_at(tmp_path / "none", monkeypatch)
-    monkeypatch.setattr(ctl, "CLASSIC_SOCKET_PATH", daemon.path)
+    monkeypatch.setattr(connection, "CLASSIC_SOCKET_PATH", daemon.path)
     daemon.answer = BLOCKS
     assert ctl.main(["-b"]) == 0
     out, err = capfdbinary.readouterr()
@@ -222,8 +223,8 @@ def test_a_socket_of_ours_goes_before_a_classic_one(
     default_socket_at(daemon.path, monkeypatch)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as classic:
         classic.bind(str(tmp_path / "classic"))
-        monkeypatch.setattr(ctl, "CLASSIC_SOCKET_PATH", tmp_path / "classic")
-        assert ctl.find_socket() == daemon.path
+        monkeypatch.setattr(connection, "CLASSIC_SOCKET_PATH", tmp_path / "classic")
+        assert connection.find_socket() == daemon.path
     assert capsys.readouterr().err == ""
 
 
@@ -243,7 +244,7 @@ def test_what_a_stranger_may_have_put_in_place_of_the_classic_socket_is_not_trus
             os.chown(path, 4242, -1)
         else:
             monkeypatch.setattr("os.geteuid", lambda: 4242)
-    monkeypatch.setattr(ctl, "CLASSIC_SOCKET_PATH", path)
+    monkeypatch.setattr(connection, "CLASSIC_SOCKET_PATH", path)
     assert ctl.main(["-b"]) == 2
     assert f"no control socket at {tmp_path}/none;" in capsys.readouterr().err
 
@@ -252,12 +253,12 @@ def test_a_stuck_daemon_is_given_up(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(str(tmp_path / "ctl"))
         listener.listen()
-        with pytest.raises(ctl.CtlError, match="did not answer"):
-            list(ctl.ask(tmp_path / "ctl", Request(Command.SHOW_BLOCKS), timeout_s=0.05))
+        with pytest.raises(connection.CtlError, match="did not answer"):
+            list(connection.ask(tmp_path / "ctl", Request(Command.SHOW_BLOCKS), timeout_s=0.05))
 
 
 def test_an_answer_without_end_is_not_collected(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ctl, "MAX_ANSWER", 1000)
+    monkeypatch.setattr(connection, "MAX_ANSWER", 1000)
     status, _, err = run("-s", "--json", answer=b"x" * 100_000)
     assert status == 2
     assert "longer than 1000 bytes" in err

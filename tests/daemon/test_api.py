@@ -183,13 +183,13 @@ def test_peers_tell_ours_from_classic(host: Host) -> None:
 
 def test_a_peers_lost_refreshes_are_estimated(host: Host) -> None:
     codec = SwarmCodec(b"\x09" * 8, POOL.prefix, POOL.prefix_len, POOL.block_size)
-    for number in range(20):
-        if number not in (8, 13, 14):
+    for number in range(40):
+        if number not in (18, 30):
             host.feed_event(e.SwarmReceived(codec.update_claim([(99, 200)]), CLASSIC, True))
         host.swarm.run_for(10)
     (row,) = [row for row in host.ask("peers")["peers"] if row["address"] == "fe80::99"]  # type: ignore[attr-defined]
-    assert row["refresh_s"] == pytest.approx(10)
-    assert row["loss"] == pytest.approx(3 / 20)
+    assert row["refresh_s"] == pytest.approx(10, rel=0.3)
+    assert row["loss"] == pytest.approx(2 / 40)
 
 
 def test_explain_says_who_decides(host: Host) -> None:

@@ -14,6 +14,7 @@ CLASSIC_COUNTS_S = 3600.0  # after a classic peer was last heard, others like it
 MAX_PEERS = 4096  # the longest unheard is forgotten beyond this, so that a flood of senders costs bounded memory
 SAME_REFRESH_S = 1.0  # claims of a peer that come closer together are packets of one refresh, or answers in a dispute
 REFRESH_WEIGHT = 0.25  # of the latest interval in the running mean of a peer's refresh period
+REFRESHES_TO_KNOW = 4  # before gaps are taken for losses: a node's first announcements come close together
 LOST_FROM = 1.7  # an interval of at least so many periods means that a refresh in between was not heard
 
 
@@ -47,11 +48,13 @@ class Peer:
         interval_s = now - self.claims_at
         if self.claims_at and interval_s < SAME_REFRESH_S:
             return
-        if self.claims_at and self.refresh_s and interval_s >= LOST_FROM * self.refresh_s:
-            self.refreshes_lost += round(interval_s / self.refresh_s) - 1
-        elif self.claims_at:
-            weight = REFRESH_WEIGHT if self.refresh_s else 1.0
-            self.refresh_s += weight * (interval_s - self.refresh_s)
+        if self.claims_at:
+            if self.refreshes > REFRESHES_TO_KNOW and interval_s >= LOST_FROM * self.refresh_s:
+                self.refreshes_lost += round(interval_s / self.refresh_s) - 1
+            # A period may change for good (with the first lease in a block), so that long intervals count too, but a
+            # loss does not double it at once.
+            known_s = self.refresh_s or interval_s
+            self.refresh_s = known_s + REFRESH_WEIGHT * (min(interval_s, 2 * known_s) - known_s)
         self.refreshes += 1
         self.claims_at = now
 

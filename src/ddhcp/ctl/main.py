@@ -5,20 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
-import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from ddhcp import __version__
 
-from .answers import Parser, parse_blocks, parse_options, parse_statistics
+from .answers import Parser as AnswerParser
+from .answers import parse_blocks, parse_options, parse_statistics
+from .commands import EXIT_FAILURE, Parser, add_subcommands, run
+from .connection import CLASSIC_SOCKET_PATH, CtlError, ask, collect, find_socket, printable
+from .daemon import Daemon
 from .protocol import (
-    ERROR_PREFIX,
     MAX_LOG_LEVEL,
-    RUNTIME_DIR_VARIABLE,
     Command,
     Request,
     default_socket_path,
@@ -27,16 +26,24 @@ from .protocol import (
     parse_option_spec,
 )
 
-TIMEOUT_S = 10.0  # a daemon that says nothing for so long is stuck
-MAX_ANSWER = 1 << 28  # bytes read for --json; a block table of four million rows stays below
-CHUNK = 1 << 16
-CLASSIC_SOCKET_PATH = Path("/tmp/ddhcpd_ctl")
-EXIT_FAILURE = 2
 EXIT_SIGPIPE = 128 + 13  # what a shell reports for a program that its reader left
+
+_ACTIONS = (
+    "blocks", "dhcp_options", "statistics", "reset_statistics", "set_option", "remove_option", "lease_time",
+    "log_level", "status",
+)  # fmt: skip
 
 DESCRIPTION = "Shows and changes what a running ddhcp daemon does. Works with the classic daemon as well."
 EPILOG = """\
 examples:
+  ddhcpctl status                    how the node is, and what is wrong
+  ddhcpctl explain 10.0.0.5          whose is it, and why does nobody get it
+  ddhcpctl leases printer            leases of clients with that in their name
+  ddhcpctl events --follow           what happens, as it happens
+  ddhcpctl top                       all of it, live
+  ddhcpctl COMMAND -h                more about a command
+
+examples of the classic actions:
   ddhcpctl -b                        which node owns which block of the pool
   ddhcpctl -b --json | jq .blocks    the same for programs
   ddhcpctl -o 6:4:10.0.0.53          tell clients the name server 10.0.0.53 (option 6, 4 bytes)
@@ -52,30 +59,20 @@ exit status: 0 if the daemon answered, 2 if not or if the request is wrong.
 """
 
 
-class CtlError(Exception):
-    """What went wrong, in one line for people."""
-
-
-class _Parser(argparse.ArgumentParser):
-    """Errors are one line, without the usage text that would bury them."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_FAILURE, f"{self.prog}: {message} (try -h)\n")
-
-
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = _Parser(
+    parser = Parser(
         prog="ddhcpctl",
-        usage="ddhcpctl [-C PATH] [--json] ACTION",
+        usage="ddhcpctl [-C PATH] [--json] COMMAND ...\n       ddhcpctl [-C PATH] [--json] ACTION",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
         allow_abbrev=False,
     )
-    asks = parser.add_argument_group("actions (exactly one)")
-    actions = asks.add_mutually_exclusive_group(required=True)
+    add_subcommands(parser, _common_options())
+    asks = parser.add_argument_group("actions of the classic tool (exactly one, if no command is given)")
+    actions = asks.add_mutually_exclusive_group()
     actions.add_argument("-b", "--blocks", action="store_true", help="show blocks in use and their owners")
     actions.add_argument("-d", "--dhcp-options", action="store_true", help="show the options for clients")
     actions.add_argument("-s", "--statistics", action="store_true", help="show packet and block counters")
@@ -108,9 +105,19 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def build_request(options: argparse.Namespace) -> tuple[Request, Parser | None]:
+def _common_options() -> Parser:
+    """What may stand behind a subcommand as well as before it."""
+    common = Parser(add_help=False)
+    common.add_argument("-C", "--socket", metavar="PATH", type=Path, default=argparse.SUPPRESS, help="control socket")
+    common.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
+    return common
+
+
+def build_request(options: argparse.Namespace) -> tuple[Request, AnswerParser | None]:
     """The request that the command line asks for, and who reads its answer (None: there is nothing to read).
     Raises :class:`ValueError` for a malformed argument."""
+    if not any(getattr(options, action) not in (None, False) for action in _ACTIONS):
+        raise ValueError("a command such as status, or an action such as -b, is required (try -h)")
     if options.blocks:
         return Request(Command.SHOW_BLOCKS), parse_blocks
     if options.dhcp_options:
@@ -134,31 +141,6 @@ def build_request(options: argparse.Namespace) -> tuple[Request, Parser | None]:
     return Request(Command.SET_LOG_LEVEL, level=level), None
 
 
-def ask(path: Path, request: Request, timeout_s: float = TIMEOUT_S) -> Iterator[bytes]:
-    """Send ``request`` to the daemon at ``path`` and yield its answer as it arrives. Raises :class:`CtlError`
-    if there is no daemon, it falls silent for ``timeout_s``, or it answers with an error."""
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(timeout_s)
-            connection.connect(str(path))
-            connection.sendall(request.encode())
-            if request.command is Command.JSON:
-                # A classic request is whole by its length; only what has no length needs the half-close.
-                connection.shutdown(socket.SHUT_WR)
-            beginning = b""
-            while len(beginning) < len(ERROR_PREFIX) and (chunk := connection.recv(CHUNK)):
-                beginning += chunk
-            if beginning.startswith(ERROR_PREFIX):
-                raise CtlError(_error_line(connection, beginning))
-            while beginning:
-                yield beginning
-                beginning = connection.recv(CHUNK)
-    except TimeoutError:
-        raise CtlError(f"the daemon at {path} did not answer within {timeout_s:g} s") from None
-    except OSError as error:
-        raise CtlError(_explain(path, error)) from None
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     try:
@@ -180,6 +162,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.subcommand is not None:
+        given = next((name for name in _ACTIONS if getattr(options, name) not in (None, False)), None)
+        if given is not None:
+            raise ValueError(
+                f"--{given.replace('_', '-')} and {options.subcommand} exclude each other; give one of them"
+            )
+        return run(Daemon(options.socket or find_socket()), options)
     request, parser = build_request(options)
     path = options.socket or find_socket()
     chunks = ask(path, request)
@@ -192,7 +181,7 @@ def _run(options: argparse.Namespace) -> int:
         if parser is not None and not answered:
             raise CtlError(f"the daemon at {path} closed the connection without an answer")
         return 0
-    answer = _collect(chunks)
+    answer = collect(chunks)
     if parser is None:
         data: dict[str, object] = {"ok": True}
     elif not answer:
@@ -204,34 +193,9 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def find_socket() -> Path:
-    """The default control socket or, where there is none and the environment does not insist on one, that of a
-    classic daemon; the latter is told on standard error. It lies where every user can write, so it counts only if
-    root or the caller made it."""
-    path = default_socket_path()
-    try:
-        if RUNTIME_DIR_VARIABLE not in os.environ and not path.exists():
-            classic = CLASSIC_SOCKET_PATH.lstat()
-            if stat.S_ISSOCK(classic.st_mode) and classic.st_uid in (0, os.geteuid()):
-                print(f"ddhcpctl: no control socket at {path}, asking the classic daemon", file=sys.stderr)
-                return CLASSIC_SOCKET_PATH
-    except OSError:
-        pass  # nothing classic there, or a directory that may not be searched: connecting says what is wrong
-    return path
-
-
 def _discard_output() -> None:
     """Give what is still buffered somewhere to go: Python flushes once more at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _collect(chunks: Iterator[bytes]) -> bytes:
-    answer = bytearray()
-    for chunk in chunks:
-        answer += chunk
-        if len(answer) > MAX_ANSWER:
-            raise CtlError(f"the answer is longer than {MAX_ANSWER} bytes")
-    return bytes(answer)
 
 
 def _parse_json(text: str) -> dict[str, object]:
@@ -242,7 +206,7 @@ def _parse_json(text: str) -> dict[str, object]:
     if not isinstance(value, dict):
         raise ValueError("the answer is not a JSON object")
     if "error" in value:
-        raise ValueError(_printable(str(value["error"])))
+        raise ValueError(printable(str(value["error"])))
     return value
 
 
@@ -250,32 +214,6 @@ def _number(text: str, what: str) -> int:
     if not (text.isascii() and text.isdigit()) or len(text) > 10:
         raise ValueError(f"{what} {text[:20]!r} is not a number")
     return int(text)
-
-
-def _error_line(connection: socket.socket, beginning: bytes) -> str:
-    while len(beginning) < CHUNK and b"\n" not in beginning and (chunk := connection.recv(CHUNK)):
-        beginning += chunk
-    line = beginning[len(ERROR_PREFIX) :].split(b"\n", 1)[0]
-    return _printable(line.decode(errors="replace")) or "the daemon refused the request"
-
-
-def _printable(text: str) -> str:
-    """``text`` without anything that could move the cursor of a terminal or start a new line."""
-    return "".join(character if character.isprintable() else "?" for character in text).strip()
-
-
-def _explain(path: Path, error: OSError) -> str:
-    match error:
-        case FileNotFoundError():
-            return f"no control socket at {path}; is the daemon running? (-C names another one)"
-        case ConnectionRefusedError():
-            return f"nobody listens at {path}; the daemon is not running"
-        case PermissionError():
-            return f"no permission to open {path}; run as the daemon's user or as root"
-        case ConnectionResetError() | BrokenPipeError():
-            return f"the daemon at {path} closed the connection"
-        case _:
-            return f"cannot ask the daemon at {path}: {error.strerror or error}"
 
 
 if __name__ == "__main__":

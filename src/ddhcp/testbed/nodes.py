@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ddhcp.ctl.answers import parse_blocks, parse_statistics
-from ddhcp.ctl.main import CtlError, ask
+from ddhcp.ctl.connection import CtlError, ask
 from ddhcp.ctl.protocol import SOCKET_NAME, Command, Request
 
 from . import kernel
@@ -52,7 +52,7 @@ class Node:
         return self.process.poll() is None
 
     def ask(self, command: Command) -> str:
-        """The daemon's answer to a request without arguments. Raises :class:`ddhcp.ctl.main.CtlError`."""
+        """The daemon's answer to a request without arguments. Raises :class:`ddhcp.ctl.connection.CtlError`."""
         return b"".join(ask(self.socket, Request(command))).decode()
 
     def _own_rows(self) -> list[dict[str, int]]:
@@ -68,11 +68,11 @@ class Node:
             return []
 
     def leased(self) -> int:
-        """How many addresses of the node's blocks are leased. Raises :class:`ddhcp.ctl.main.CtlError`."""
+        """How many addresses of the node's blocks are leased. Raises :class:`ddhcp.ctl.connection.CtlError`."""
         return sum(row["leased"] for row in self._own_rows())
 
     def statistics(self) -> dict[str, int]:
-        """The node's counters. Raises :class:`ddhcp.ctl.main.CtlError`."""
+        """The node's counters. Raises :class:`ddhcp.ctl.connection.CtlError`."""
         found = parse_statistics(self.ask(Command.STATISTICS))
         return {name: value for name, value in found.items() if isinstance(value, int)}
 
