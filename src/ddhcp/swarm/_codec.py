@@ -6,6 +6,8 @@ import struct
 from collections.abc import Iterator, Sequence
 
 from . import constants as c
+from ._errors import DecodeError
+from ._extensions import ExtensionMessage, write_extension
 from ._messages import Claim, Extension, Header, Inquire, LeaseMessage, UpdateClaim
 
 _HEADER = struct.Struct("!8sIBBBB")
@@ -17,15 +19,6 @@ _LEASE = struct.Struct("!4sII16s")
 _LEASE_COMMANDS = (c.RENEWLEASE, c.LEASEACK, c.LEASENAK, c.RELEASE)
 
 Message = UpdateClaim | Inquire | LeaseMessage | Extension
-
-
-class DecodeError(ValueError):
-    """A datagram that is not for us or not well formed; ``reason`` is a stable name to count it under:
-    ``too-short``, ``too-long``, ``foreign-swarm``, ``unknown-command`` or ``length-mismatch``."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 class SwarmCodec:
@@ -72,6 +65,11 @@ class SwarmCodec:
         if len(payload) > c.MAX_EXTENSION_PAYLOAD:
             raise ValueError(f"{len(payload)} bytes do not fit into one packet ({c.MAX_EXTENSION_PAYLOAD})")
         return self._head + _HEADER_TAIL.pack(command, count) + payload
+
+    def write(self, message: ExtensionMessage) -> bytes:
+        """A message of ours. Raises ValueError or struct.error for what does not fit."""
+        command, count, payload = write_extension(message)
+        return self.extension(command, payload, count)
 
     def decode(self, data: bytes) -> tuple[bytes, Message]:
         """The sender's node id (8 bytes) and the message. Raises :class:`DecodeError`."""

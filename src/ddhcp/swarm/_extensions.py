@@ -1,0 +1,469 @@
+"""What only our nodes say to each other: typed messages and their bytes. Classic nodes drop commands they do not know.
+
+After the 16 bytes of the common header comes the version that a reader must know (1 byte), flags (1), the command's own
+fixed part, and then as many fields as the header's count says: type (1), length (2), value. A reader skips a field of a
+type it does not know and whatever follows what it knows within a value, so a later version may add to any message.
+All integers are big-endian; times are durations in seconds, never instants, because no two clocks agree.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from . import constants as c
+from ._errors import DecodeError
+from ._messages import Extension
+
+VERSION = 1  # the version of the messages written here, and the highest that is understood
+INCARNATION_SIZE = 8
+CHADDR_SIZE = 16
+ADDRESS_SIZE = 16  # of a node on the server link: IPv6 link-local
+MAX_SOFTWARE_BYTES = 64
+MAX_IDENTITY_BYTES = 256  # a mark of kind and a client identifier of at most 255 bytes
+MAX_HOSTNAME_BYTES = 255
+
+# Field types.
+_SOFTWARE, _LEASE, _IDENTITY, _SECTION, _PROGRESS, _CLIENT = range(1, 7)
+
+# Flags, by command.
+_WANTS_ANSWER = 1  # HELLO
+_IS_GIFT = 1  # HANDOVER: the block becomes the receiver's
+_HOLDS_IT = 1  # FOUND
+_DECLINED = 1  # SURRENDER
+_RESET, _MORE, _DROP = 1, 2, 4  # a section of REPLICATE
+_UNKNOWN, _REFUSED = 1, 2  # a block in REPLICATE-ACK
+
+_HEAD = struct.Struct("!BB")
+_FIELD = struct.Struct("!BH")
+_HELLO = struct.Struct("!BBI8s")
+_HANDOVER = struct.Struct("!IHBB")
+_INDEX = struct.Struct("!I")
+_CLIENT_KEY = struct.Struct("!II16s")
+_FOUND = struct.Struct("!II16sI")
+_REDIRECT = struct.Struct("!II16s16s")
+_ASKED_CLIENT = struct.Struct("!I16s")
+_BLOCK = struct.Struct("!IIIB")
+_LEASE_HEAD = struct.Struct("!IBII16s")
+_SIZE = struct.Struct("!H")
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRecord:
+    """A binding as one node tells it to another.
+
+    ``state``: one of the ``LEASE_…`` numbers. ``remaining_s``: until it ends, or a declined address's probation does.
+    ``age_s``: since this client got this address, 0 if unknown. ``chaddr``: 16 bytes. ``identity``: the client's key,
+    at most 256 bytes. ``hostname``: at most 255 bytes, b"" if the client sent none.
+    """
+
+    address: int
+    state: int
+    remaining_s: int
+    age_s: int
+    chaddr: bytes
+    identity: bytes
+    hostname: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """HELLO: who the sender is. ``lowest``..``highest``: the versions it understands. ``capabilities``: the ``CAN_…``
+    bits. ``incarnation``: 8 random bytes drawn when it started. ``software``: its name and version, for people."""
+
+    wants_answer: bool
+    capabilities: int
+    incarnation: bytes
+    software: str = ""
+    lowest: int = VERSION
+    highest: int = VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """HANDOVER: part ``part`` of ``parts`` of the leases of block ``index``, promised for ``promised_s`` more seconds.
+
+    ``is_gift``: the block itself is handed over; otherwise the receiver owns it already, having won it in a dispute.
+    """
+
+    index: int
+    promised_s: int
+    part: int
+    parts: int
+    leases: tuple[LeaseRecord, ...]
+    is_gift: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class HandoverAck:
+    """HANDOVER-ACK: the receiver has the leases of block ``index``, durably."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """LOOKUP: does this client hold ``address``, which is yours?"""
+
+    address: int
+    xid: int
+    chaddr: bytes
+    identity: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """FOUND: the client of that question does or does not hold ``address``, for ``remaining_s`` more (0 if its lease
+    has ended and it may have the address again)."""
+
+    holds_it: bool
+    address: int
+    xid: int
+    chaddr: bytes
+    remaining_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class WantedClient:
+    """A client that LOCATE asks for."""
+
+    xid: int
+    chaddr: bytes
+    identity: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Locate:
+    """LOCATE, by multicast: does one of these clients have an address of yours? Only who says yes answers (FOUND)."""
+
+    clients: tuple[WantedClient, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """The news of one block in a REPLICATE. ``stream``: drawn anew with each reset. ``sequence``: one more than the
+    last section's of the stream, from 1. ``is_reset``: forget what you have of this block first. ``has_more``: the
+    sender has more to tell, so the replica is not complete yet. ``is_dropped``: forget the block, it is kept elsewhere.
+    """
+
+    index: int
+    stream: int
+    sequence: int
+    leases: tuple[LeaseRecord, ...] = ()
+    is_reset: bool = False
+    has_more: bool = False
+    is_dropped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Replicate:
+    """REPLICATE: the owner tells a replica what changed in its blocks."""
+
+    sections: tuple[Section, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a replica is with one block. ``is_unknown``: it has no such stream and needs a reset. ``is_refused``: it
+    will not keep this block."""
+
+    index: int
+    stream: int
+    sequence: int
+    is_unknown: bool = False
+    is_refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicateAck:
+    """REPLICATE-ACK: the answer to one REPLICATE."""
+
+    blocks: tuple[Progress, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """REDIRECT: the answer to a RENEWLEASE, LOOKUP or SURRENDER about an address that the node at ``owner`` (16 bytes)
+    has, not the sender."""
+
+    address: int
+    xid: int
+    chaddr: bytes
+    owner: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Surrender:
+    """SURRENDER: a client of yours gave ``address`` back elsewhere, or declined it."""
+
+    address: int
+    xid: int
+    chaddr: bytes
+    identity: bytes
+    is_declined: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SurrenderAck:
+    """SURRENDER-ACK: heard; ask no more."""
+
+    address: int
+    xid: int
+    chaddr: bytes
+
+
+ExtensionMessage = (
+    Hello
+    | Handover
+    | HandoverAck
+    | Lookup
+    | Found
+    | Locate
+    | Replicate
+    | ReplicateAck
+    | Redirect
+    | Surrender
+    | SurrenderAck
+)
+
+Fields = Iterable[tuple[int, bytes]]
+
+
+def write_extension(message: ExtensionMessage) -> tuple[int, int, bytes]:
+    """``(command, count, payload)`` of a message. Raises ValueError or struct.error for what does not fit its field."""
+    command, flags, fixed, fields = _WRITERS[type(message)](message)
+    parts = [_HEAD.pack(VERSION, flags), fixed]
+    count = 0
+    for kind, value in fields:
+        parts += (_FIELD.pack(kind, len(value)), value)
+        count += 1
+    if count > c.MAX_FIELDS:
+        raise ValueError(f"{count} fields do not fit into one message ({c.MAX_FIELDS})")
+    return command, count, b"".join(parts)
+
+
+def read_extension(extension: Extension) -> ExtensionMessage:
+    """The message in an extension's payload. Raises :class:`DecodeError` with the reason ``unknown-extension``,
+    ``extension-too-new``, ``extension-too-short`` or ``extension-malformed``."""
+    reader = _READERS.get(extension.command)
+    if reader is None:
+        raise DecodeError("unknown-extension")
+    payload = extension.payload
+    if len(payload) < _HEAD.size:
+        raise DecodeError("extension-too-short")
+    version, flags = _HEAD.unpack_from(payload)
+    if version > VERSION:
+        raise DecodeError("extension-too-new")
+    layout, read = reader
+    start = _HEAD.size + layout.size
+    if len(payload) < start:
+        raise DecodeError("extension-too-short")
+    fields = _read_fields(payload, start, extension.count)
+    try:
+        return read(flags, layout.unpack_from(payload, _HEAD.size), fields)
+    except (struct.error, IndexError):
+        raise DecodeError("extension-malformed") from None
+
+
+def record_size(record: LeaseRecord) -> int:
+    """How many bytes a lease takes in a message, its field's head included."""
+    return _FIELD.size + _LEASE_HEAD.size + _SIZE.size + len(record.identity) + 1 + len(record.hostname)
+
+
+def client_size(client: WantedClient) -> int:
+    """How many bytes a client takes in a LOCATE, its field's head included."""
+    return _FIELD.size + _ASKED_CLIENT.size + len(client.identity)
+
+
+SECTION_OVERHEAD = _FIELD.size + _BLOCK.size + 1  # bytes of a section beside its leases
+
+
+# --- fields -------------------------------------------------------------------------------------
+
+
+def _read_fields(data: bytes, position: int, count: int) -> list[tuple[int, bytes]]:
+    """The ``count`` fields that fill ``data`` from ``position`` exactly."""
+    fields = []
+    for _ in range(count):
+        if position + _FIELD.size > len(data):
+            raise DecodeError("extension-too-short")
+        kind, size = _FIELD.unpack_from(data, position)
+        position += _FIELD.size
+        if position + size > len(data):
+            raise DecodeError("extension-too-short")
+        fields.append((kind, data[position : position + size]))
+        position += size
+    if position != len(data):
+        raise DecodeError("extension-malformed")
+    return fields
+
+
+def _only(fields: Fields, kind: int) -> bytes:
+    """The value of the one field of that type."""
+    values = [value for found, value in fields if found == kind]
+    if len(values) != 1:
+        raise DecodeError("extension-malformed")
+    return values[0]
+
+
+def _all(fields: Fields, kind: int) -> Iterator[bytes]:
+    return (value for found, value in fields if found == kind)
+
+
+def _identity(value: bytes) -> bytes:
+    if not 0 < len(value) <= MAX_IDENTITY_BYTES:
+        raise DecodeError("extension-malformed")
+    return value
+
+
+def _write_lease(lease: LeaseRecord) -> bytes:
+    head = _LEASE_HEAD.pack(lease.address, lease.state, lease.remaining_s, lease.age_s, lease.chaddr)
+    identity, hostname = lease.identity, lease.hostname
+    if not identity or len(identity) > MAX_IDENTITY_BYTES or len(hostname) > MAX_HOSTNAME_BYTES:
+        raise ValueError("an identity or host name is too long for a message")
+    return b"".join((head, _SIZE.pack(len(identity)), identity, bytes((len(hostname),)), hostname))
+
+
+def _read_lease(value: bytes) -> LeaseRecord:
+    address, state, remaining_s, age_s, chaddr = _LEASE_HEAD.unpack_from(value)
+    position = _LEASE_HEAD.size
+    (size,) = _SIZE.unpack_from(value, position)
+    position += _SIZE.size
+    identity = _identity(value[position : position + size])
+    position += size
+    end = position + 1 + value[position]
+    if end > len(value):
+        raise DecodeError("extension-malformed")
+    return LeaseRecord(address, state, remaining_s, age_s, chaddr, identity, value[position + 1 : end])
+
+
+def _read_leases(fields: Fields) -> tuple[LeaseRecord, ...]:
+    return tuple(_read_lease(value) for value in _all(fields, _LEASE))
+
+
+def _write_section(section: Section) -> bytes:
+    flags = _RESET * section.is_reset | _MORE * section.has_more | _DROP * section.is_dropped
+    parts = [_BLOCK.pack(section.index, section.stream, section.sequence, flags), bytes((len(section.leases),))]
+    for lease in section.leases:
+        value = _write_lease(lease)
+        parts += (_FIELD.pack(_LEASE, len(value)), value)
+    return b"".join(parts)
+
+
+def _read_section(value: bytes) -> Section:
+    index, stream, sequence, flags = _BLOCK.unpack_from(value)
+    fields = _read_fields(value, _BLOCK.size + 1, value[_BLOCK.size])
+    return Section(
+        index, stream, sequence, _read_leases(fields), bool(flags & _RESET), bool(flags & _MORE), bool(flags & _DROP)
+    )
+
+
+def _write_progress(block: Progress) -> bytes:
+    flags = _UNKNOWN * block.is_unknown | _REFUSED * block.is_refused
+    return _BLOCK.pack(block.index, block.stream, block.sequence, flags)
+
+
+def _read_progress(value: bytes) -> Progress:
+    index, stream, sequence, flags = _BLOCK.unpack_from(value)
+    return Progress(index, stream, sequence, bool(flags & _UNKNOWN), bool(flags & _REFUSED))
+
+
+def _read_client(value: bytes) -> WantedClient:
+    xid, chaddr = _ASKED_CLIENT.unpack_from(value)
+    return WantedClient(xid, chaddr, _identity(value[_ASKED_CLIENT.size :]))
+
+
+def _read_software(fields: Fields) -> str:
+    """Text from outside that people will read: what is not printable is replaced."""
+    value = next(_all(fields, _SOFTWARE), b"")[:MAX_SOFTWARE_BYTES]
+    return "".join(chr(x) if 32 <= x < 127 else "?" for x in value)
+
+
+# --- messages -----------------------------------------------------------------------------------
+
+_Written = tuple[int, int, bytes, Fields]
+
+
+def _write_hello(m: Hello) -> _Written:
+    fixed = _HELLO.pack(m.lowest, m.highest, m.capabilities, m.incarnation)
+    software = m.software.encode("ascii", "replace")[:MAX_SOFTWARE_BYTES]
+    return c.HELLO, _WANTS_ANSWER * m.wants_answer, fixed, [(_SOFTWARE, software)]
+
+
+def _write_handover(m: Handover) -> _Written:
+    fixed = _HANDOVER.pack(m.index, m.promised_s, m.part, m.parts)
+    return c.HANDOVER, _IS_GIFT * m.is_gift, fixed, [(_LEASE, _write_lease(lease)) for lease in m.leases]
+
+
+def _write_lookup(m: Lookup) -> _Written:
+    return c.LOOKUP, 0, _CLIENT_KEY.pack(m.address, m.xid, m.chaddr), [(_IDENTITY, m.identity)]
+
+
+def _write_found(m: Found) -> _Written:
+    return c.FOUND, _HOLDS_IT * m.holds_it, _FOUND.pack(m.address, m.xid, m.chaddr, m.remaining_s), ()
+
+
+def _write_locate(m: Locate) -> _Written:
+    clients = [(_CLIENT, _ASKED_CLIENT.pack(x.xid, x.chaddr) + x.identity) for x in m.clients]
+    return c.LOCATE, 0, b"", clients
+
+
+def _write_surrender(m: Surrender) -> _Written:
+    fixed = _CLIENT_KEY.pack(m.address, m.xid, m.chaddr)
+    return c.SURRENDER, _DECLINED * m.is_declined, fixed, [(_IDENTITY, m.identity)]
+
+
+_WRITERS: dict[type, Callable[..., _Written]] = {
+    Hello: _write_hello,
+    Handover: _write_handover,
+    HandoverAck: lambda m: (c.HANDOVER_ACK, 0, _INDEX.pack(m.index), ()),
+    Lookup: _write_lookup,
+    Found: _write_found,
+    Locate: _write_locate,
+    Replicate: lambda m: (c.REPLICATE, 0, b"", [(_SECTION, _write_section(section)) for section in m.sections]),
+    ReplicateAck: lambda m: (c.REPLICATE_ACK, 0, b"", [(_PROGRESS, _write_progress(block)) for block in m.blocks]),
+    Redirect: lambda m: (c.REDIRECT, 0, _REDIRECT.pack(m.address, m.xid, m.chaddr, m.owner), ()),
+    Surrender: _write_surrender,
+    SurrenderAck: lambda m: (c.SURRENDER_ACK, 0, _CLIENT_KEY.pack(m.address, m.xid, m.chaddr), ()),
+}
+
+
+def _read_handover(flags: int, fixed: tuple[int, int, int, int], fields: Fields) -> Handover:
+    index, promised_s, part, parts = fixed
+    if not part < parts:
+        raise DecodeError("extension-malformed")
+    return Handover(index, promised_s, part, parts, _read_leases(fields), bool(flags & _IS_GIFT))
+
+
+def _read_surrender(flags: int, fixed: tuple[int, int, bytes], fields: Fields) -> Surrender:
+    address, xid, chaddr = fixed
+    return Surrender(address, xid, chaddr, _identity(_only(fields, _IDENTITY)), bool(flags & _DECLINED))
+
+
+_NOTHING = struct.Struct("")
+_READERS: dict[int, tuple[struct.Struct, Callable[..., ExtensionMessage]]] = {
+    c.HELLO: (
+        _HELLO,
+        lambda flags, f, fields: Hello(bool(flags & _WANTS_ANSWER), f[2], f[3], _read_software(fields), f[0], f[1]),
+    ),
+    c.HANDOVER: (_HANDOVER, _read_handover),
+    c.HANDOVER_ACK: (_INDEX, lambda flags, f, fields: HandoverAck(f[0])),
+    c.LOOKUP: (
+        _CLIENT_KEY,
+        lambda flags, f, fields: Lookup(f[0], f[1], f[2], _identity(_only(fields, _IDENTITY))),
+    ),
+    c.FOUND: (_FOUND, lambda flags, f, fields: Found(bool(flags & _HOLDS_IT), *f)),
+    c.LOCATE: (_NOTHING, lambda flags, f, fields: Locate(tuple(_read_client(v) for v in _all(fields, _CLIENT)))),
+    c.REPLICATE: (
+        _NOTHING,
+        lambda flags, f, fields: Replicate(tuple(_read_section(v) for v in _all(fields, _SECTION))),
+    ),
+    c.REPLICATE_ACK: (
+        _NOTHING,
+        lambda flags, f, fields: ReplicateAck(tuple(_read_progress(v) for v in _all(fields, _PROGRESS))),
+    ),
+    c.REDIRECT: (_REDIRECT, lambda flags, f, fields: Redirect(*f)),
+    c.SURRENDER: (_CLIENT_KEY, _read_surrender),
+    c.SURRENDER_ACK: (_CLIENT_KEY, lambda flags, f, fields: SurrenderAck(*f)),
+}
