@@ -25,9 +25,9 @@ eight, sixteen = st.binary(min_size=8, max_size=8), chaddrs
 
 messages: st.SearchStrategy[ExtensionMessage] = st.one_of(
     st.builds(swarm.Hello, bool_, u32, eight, software, u8, u8),
-    st.builds(swarm.Handover, u32, u16, st.integers(0, 5), st.integers(6, 255), some_leases, bool_),
+    st.builds(swarm.HandoverMessage, u32, u16, st.integers(0, 5), st.integers(6, 255), some_leases, bool_),
     st.builds(swarm.HandoverAck, u32),
-    st.builds(swarm.Lookup, u32, u32, chaddrs, identities),
+    st.builds(swarm.LookupMessage, u32, u32, chaddrs, identities),
     st.builds(swarm.Found, bool_, u32, u32, chaddrs, u32),
     st.builds(swarm.Locate, st.lists(clients, max_size=4).map(tuple)),
     st.builds(swarm.Replicate, st.lists(sections, max_size=3).map(tuple)),
@@ -70,7 +70,7 @@ def test_fields_of_a_later_version_are_skipped(message: ExtensionMessage, unknow
 
 @given(leases, st.binary(max_size=30))
 def test_what_a_later_version_adds_to_a_lease_is_skipped(lease: swarm.LeaseRecord, added: bytes) -> None:
-    message = swarm.Handover(7, 600, 0, 1, (lease,))
+    message = swarm.HandoverMessage(7, 600, 0, 1, (lease,))
     command, count, payload = write_extension(message)
     size_at = len(payload) - swarm.record_size(lease) + 1
     (size,) = struct.unpack_from("!H", payload, size_at)
@@ -103,8 +103,10 @@ def test_any_corruption_of_a_message_is_read_or_refused(message: ExtensionMessag
 
 @given(leases)
 def test_the_size_of_a_lease_is_told_before_it_is_written(lease: swarm.LeaseRecord) -> None:
-    empty = write_extension(swarm.Handover(7, 600, 0, 1, ()))[2]
-    assert len(write_extension(swarm.Handover(7, 600, 0, 1, (lease,)))[2]) == len(empty) + swarm.record_size(lease)
+    empty = write_extension(swarm.HandoverMessage(7, 600, 0, 1, ()))[2]
+    assert len(write_extension(swarm.HandoverMessage(7, 600, 0, 1, (lease,)))[2]) == len(empty) + swarm.record_size(
+        lease
+    )
     without = write_extension(swarm.Replicate(()))[2]
     section = write_extension(swarm.Replicate((swarm.Section(1, 2, 3, (lease,)),)))[2]
     assert len(section) == len(without) + swarm.SECTION_OVERHEAD + swarm.record_size(lease)
@@ -141,4 +143,4 @@ def test_what_people_will_read_is_made_printable() -> None:
 )
 def test_a_lease_that_does_not_fit_is_not_written(lease: swarm.LeaseRecord) -> None:
     with pytest.raises(ValueError, match="message"):
-        write_extension(swarm.Handover(7, 600, 0, 1, (lease,)))
+        write_extension(swarm.HandoverMessage(7, 600, 0, 1, (lease,)))

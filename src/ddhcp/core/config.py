@@ -18,6 +18,8 @@ DEFAULT_TENTATIVE_TIMEOUT_S = 12
 DEFAULT_SPARE_LEASES = 2
 DEFAULT_NEEDLESS_TIMEOUT_S = 300
 DEFAULT_LEASE_TIME_S = 300
+DEFAULT_REPLICAS = 2
+MAX_REPLICAS = 16  # each lease change costs a message to each of them
 MIN_TENTATIVE_TIMEOUT_S = 2
 MAX_BLOCK_TIMEOUT_S = 65535  # a claim carries its timeout in two bytes
 
@@ -32,8 +34,9 @@ class NodeConfig:
     the first claim. ``lease_time_s``: L, given to clients that ask for none (option 51 as configured). ``options``:
     DHCP options for every client, code to value, beside those the node derives itself (1, 28, 51, 54, 58, 59).
     ``policy``: which clients get what, and what they may do; the same on every node of the swarm (DHCP-SERVER C6).
-    ``serves_clients``: false for a node without client interface (``-S``). ``without``: remedies switched off, for the
-    simulator.
+    ``serves_clients``: false for a node without client interface (``-S``). ``replicas``: how many peers of ours know
+    this node's leases. ``software``: name and version, which peers show to their operators. ``without``: remedies
+    switched off, for the simulator.
     """
 
     pool: Pool
@@ -46,6 +49,8 @@ class NodeConfig:
     options: Mapping[int, bytes] = field(default_factory=dict)
     serves_clients: bool = True
     policy: Policy = field(default_factory=Policy)
+    replicas: int = DEFAULT_REPLICAS
+    software: str = ""
     without: frozenset[Remedy] = frozenset()
 
     def __post_init__(self) -> None:
@@ -66,3 +71,5 @@ class NodeConfig:
         if self.lease_time_s < 1:
             raise ConfigError(f"lease time {self.lease_time_s} s is not positive (option 51)")
         self.policy.check_against(self.pool)
+        if not 0 <= self.replicas <= MAX_REPLICAS:
+            raise ConfigError(f"{self.replicas} replicas of each lease: use 0 (none) to {MAX_REPLICAS}")

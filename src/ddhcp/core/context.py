@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import random
+from typing import get_args
 
-from ..swarm import SwarmCodec
+from ..swarm import INCARNATION_SIZE, ExtensionMessage, SwarmCodec
 from .blocks import UNKNOWN_ADDRESS, ZERO_ID
 from .config import NodeConfig
 from .effects import Effect, Log, SendMulticast, SendUnicast
@@ -22,18 +23,27 @@ CLASSIC_COUNTERS = (
 )
 
 
+# The names of messages of ours in the statistics.
+_KINDS: dict[type, str] = {
+    kind: "".join(f"_{x.lower()}" if x.isupper() else x for x in kind.__name__.removesuffix("Message")).lstrip("_")
+    for kind in get_args(ExtensionMessage)
+}
+
+
 class Context:
     """Shared by the parts of one node. ``address``: of the server link (16 bytes); ``link_up``: whether it can carry
     packets.
 
     ``lease_time_s``: what clients get now. ``longest_lease_s``: the longest that any running lease may have been
-    given, which what we promise for a block must cover even after the lease time was lowered.
+    given, which what we promise for a block must cover even after the lease time was lowered. ``incarnation``: 8 random
+    bytes that tell one run of this node from the next.
     """
 
     def __init__(self, config: NodeConfig, rng: random.Random) -> None:
         self.config = config
         self.pool = config.pool
         self.rng = rng
+        self.incarnation = rng.randbytes(INCARNATION_SIZE)
         self.node_id = ZERO_ID
         self.address = UNKNOWN_ADDRESS
         self.link_up = False
@@ -98,3 +108,11 @@ class Context:
         counters["direct.send_byte"] += len(data)
         self.count(f"direct.send_{kind}")
         self.effects.append(SendUnicast(data, destination, durable))
+
+    def tell(self, destination: bytes, message: ExtensionMessage, durable: bool = False) -> None:
+        """Send a message of ours to one peer."""
+        self.unicast(self.codec.write(message), destination, _KINDS[type(message)], durable)
+
+    def tell_all(self, message: ExtensionMessage) -> None:
+        """Send a message of ours to the swarm."""
+        self.multicast(self.codec.write(message), _KINDS[type(message)])

@@ -3,31 +3,38 @@ Roaming)."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..dhcp import Message, hardware_identity
+from ..dhcp import Message, hardware_identity, identity
 from ..dhcp.constants import HTYPE_ETHERNET
 from ..swarm import (
+    CAN_REDIRECT,
     LEASEACK,
     LEASENAK,
     RELEASE,
     RENEWLEASE,
     AddressOrder,
     LeaseMessage,
+    Redirect,
     read_address,
     write_address,
 )
 from .blocks import BlockState
-from .claims import Claims
+from .claims import PROMISE_MARGIN_S, Claims
 from .context import Context
 from .leases import TAKEN, LeaseState, LeaseTable
 from .peers import Peer, Peers
+from .questions import Questions
+from .remedies import Remedy
+from .replicas import Replicas
 
-# After each of the four askings; then the client's own retransmission is awaited.
-RETRY_DELAYS_S = (0.25, 0.5, 1.0, 2.0)
+# After each of the askings; then the client's own retransmission is awaited.
+RETRY_DELAYS_S = (0.25, 0.25, 0.5, 1.0, 2.0)
+OWN_WORD_AT_ATTEMPT = 3  # half a second has passed: a replica may speak for a silent owner (rule M2)
 MAX_FORWARDS = 1024  # requests under way at once; each is a client that will ask again if it gets no answer
+MAX_REDIRECTS = 2  # of one question: two nodes that take each other for the owner must not play ball with it
+SHORTEST_GRANT_S = 10  # less than this is not worth acknowledging: the client would do nothing but renew
 
 _NAMES = {RENEWLEASE: "renewlease", LEASEACK: "leaseack", LEASENAK: "leasenak", RELEASE: "release"}
 _ETHERNET_ADDRESS_SIZE = 6
@@ -42,8 +49,8 @@ class Forward:
     address: int
     lease_s: int
     owner: bytes
-    attempts: int
-    next_at: float
+    attempts: int = 0
+    redirects: int = 0
 
 
 class Forwarding:
@@ -60,6 +67,7 @@ class Forwarding:
         claims: Claims,
         leases: LeaseTable,
         peers: Peers,
+        replicas: Replicas,
         *,
         grant: Callable[[Message, str, int, int, float], None],
         refuse: Callable[[Message, str, float], None],
@@ -70,19 +78,21 @@ class Forwarding:
         self._claims = claims
         self._leases = leases
         self._peers = peers
+        self._replicas = replicas
         self._grant = grant
         self._refuse = refuse
         self._bind = bind
         self._released = released
-        self._pending: dict[tuple[int, bytes], Forward] = {}
-        self._next_at = math.inf
+        self._pending: Questions[tuple[int, bytes], Forward] = Questions(
+            RETRY_DELAYS_S, MAX_FORWARDS, ask=self._send, give_up=self._on_silence
+        )
 
     def __len__(self) -> int:
         return len(self._pending)
 
     def deadline(self) -> float:
         """When :meth:`run` wants to be called next; infinity if never."""
-        return self._next_at
+        return self._pending.deadline()
 
     # --- the asking side ------------------------------------------------------------------------
 
@@ -93,45 +103,57 @@ class Forwarding:
         if forward is not None:
             forward.request, forward.link, forward.owner = request, link, owner
             return
-        if len(self._pending) >= MAX_FORWARDS:
+        if self._pending.is_full:
             self._context.count("dhcp.drop.too-many-forwards")
             return
-        forward = self._pending[key] = Forward(request, link, address, lease_s, owner, 0, now)
-        self._send(forward, now)
+        self._pending.put(key, Forward(request, link, address, lease_s, owner), now)
 
     def tell_released(self, request: Message, address: int, owner: bytes) -> None:
-        """Pass a client's RELEASE on to the owner. Classic nodes drop it; nothing is lost by that."""
+        """Pass a client's RELEASE on to a classic owner. It drops it; nothing is lost by that."""
         address_field = write_address(address, self._order(address, owner))
         data = self._context.codec.lease_message(RELEASE, address_field, request.xid, 0, request.chaddr)
         self._context.unicast(data, owner, "release")
 
     def run(self, now: float) -> None:
         """Ask again where an answer is overdue; give up after the last attempt."""
-        if now < self._next_at:
-            return
-        for key, forward in list(self._pending.items()):
-            if forward.next_at > now:
-                continue
-            if forward.attempts >= len(RETRY_DELAYS_S):
-                del self._pending[key]
-                self._context.count("swarm.forwards_unanswered")
-                continue
-            owner = self._claims.owner_address(self._context.pool.index_of(forward.address))
-            if owner is not None:
-                forward.owner = owner  # the block may have changed hands since
-            self._send(forward, now)
-        self._next_at = min((forward.next_at for forward in self._pending.values()), default=math.inf)
+        self._pending.run(now)
 
     def _send(self, forward: Forward, now: float) -> None:
-        forward.next_at = now + RETRY_DELAYS_S[forward.attempts]
-        order = self._order(forward.address, forward.owner, forward.attempts)
         forward.attempts += 1
-        self._next_at = min(self._next_at, forward.next_at)
-        request, address_field = forward.request, write_address(forward.address, order)
+        request = forward.request
+        if forward.attempts >= OWN_WORD_AT_ATTEMPT and self._grant_from_replica(forward, now):
+            self._pending.take((request.xid, request.chaddr))
+            return
+        owner = self._claims.owner_address(self._context.pool.index_of(forward.address))
+        if owner is not None and not forward.redirects:
+            forward.owner = owner  # the block may have changed hands since
+        order = self._order(forward.address, forward.owner, forward.attempts - 1)
+        address_field = write_address(forward.address, order)
         data = self._context.codec.lease_message(
             RENEWLEASE, address_field, request.xid, forward.lease_s, request.chaddr
         )
         self._context.unicast(data, forward.owner, "renewlease")
+
+    def _on_silence(self, forward: Forward, now: float) -> None:
+        self._context.count("swarm.forwards_unanswered")
+
+    def _grant_from_replica(self, forward: Forward, now: float) -> bool:
+        """The owner is silent, and this node knows its leases: the client may go on for as long as the owner, wherever
+        it is, certainly holds the address for it. Nothing is refused on that knowledge."""
+        request, index = forward.request, self._context.pool.index_of(forward.address)
+        lease = self._replicas.at(forward.address)
+        if lease is None or not self._replicas.is_complete(index):
+            return False
+        if not self._leases.belongs(lease, identity(request), request.chaddr):
+            return False
+        block = self._claims.table.get(index)
+        promised_s = int(block.expires_at - PROMISE_MARGIN_S - now) if block is not None else 0
+        lease_s = min(forward.lease_s, self._replicas.grantable_s(lease, now), promised_s)
+        if lease_s < min(forward.lease_s, SHORTEST_GRANT_S):
+            return False
+        self._context.count("swarm.renewals_from_replica")
+        self._grant(request, forward.link, forward.address, lease_s, now)
+        return True
 
     def _order(self, address: int, peer_address: bytes, attempt: int = 0) -> AddressOrder:
         """The byte order to write ``address`` in. As long as a peer's is unknown, every other attempt tries the other
@@ -169,7 +191,7 @@ class Forwarding:
         if forward is None or forward.owner != peer.address:
             self._context.count("swarm.drop.unasked-answer")
             return
-        del self._pending[key]
+        self._pending.take(key)
         pool = self._context.pool
         reading = read_address(message.address_field, pool.prefix, pool.prefix_len, None)
         if reading is not None and reading[2]:
@@ -181,6 +203,19 @@ class Forwarding:
         if 0 < message.lease_time_s < lease_s:
             lease_s = message.lease_time_s
         self._grant(forward.request, forward.link, forward.address, lease_s, now)
+
+    def on_redirect(self, message: Redirect, peer: Peer, now: float) -> bool:
+        """Who was asked names the owner. False if nothing of the kind was asked here."""
+        key = (message.xid, message.chaddr)
+        forward = self._pending.get(key)
+        if forward is None or forward.owner != peer.address or forward.address != message.address:
+            return False
+        is_new = message.owner not in (forward.owner, self._context.address)
+        if is_new and forward.redirects < MAX_REDIRECTS and self._peers.get(message.owner) is not None:
+            forward.redirects += 1
+            forward.owner = message.owner
+            self._pending.ask_again(key, now)
+        return True
 
     # --- the owner's side -----------------------------------------------------------------------
 
@@ -195,24 +230,32 @@ class Forwarding:
         if not self._claims.is_serving(index, now):
             # Whoever owns it can say; a NAK from us would cost the client a lease that may be good (I6).
             self._context.count("swarm.drop.not-owner")
+            self.redirect(address, message.xid, message.chaddr, peer)
             return
         lease = self._leases.at(address)
         if lease is not None and lease.state in TAKEN:
-            if lease.chaddr != message.chaddr or lease.state is LeaseState.DECLINED:
+            is_holder = lease.chaddr == message.chaddr or not self._context.has(Remedy.CORRECT_OWNER)
+            if not is_holder or lease.state is LeaseState.DECLINED:
                 self._answer(LEASENAK, message, 0, peer)
                 return
-            identity = lease.identity
+            key = lease.identity
         else:
-            identity = hardware_identity(HTYPE_ETHERNET, message.chaddr[:_ETHERNET_ADDRESS_SIZE])
-            holds_another = self._leases.holds_another(address, identity, message.chaddr)
+            key = hardware_identity(HTYPE_ETHERNET, message.chaddr[:_ETHERNET_ADDRESS_SIZE])
+            holds_another = self._leases.holds_another(address, key, message.chaddr)
             if holds_another or not self._leases.is_free(address):
                 self._answer(LEASENAK, message, 0, peer)
                 return
         default_s = self._context.lease_time_s
         wanted_s = min(message.lease_time_s, default_s) if message.lease_time_s else default_s
-        granted_s = self._bind(address, identity, message.chaddr, wanted_s, now)
+        granted_s = self._bind(address, key, message.chaddr, wanted_s, now)
         if granted_s > 0:
             self._answer(LEASEACK, message, granted_s if message.lease_time_s else 0, peer, durable=True)
+
+    def redirect(self, address: int, xid: int, chaddr: bytes, peer: Peer) -> None:
+        """Tell a peer of ours who owns the address that it asked us about, if we know."""
+        owner = self._claims.owner_address(self._context.pool.index_of(address))
+        if owner is not None and owner != peer.address and peer.can(CAN_REDIRECT):
+            self._context.tell(peer.address, Redirect(address, xid, chaddr, owner))
 
     def _on_release(self, message: LeaseMessage, address: int, now: float) -> None:
         lease = self._leases.at(address)

@@ -1,69 +1,63 @@
-"""Our own extension of the peer protocol: telling our nodes from classic ones, and handing blocks over when a node
-stops.
+"""Giving the leases of a block to a peer of ours: with the block when this node stops, without it when the peer has won
+the block in a dispute.
 
-Classic nodes drop these messages, as they drop every command they do not know.
-
-HELLO (command 32): version (1), flags (1; bit 0: please answer). Multicast when the server link comes up, and
-unicast to a newly heard peer; answered by unicast.
-
-HANDOVER (33): version (1), flags (1; 0), part (1), parts (1), block index (4), promised seconds (2), leases (1),
-then for each lease: address (4), remaining seconds (4), chaddr (16), identity length (1), identity, host name length
-(1), host name. Sent by the owner.
-
-HANDOVER-ACK (34): version (1), flags (1; 0), block index (4). Sent when the receiver owns the block, durably.
-
-All integers are big-endian; bytes after those named here are ignored, so that later versions may add to them.
+Leases go in parts that fit any link. The receiver acknowledges once it has all of them; what is not acknowledged is
+sent again, then offered to another peer.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import struct
+from collections import deque
 from dataclasses import dataclass, field
 
-from ..swarm import Extension
+from ..swarm import (
+    CAN_HANDOVER,
+    LEASE_LEASED,
+    MAX_EXTENSION_TARGET,
+    HandoverAck,
+    HandoverMessage,
+    LeaseRecord,
+    record_size,
+)
 from .blocks import Block, BlockState
 from .claims import Claims
 from .context import Context
 from .effects import SaveLease
-from .leases import Lease, LeaseState, LeaseTable
+from .leases import TAKEN, LeaseState, LeaseTable
 from .peers import Peer, Peers
+from .questions import Questions
 from .records import StoredLease
+from .remedies import Remedy
+from .replicas import Replicas
+from .told_leases import heard, told
 
-HELLO = 32
-HANDOVER = 33
-HANDOVER_ACK = 34
-VERSION = 1
-WANTS_ANSWER = 1
-
-HELLO_ATTEMPTS = 3  # to a peer of unknown kind; one that answers none is taken for classic
-HELLO_INTERVAL_S = 30.0
-HANDOVER_ATTEMPTS = 3  # to one peer, before the block is announced a last time instead
-HANDOVER_INTERVAL_S = 0.3
-MAX_PART_BYTES = 1200  # of leases in one message, so that it fits any link's MTU
+DELAYS_S = (0.2, 0.3, 0.4)  # between attempts at one peer
+MAX_RECEIVERS = 16  # peers that the blocks of a stopping node are spread over
+PEERS_TRIED = 2  # for one block; then it is announced a last time instead
+MAX_UNDER_WAY = 16  # blocks sent and not yet acknowledged: a burst that a slow link still takes
+MAX_WAITING = 4096  # blocks waiting for their turn
 MAX_INCOMING = 64  # half-received handovers kept at once
+MAX_PARTS = 64  # of one block: 128 leases of the largest size
 INCOMING_LIFETIME_S = 5.0
-
-_HELLO = struct.Struct("!BB")
-_HANDOVER = struct.Struct("!BBBBIHB")
-_LEASE = struct.Struct("!II16sB")
-_ACK = struct.Struct("!BBI")
+MAX_PROMISE_S = 0xFFFF
 
 
 @dataclass(slots=True)
 class _Outgoing:
-    """A block on its way to ``peer``."""
+    """A block, or the leases of one, on the way to the first of ``peers``."""
 
-    block: Block
-    peer: Peer
-    parts: list[bytes]
-    attempts: int = 0
+    index: int
+    peers: list[Peer]
+    leases: list[LeaseRecord]
+    promised_s: int
+    is_gift: bool
 
 
 @dataclass(slots=True)
 class _Incoming:
-    """The parts received so far of a block that is handed to us."""
+    """The parts received so far."""
 
     parts: int
     until: float
@@ -71,148 +65,146 @@ class _Incoming:
 
 
 class Handover:
-    """Knows which peers speak our extension; gives blocks to them and takes blocks from them."""
+    """Gives leases to peers of ours and takes theirs."""
 
-    def __init__(self, context: Context, claims: Claims, leases: LeaseTable, peers: Peers) -> None:
+    def __init__(self, context: Context, claims: Claims, leases: LeaseTable, peers: Peers, replicas: Replicas) -> None:
         self._context = context
         self._claims = claims
         self._leases = leases
         self._peers = peers
-        self._outgoing: dict[int, _Outgoing] = {}
+        self._replicas = replicas
+        self._waiting: deque[_Outgoing] = deque()
+        self._under_way: Questions[int, _Outgoing] = Questions(
+            DELAYS_S, MAX_UNDER_WAY, ask=self._send, give_up=self._on_silence
+        )
         self._incoming: dict[tuple[bytes, int], _Incoming] = {}
-        self._retry_at = math.inf
 
     @property
     def is_idle(self) -> bool:
-        """Whether no block is on its way to a peer."""
-        return not self._outgoing
+        """Whether nothing is on its way to a peer."""
+        return not self._under_way and not self._waiting
 
     def deadline(self) -> float:
         """When :meth:`run` wants to be called next; infinity if never."""
-        return self._retry_at
+        return self._under_way.deadline()
 
-    # --- hello ----------------------------------------------------------------------------------
-
-    def greet_all(self) -> None:
-        """Make ourselves known to whoever of ours is there."""
-        data = self._context.codec.extension(HELLO, _HELLO.pack(VERSION, WANTS_ANSWER))
-        self._context.multicast(data, "hello")
-
-    def greet(self, peer: Peer, now: float) -> None:
-        """Ask a peer of unknown kind whether it is one of ours, a few times at most."""
-        if peer.is_ours or peer.hello_count >= HELLO_ATTEMPTS or self._context.stopping:
-            return
-        if peer.hello_count and now - peer.hello_at < HELLO_INTERVAL_S:
-            return
-        peer.hello_count += 1
-        peer.hello_at = now
-        self._send_hello(peer, WANTS_ANSWER)
-
-    def _send_hello(self, peer: Peer, flags: int) -> None:
-        self._context.unicast(self._context.codec.extension(HELLO, _HELLO.pack(VERSION, flags)), peer.address, "hello")
-
-    # --- messages -------------------------------------------------------------------------------
-
-    def on_message(self, message: Extension, peer: Peer, now: float) -> None:
-        """A HELLO, HANDOVER or HANDOVER-ACK arrived. Raises struct.error when it is too short."""
-        if message.command == HELLO:
-            self._on_hello(message.payload, peer)
-        elif message.command == HANDOVER:
-            self._on_handover(message.payload, peer, now)
-        else:
-            self._on_ack(message.payload, peer, now)
-
-    def _on_hello(self, payload: bytes, peer: Peer) -> None:
-        _, flags = _HELLO.unpack_from(payload)
-        self._context.count("swarm.recv_hello")
-        peer.is_ours = True
-        if flags & WANTS_ANSWER:
-            self._send_hello(peer, 0)
+    def run(self, now: float) -> None:
+        """Send again what was not acknowledged."""
+        self._under_way.run(now)
 
     # --- giving ---------------------------------------------------------------------------------
 
     def give_all(self, now: float) -> None:
-        """Begin to hand every block of ours (each has leases) to peers of ours that were heard lately."""
-        peers = self._peers.ours(now - 2 * self._context.config.block_timeout_s)
-        if not peers or not self._context.link_up:
+        """Begin to hand every block of ours (each has leases) to peers of ours, spread over those heard last."""
+        if not self._context.link_up or not self._context.has(Remedy.HANDOVER):
             return
-        for number, block in enumerate(list(self._claims.table.ours.values())):
-            peer = peers[(block.index + number) % len(peers)]
-            self._outgoing[block.index] = _Outgoing(block, peer, self._parts(block, now))
-        self._retry_at = now
-        self.run(now)
+        peers = [peer for peer in self._peers.ours(-math.inf) if peer.can(CAN_HANDOVER)]
+        peers = sorted(peers, key=lambda peer: peer.heard_at, reverse=True)[:MAX_RECEIVERS]
+        if not peers:
+            return
+        for number, block in enumerate(self._claims.table.ours.values()):
+            start = number % len(peers)
+            tried = (peers[start:] + peers[:start])[:PEERS_TRIED]
+            self._put(_Outgoing(block.index, tried, self._told(block.index, now), self._promised_s(block, now), True))
+        self._start(now)
 
-    def _parts(self, block: Block, now: float) -> list[bytes]:
-        """The HANDOVER payloads for one block, its leases spread over as many as needed."""
-        groups: list[list[bytes]] = [[]]
-        size = 0
-        for lease in self._leases.in_block(block.index):
-            if lease.state is not LeaseState.LEASED or lease.expires_at <= now:
-                continue
-            encoded = _encode_lease(lease, now)
-            if size + len(encoded) > MAX_PART_BYTES:
-                groups.append([])
-                size = 0
-            groups[-1].append(encoded)
-            size += len(encoded)
-        promised_s = max(0, min(0xFFFF, math.ceil(block.expires_at - now)))
+    def give(self, block: Block, peer: Peer, now: float) -> bool:
+        """Give the leases this node has in ``block``, which ``peer`` has won, to ``peer``. They are copied: the caller
+        may forget them at once. False if the peer cannot take them."""
+        if not peer.can(CAN_HANDOVER) or not self._context.has(Remedy.DISPUTES):
+            return False
+        leases = self._told(block.index, now)
+        if leases:
+            self._put(_Outgoing(block.index, [peer], leases, 0, False))
+            self._start(now)
+        return True
+
+    def _put(self, outgoing: _Outgoing) -> None:
+        if len(self._waiting) < MAX_WAITING:
+            self._waiting.append(outgoing)
+
+    def _told(self, index: int, now: float) -> list[LeaseRecord]:
         return [
-            _HANDOVER.pack(VERSION, 0, part, len(groups), block.index, promised_s, len(group)) + b"".join(group)
-            for part, group in enumerate(groups)
+            told(lease, now)
+            for lease in self._leases.in_block(index)
+            if lease.state is LeaseState.LEASED and lease.expires_at > now
         ]
 
-    def run(self, now: float) -> None:
-        """Send again what was not confirmed; let go of what a peer does not take."""
-        if now < self._retry_at:
-            return
-        for index, outgoing in list(self._outgoing.items()):
-            if outgoing.attempts >= HANDOVER_ATTEMPTS:
-                del self._outgoing[index]
-                continue
-            outgoing.attempts += 1
-            for part in outgoing.parts:
-                self._context.unicast(self._context.codec.extension(HANDOVER, part), outgoing.peer.address, "handover")
-        self._retry_at = now + HANDOVER_INTERVAL_S if self._outgoing else math.inf
+    @staticmethod
+    def _promised_s(block: Block, now: float) -> int:
+        return max(0, min(MAX_PROMISE_S, math.ceil(block.expires_at - now)))
 
-    def _on_ack(self, payload: bytes, peer: Peer, now: float) -> None:
-        index = _ACK.unpack_from(payload)[2]
-        outgoing = self._outgoing.get(index)
-        if outgoing is None or outgoing.peer.address != peer.address:
+    def _start(self, now: float) -> None:
+        while self._waiting and not self._under_way.is_full:
+            outgoing = self._waiting.popleft()
+            if outgoing.index not in self._under_way:
+                self._under_way.put(outgoing.index, outgoing, now)
+
+    def _send(self, outgoing: _Outgoing, now: float) -> None:
+        parts = _in_parts(outgoing.leases)
+        for number, leases in enumerate(parts):
+            message = HandoverMessage(outgoing.index, outgoing.promised_s, number, len(parts), leases, outgoing.is_gift)
+            self._context.tell(outgoing.peers[0].address, message)
+
+    def _on_silence(self, outgoing: _Outgoing, now: float) -> None:
+        outgoing.peers = outgoing.peers[1:]
+        if outgoing.peers:
+            self._put(outgoing)
+        else:
+            self._context.count("swarm.handovers_unanswered")
+        self._start(now)
+
+    def on_ack(self, message: HandoverAck, peer: Peer, now: float) -> None:
+        """A peer has the leases of a block."""
+        outgoing = self._under_way.get(message.index)
+        if outgoing is None or outgoing.peers[0].address != peer.address:
             self._context.count("swarm.drop.unasked-answer")
             return
-        del self._outgoing[index]
-        self._context.log(logging.INFO, "block-handed-over", block=index)
-        if self._claims.table.state(index) is BlockState.OURS:
-            timeout_s = self._claims.timeout_s(outgoing.block)
-            self._claims.hand_to(outgoing.block, peer.node_id, peer.address, timeout_s, now)
-        if not self._outgoing:
-            self._retry_at = math.inf
+        self._under_way.take(message.index)
+        block = self._claims.table.ours.get(message.index)
+        if outgoing.is_gift and block is not None:
+            self._context.log(logging.INFO, "block-handed-over", block=message.index, leases=len(outgoing.leases))
+            self._claims.hand_to(block, peer.node_id, peer.address, self._claims.timeout_s(block), now)
+        self._start(now)
 
     # --- taking ---------------------------------------------------------------------------------
 
-    def _on_handover(self, payload: bytes, peer: Peer, now: float) -> None:
-        _, _, part, parts, index, promised_s, count = _HANDOVER.unpack_from(payload)
-        context = self._context
-        if index >= context.pool.block_count or not 0 <= part < parts:
+    def on_handover(self, message: HandoverMessage, peer: Peer, now: float) -> None:
+        """Part of a block's leases arrived."""
+        context, index = self._context, message.index
+        if index >= context.pool.block_count or message.parts > MAX_PARTS:
             context.count("swarm.drop.bad-handover")
             return
         state = self._claims.table.state(index)
-        if state is BlockState.OURS:
+        if message.is_gift and state is BlockState.OURS:
             self._acknowledge(index, peer)  # our first answer was lost
             return
-        is_owner = self._claims.owner_address(index) == peer.address
-        if context.stopping or not (is_owner or state in (BlockState.FREE, BlockState.TENTATIVE)):
+        if not self._may_take(message, peer, state):
             context.count("swarm.drop.handover-refused")
             return
-        leases = self._read_leases(payload, index, count, now)
-        if leases is None:
+        leases = [heard(record, index, context.pool, now) for record in message.leases]
+        if None in leases or any(record.state != LEASE_LEASED for record in message.leases):
             context.count("swarm.drop.bad-handover")
             return
-        incoming = self._collect(peer, index, parts, now)
-        incoming.leases[part] = leases
-        if len(incoming.leases) == parts:
-            del self._incoming[peer.address, index]
-            self._take(index, [lease for group in incoming.leases.values() for lease in group], peer, promised_s, now)
+        incoming = self._collect(peer, index, message.parts, now)
+        incoming.leases[message.part] = [lease for lease in leases if lease is not None]
+        if len(incoming.leases) < message.parts:
+            return
+        del self._incoming[peer.address, index]
+        together = [lease for group in incoming.leases.values() for lease in group]
+        if message.is_gift:
+            self._take(index, together, peer, message.promised_s, now)
+        else:
+            self._merge_all(index, together, now)
+            self._acknowledge(index, peer)
+
+    def _may_take(self, message: HandoverMessage, peer: Peer, state: BlockState) -> bool:
+        if self._context.stopping or not self._context.has(Remedy.HANDOVER):
+            return False
+        if not message.is_gift:
+            return state is BlockState.OURS and self._context.has(Remedy.DISPUTES)
+        is_owner = self._claims.owner_address(message.index) == peer.address
+        return is_owner or state in (BlockState.FREE, BlockState.TENTATIVE)
 
     def _collect(self, peer: Peer, index: int, parts: int, now: float) -> _Incoming:
         for key in [key for key, incoming in self._incoming.items() if incoming.until <= now]:
@@ -224,56 +216,57 @@ class Handover:
             incoming = self._incoming[peer.address, index] = _Incoming(parts, now + INCOMING_LIFETIME_S)
         return incoming
 
-    def _read_leases(self, payload: bytes, index: int, count: int, now: float) -> list[StoredLease] | None:
-        leases = []
-        position = _HANDOVER.size
-        for _ in range(count):
-            address, remaining_s, chaddr, identity_size = _LEASE.unpack_from(payload, position)
-            position += _LEASE.size
-            identity = payload[position : position + identity_size]
-            position += identity_size
-            if position >= len(payload) or not identity:
-                return None
-            hostname_size = payload[position]
-            hostname = payload[position + 1 : position + 1 + hostname_size]
-            position += 1 + hostname_size
-            if (
-                position > len(payload)
-                or address not in self._context.pool
-                or self._context.pool.index_of(address) != index
-            ):
-                return None
-            leases.append(StoredLease(address, identity, chaddr, "leased", now + remaining_s, hostname))
-        return leases
-
     def _take(self, index: int, leases: list[StoredLease], peer: Peer, promised_s: int, now: float) -> None:
         if not self._claims.take_over(index, now):
             return
-        for lease in leases:
-            if not self._leases.is_reserved(lease.address):
-                self._context.cover_lease(lease.expires_at - now)
-                self._leases.bind(
-                    lease.address,
-                    lease.identity,
-                    lease.chaddr,
-                    LeaseState.LEASED,
-                    lease.expires_at,
-                    lease.hostname,
-                )
-                self._context.effects.append(SaveLease(lease))
+        self._replicas.drop_block(index)
+        self._merge_all(index, leases, now)
         self._context.log(
             logging.INFO, "block-taken-over", block=index, leases=len(leases), promised_seconds=promised_s
         )
         self._acknowledge(index, peer)  # first, so that the giver does not take the announcement for a dispute
         self._claims.announce_all(now)
 
+    def _merge_all(self, index: int, leases: list[StoredLease], now: float) -> None:
+        contested = sum(not self.merge(lease, now) for lease in leases)
+        if contested:
+            self._context.log(logging.WARNING, "addresses-contested", block=index, addresses=contested)
+
+    def merge(self, lease: StoredLease, now: float) -> bool:
+        """Enter another node's lease of an address in a block of ours. False if a client of ours holds the address:
+        that one keeps it, and the other is refused at its next renewal, so that exactly one goes on (rule M7)."""
+        leases = self._leases
+        if leases.is_reserved(lease.address):
+            return True
+        ours = leases.at(lease.address)
+        expires_at = lease.expires_at
+        if ours is not None and ours.state in TAKEN:
+            if ours.state is LeaseState.DECLINED:
+                return True
+            if not leases.belongs(ours, lease.identity, lease.chaddr):
+                if ours.state is LeaseState.LEASED:
+                    return False
+                leases.forget(ours)  # an offer, which a lease outweighs
+            else:
+                expires_at = max(expires_at, ours.expires_at)
+        self._context.cover_lease(expires_at - now)
+        bound = leases.bind(lease.address, lease.identity, lease.chaddr, LeaseState.LEASED, expires_at, lease.hostname)
+        self._context.effects.append(SaveLease(bound.stored()))
+        return True
+
     def _acknowledge(self, index: int, peer: Peer) -> None:
-        data = self._context.codec.extension(HANDOVER_ACK, _ACK.pack(VERSION, 0, index))
-        self._context.unicast(data, peer.address, "handover_ack", durable=True)
+        self._context.tell(peer.address, HandoverAck(index), durable=True)
 
 
-def _encode_lease(lease: Lease, now: float) -> bytes:
-    remaining_s = max(0, min(0xFFFFFFFF, math.ceil(lease.expires_at - now)))
-    identity, hostname = lease.identity[:255], lease.hostname[:255]
-    head = _LEASE.pack(lease.address, remaining_s, lease.chaddr, len(identity))
-    return head + identity + bytes((len(hostname),)) + hostname
+def _in_parts(leases: list[LeaseRecord]) -> list[tuple[LeaseRecord, ...]]:
+    """The leases spread over as many messages as they need, at least one."""
+    parts: list[list[LeaseRecord]] = [[]]
+    size = 0
+    for lease in leases:
+        needed = record_size(lease)
+        if parts[-1] and size + needed > MAX_EXTENSION_TARGET:
+            parts.append([])
+            size = 0
+        parts[-1].append(lease)
+        size += needed
+    return [tuple(part) for part in parts]

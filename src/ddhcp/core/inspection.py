@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 from .blocks import Block, BlockState
 from .claims import INQUIRIES, Claims
 from .context import Context
-from .handover import HELLO_ATTEMPTS
+from .hello import HELLO_ATTEMPTS
 from .leases import LeaseTable
 from .peers import Peers
 from .records import StoredLease

@@ -198,7 +198,7 @@ class LeaseTable:
         return lease if self.belongs(lease, identity, chaddr) else None
 
     @staticmethod
-    def belongs(lease: Lease, identity: bytes, chaddr: bytes) -> bool:
+    def belongs(lease: Lease | StoredLease, identity: bytes, chaddr: bytes) -> bool:
         """Whether ``lease`` is this client's (the rule of :meth:`of`)."""
         if lease.identity == identity:
             return True

@@ -1,56 +1,63 @@
-"""Our own extension: a client that moved and sends DISCOVER instead of REQUEST still gets its address.
+"""A client that moved and sends DISCOVER instead of REQUEST still gets its address (rule M4).
 
-LOOKUP (command 35): version (1), flags (1; 0), address (4), xid (4), chaddr (16), identity length (1), identity.
-Asks the owner of the block whether this client holds the address.
-
-FOUND (36): version (1), flags (1; bit 0: it does), address (4), xid (4), chaddr (16).
-
-Only owners that speak our extension are asked: a classic one acknowledges an address to anybody.
+Where it has one is told by the address that it asks for, by the replicas kept here, or else by a LOCATE to the swarm;
+the owner then confirms it (LOOKUP, FOUND). Only owners that speak our extensions are asked: a classic one acknowledges
+an address to anybody.
 """
 
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..dhcp import Message
-from ..swarm import Extension
+from ..swarm import (
+    CAN_LOOKUP,
+    MAX_EXTENSION_TARGET,
+    Found,
+    Locate,
+    LookupMessage,
+    Redirect,
+    WantedClient,
+    client_size,
+)
+from .blocks import BlockState
 from .claims import Claims
 from .context import Context
 from .leases import LeaseState, LeaseTable
 from .peers import Peer, Peers
+from .questions import Questions
+from .remedies import Remedy
+from .replicas import Replicas
 
-LOOKUP = 35
-FOUND = 36
-VERSION = 1
-HOLDS_IT = 1
-
-ANSWER_WITHIN_S = 0.25  # then the client is offered another address: it would soon ask again anyway
-RETRY_AFTER_S = 0.1
+DELAYS_S = (0.1, 0.15)  # of the two askings; then the client is offered another address: it would soon ask again anyway
 MAX_LOOKUPS = 1024  # under way at once; each is a client that is waiting for its OFFER
-
-_LOOKUP = struct.Struct("!BBII16sB")
-_FOUND = struct.Struct("!BBII16s")
+LOCATE_DELAY_S = 0.02  # clients that come within this time share one LOCATE
+LOCATE_WAIT_S = 0.2  # for an answer; with the delay and an owner's word after it, an OFFER comes within 300 ms
+LOCATES_PER_S = 2.0  # how many LOCATEs a node sends for as long as it likes, since every node of the mesh carries each,
+LOCATE_BURST = 5.0  # and how many at once; a client beyond that is offered an address without asking the swarm
+NOT_FOUND_S = 60.0  # a client that nobody knew is not looked for again for this long
+MAX_NOT_FOUND = 4096
+REMOTE_CHECK_S = 5.0  # how often it is looked whether others have leases that are not known here
 
 
 @dataclass(slots=True)
-class _Pending:
+class _Question:
+    """A DISCOVER that waits for the word of the owner of ``address``; 0 and b"" while that is still to be found."""
+
     request: Message
     link: str
     identity: bytes
-    address: int
-    owner: bytes
-    until: float
-    retry_at: float
+    address: int = 0
+    owner: bytes = b""
 
 
 class Lookup:
-    """Asks owners about clients that want an address of theirs, and answers such questions.
+    """Asks about clients that want an address of another node's, and answers such questions.
 
     ``resolved(request, link, identity, address, now)`` is called when the owner has confirmed ``address``, or with
-    None when it has not, in time or at all.
+    None when it has not, in time or at all. ``redirect(address, xid, chaddr, peer)`` tells a peer who owns an address.
     """
 
     def __init__(
@@ -59,73 +66,197 @@ class Lookup:
         claims: Claims,
         leases: LeaseTable,
         peers: Peers,
+        replicas: Replicas,
         resolved: Callable[[Message, str, bytes, int | None, float], None],
+        redirect: Callable[[int, int, bytes, Peer], None],
     ) -> None:
         self._context = context
         self._claims = claims
         self._leases = leases
         self._peers = peers
+        self._replicas = replicas
         self._resolved = resolved
-        self._pending: dict[tuple[int, bytes], _Pending] = {}
+        self._redirect = redirect
+        self._asked: Questions[tuple[int, bytes], _Question] = Questions(
+            DELAYS_S, MAX_LOOKUPS, ask=self._send, give_up=self._on_silence
+        )
+        self._sought: Questions[tuple[int, bytes], _Question] = Questions(
+            (LOCATE_WAIT_S,), MAX_LOOKUPS, ask=lambda question, now: None, give_up=self._on_nowhere
+        )
+        self._to_seek: list[WantedClient] = []
+        self._seek_at = math.inf
+        self._tokens, self._tokens_at = LOCATE_BURST, 0.0
+        self._not_found: dict[bytes, float] = {}
+        self._has_remote, self._remote_checked_at = False, -math.inf
 
     def deadline(self) -> float:
         """When :meth:`run` wants to be called next; infinity if never."""
-        return min((min(p.until, p.retry_at) for p in self._pending.values()), default=math.inf)
-
-    def ask(self, request: Message, link: str, identity: bytes, now: float) -> bool:
-        """Ask the owner of the address that a DISCOVER requests, if that is another node of ours. False if there is
-        nobody to ask."""
-        address = request.requested_address
-        if address is None or address not in self._context.pool or len(self._pending) >= MAX_LOOKUPS:
-            return False
-        owner = self._claims.owner_address(self._context.pool.index_of(address))
-        peer = self._peers.get(owner) if owner is not None else None
-        if owner is None or peer is None or not peer.is_ours:
-            return False
-        key = (request.xid, request.chaddr)
-        if key not in self._pending:
-            pending = _Pending(request, link, identity, address, owner, now + ANSWER_WITHIN_S, now + RETRY_AFTER_S)
-            self._pending[key] = pending
-            self._send(pending)
-        return True
-
-    def _send(self, pending: _Pending) -> None:
-        request, identity = pending.request, pending.identity
-        head = _LOOKUP.pack(VERSION, 0, pending.address, request.xid, request.chaddr, len(identity) & 0xFF)
-        data = self._context.codec.extension(LOOKUP, head + identity[:255])
-        self._context.unicast(data, pending.owner, "lookup")
+        return min(self._asked.deadline(), self._sought.deadline(), self._seek_at)
 
     def run(self, now: float) -> None:
         """Ask once more where an answer is overdue; give up at the deadline."""
-        for key, pending in list(self._pending.items()):
-            if pending.until <= now:
-                del self._pending[key]
-                self._resolved(pending.request, pending.link, pending.identity, None, now)
-            elif pending.retry_at <= now:
-                pending.retry_at = math.inf
-                self._send(pending)
+        if self._seek_at <= now:
+            self._seek(now)
+        self._asked.run(now)
+        self._sought.run(now)
 
-    def on_lookup(self, message: Extension, peer: Peer) -> None:
-        """Another node asks about an address of ours. Raises struct.error when the message is too short."""
-        _, _, address, xid, chaddr, size = _LOOKUP.unpack_from(message.payload)
-        identity = message.payload[_LOOKUP.size : _LOOKUP.size + size]
-        lease = self._leases.at(address)
+    # --- asking ---------------------------------------------------------------------------------
+
+    def ask(self, request: Message, link: str, identity: bytes, now: float) -> bool:
+        """Find out whether another node has an address for the client of a DISCOVER. False if there is nobody to
+        ask; else ``resolved`` is called soon."""
+        key = (request.xid, request.chaddr)
+        if key in self._asked or key in self._sought:
+            return True
+        question = _Question(request, link, identity)
+        lease = self._replicas.of_client(identity, request.chaddr)
+        if lease is not None and lease.expires_at > now and self._ask_owner(key, question, lease.address, now):
+            return True
+        wanted = request.requested_address
+        if wanted is not None and wanted in self._context.pool and self._ask_owner(key, question, wanted, now):
+            return True
+        return self._ask_everybody(key, question, now)
+
+    def _ask_owner(self, key: tuple[int, bytes], question: _Question, address: int, now: float) -> bool:
+        owner = self._claims.owner_address(self._context.pool.index_of(address))
+        peer = self._peers.get(owner) if owner is not None else None
+        if peer is None or not peer.can(CAN_LOOKUP) or self._asked.is_full:
+            return False
+        question.address, question.owner = address, peer.address
+        self._asked.put(key, question, now)
+        return True
+
+    def _send(self, question: _Question, now: float) -> None:
+        request = question.request
+        message = LookupMessage(question.address, request.xid, request.chaddr, question.identity)
+        self._context.tell(question.owner, message)
+
+    def _on_silence(self, question: _Question, now: float) -> None:
+        """The owner does not answer. A replica may speak for it, if the lease has time left."""
+        address = None
+        lease = self._replicas.at(question.address)
+        if (
+            lease is not None
+            and self._replicas.is_complete(self._context.pool.index_of(question.address))
+            and self._leases.belongs(lease, question.identity, question.request.chaddr)
+            and self._replicas.grantable_s(lease, now) > 0
+        ):
+            address = question.address
+        self._resolved(question.request, question.link, question.identity, address, now)
+
+    def _ask_everybody(self, key: tuple[int, bytes], question: _Question, now: float) -> bool:
+        """Look for a client that named no address and is not known here, if it may be known elsewhere and if that
+        does not flood the mesh."""
+        if self._not_found.get(question.identity, 0.0) > now or not self._may_be_elsewhere(now):
+            return False
+        if self._sought.is_full or not self._context.link_up:
+            return False
+        client = WantedClient(question.request.xid, question.request.chaddr, question.identity)
+        if self._to_seek:
+            if sum(map(client_size, self._to_seek)) + client_size(client) > MAX_EXTENSION_TARGET:
+                return False
+        elif not self._take_token(now):
+            self._context.count("swarm.locates_suppressed")
+            return False
+        else:
+            self._seek_at = now + LOCATE_DELAY_S
+        self._to_seek.append(client)
+        self._sought.put(key, question, now)
+        return True
+
+    def _seek(self, now: float) -> None:
+        clients, self._to_seek, self._seek_at = tuple(self._to_seek), [], math.inf
+        self._context.tell_all(Locate(clients))
+
+    def _take_token(self, now: float) -> bool:
+        self._tokens = min(LOCATE_BURST, self._tokens + (now - self._tokens_at) * LOCATES_PER_S)
+        self._tokens_at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+    def _may_be_elsewhere(self, now: float) -> bool:
+        """Whether a node of ours may have leases of which nothing is known here: it has announced a block for longer
+        than one without leases, and no replica of that is kept here. Looked at every few seconds at most."""
+        if not self._context.has(Remedy.REPLICATION):
+            return False
+        if now - self._remote_checked_at >= REMOTE_CHECK_S:
+            self._remote_checked_at = now
+            self._has_remote = any(
+                block.state is BlockState.CLAIMED
+                and block.expires_at - now > self._context.config.block_timeout_s
+                and not self._replicas.is_complete(block.index)
+                and (peer := self._peers.get(block.owner_address)) is not None
+                and peer.can(CAN_LOOKUP)
+                for block in self._claims.table.known.values()
+            )
+        return self._has_remote
+
+    def _on_nowhere(self, question: _Question, now: float) -> None:
+        if len(self._not_found) >= MAX_NOT_FOUND:
+            del self._not_found[next(iter(self._not_found))]
+        self._not_found[question.identity] = now + NOT_FOUND_S
+        self._resolved(question.request, question.link, question.identity, None, now)
+
+    # --- answers --------------------------------------------------------------------------------
+
+    def on_found(self, message: Found, peer: Peer, now: float) -> None:
+        """An owner's answer."""
+        if message.address not in self._context.pool:
+            self._context.count("swarm.drop.outside-pool")
+            return
+        key = (message.xid, message.chaddr)
+        question = self._sought.take(key) if message.holds_it else None
+        if question is None:
+            question = self._asked.get(key)
+            if question is None or question.owner != peer.address or question.address != message.address:
+                self._context.count("swarm.drop.unasked-answer")
+                return
+            self._asked.take(key)
+        found = message.address if message.holds_it else None
+        self._resolved(question.request, question.link, question.identity, found, now)
+
+    def on_redirect(self, message: Redirect, peer: Peer, now: float) -> bool:
+        """Who was asked is not the owner: there is no time to ask another. False if nothing of the kind was asked."""
+        key = (message.xid, message.chaddr)
+        question = self._asked.get(key)
+        if question is None or question.owner != peer.address or question.address != message.address:
+            return False
+        self._asked.take(key)
+        if not self._ask_owner(key, question, message.address, now) or question.owner == peer.address:
+            self._asked.take(key)
+            self._resolved(question.request, question.link, question.identity, None, now)
+        return True
+
+    # --- the owner's side -----------------------------------------------------------------------
+
+    def on_lookup(self, message: LookupMessage, peer: Peer, now: float) -> None:
+        """Another node asks whether a client holds an address of ours."""
+        if message.address not in self._context.pool:
+            self._context.count("swarm.drop.outside-pool")
+            return
+        if not self._claims.is_serving(self._context.pool.index_of(message.address), now):
+            self._redirect(message.address, message.xid, message.chaddr, peer)
+            return
+        lease = self._leases.at(message.address)
         holds_it = (
             lease is not None
             and lease.state is not LeaseState.DECLINED
-            and self._leases.belongs(lease, identity, chaddr)
-            and (lease.state is LeaseState.LEASED or self._leases.is_free(address))
+            and self._leases.belongs(lease, message.identity, message.chaddr)
+            and (lease.state is LeaseState.LEASED or self._leases.is_free(message.address))
         )
-        answer = _FOUND.pack(VERSION, HOLDS_IT if holds_it else 0, address, xid, chaddr)
-        self._context.unicast(self._context.codec.extension(FOUND, answer), peer.address, "found")
+        remaining_s = math.ceil(lease.expires_at - now) if lease is not None and holds_it else 0
+        self._context.tell(
+            peer.address, Found(holds_it, message.address, message.xid, message.chaddr, max(0, remaining_s))
+        )
 
-    def on_found(self, message: Extension, peer: Peer, now: float) -> None:
-        """The owner's answer. Raises struct.error when the message is too short."""
-        _, flags, address, xid, chaddr = _FOUND.unpack_from(message.payload)
-        pending = self._pending.get((xid, chaddr))
-        if pending is None or pending.owner != peer.address or pending.address != address:
-            self._context.count("swarm.drop.unasked-answer")
-            return
-        del self._pending[xid, chaddr]
-        found = address if flags & HOLDS_IT else None
-        self._resolved(pending.request, pending.link, pending.identity, found, now)
+    def on_locate(self, message: Locate, peer: Peer, now: float) -> None:
+        """Another node looks for clients: say which of them have a lease here."""
+        for client in message.clients:
+            lease = self._leases.of(client.identity, client.chaddr)
+            if lease is None or lease.state is not LeaseState.LEASED:
+                continue
+            if self._claims.is_serving(self._context.pool.index_of(lease.address), now):
+                remaining_s = max(0, math.ceil(lease.expires_at - now))
+                self._context.tell(peer.address, Found(True, lease.address, client.xid, client.chaddr, remaining_s))

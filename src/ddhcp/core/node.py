@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import random
-import struct
 from collections.abc import Callable
 
 from ..dhcp.constants import OPT_LEASE_TIME
@@ -16,12 +15,11 @@ from .claims import INQUIRIES, PROMISE_MARGIN_S, Claims
 from .config import NodeConfig
 from .context import Context
 from .effects import Effect, Stopped
+from .extensions import Extensions
 from .forwarding import Forwarding
-from .handover import HANDOVER, HANDOVER_ACK, HELLO, Handover
 from .inspection import Inspection
 from .leases import LeaseState, LeaseTable
-from .lookup import FOUND, LOOKUP
-from .peers import Peer, Peers
+from .peers import Peers
 from .records import StoredBlock, StoredLease
 from .server import Server
 from .views import BlockView, NodeView
@@ -44,7 +42,7 @@ class Node:
         self._server = Server(self._context, self._leases, self._peers)
         self._claims: Claims = self._server.claims
         self._forwarding: Forwarding = self._server.forwarding
-        self._handover = Handover(self._context, self._claims, self._leases, self._peers)
+        self._extensions = Extensions(self._context, self._leases, self._peers, self._server)
         self.inspect = Inspection(self._context, self._claims, self._leases, self._peers, self._server.waiting_count)
         self._has_stopped = False
         self._handlers: dict[type, Callable[..., None]] = {
@@ -68,6 +66,7 @@ class Node:
         """Take one event and return what is to be done about it, in order."""
         self._claims.catch_up(now)
         self._handlers[type(event)](event, now)
+        self._extensions.note(self._context.effects, now)
         return self._context.take_effects()
 
     def deadline(self) -> float | None:
@@ -75,14 +74,13 @@ class Node:
         if self._has_stopped:
             return None
         if self._context.stopping:
-            at = min(self._handover.deadline(), self._forwarding.deadline())
+            at = min(self._extensions.deadline(), self._forwarding.deadline())
             return None if at == math.inf else at
         at = min(
             self._claims.deadline(),
             self._server.deadline(),
-            self._server.lookup.deadline(),
             self._forwarding.deadline(),
-            self._handover.deadline(),
+            self._extensions.deadline(),
         )
         return None if at == math.inf else at
 
@@ -137,11 +135,11 @@ class Node:
             return
         self._context.stopping = True
         self._claims.abandon(now)
-        self._handover.give_all(now)
+        self._extensions.handover.give_all(now)
         self._finish_stop(now)
 
     def _finish_stop(self, now: float) -> None:
-        if self._context.stopping and not self._has_stopped and self._handover.is_idle:
+        if self._context.stopping and not self._has_stopped and self._extensions.handover.is_idle:
             self._has_stopped = True
             if self._claims.table.ours:
                 self._claims.announce_last(now)
@@ -149,11 +147,10 @@ class Node:
 
     def _on_wake(self, event: e.Wake, now: float) -> None:
         self._forwarding.run(now)
-        self._handover.run(now)
+        self._extensions.run(now)
         if self._context.stopping:
             self._finish_stop(now)
             return
-        self._server.lookup.run(now)
         self._server.run(now)
         self._claims.run(now)
 
@@ -162,7 +159,7 @@ class Node:
     def _on_server_link_up(self, event: e.ServerLinkUp, now: float) -> None:
         self._context.identify(event.mac, event.address)
         self._context.link_up = True
-        self._handover.greet_all()
+        self._extensions.greeting.greet_all()
         self._claims.link_up(now)
 
     def _on_server_link_down(self, event: e.ServerLinkDown, now: float) -> None:
@@ -197,33 +194,20 @@ class Node:
             context.count("swarm.drop.wrong-channel")
             return
         peer = self._peers.hear(event.source, node_id, now)
+        self._extensions.on_heard(peer, now)
         if isinstance(message, UpdateClaim):
             context.counters["mcast.recv_updateclaim"] += 1
             peer.note_refresh(now)
             self._claims.on_update_claim(peer, message.claims, now)
-            self._handover.greet(peer, now)
+            self._extensions.on_claims(message.claims, peer, now)
         elif isinstance(message, Inquire):
             context.counters["mcast.recv_inquire"] += 1
             self._claims.on_inquire(peer, message.indices, now)
         elif isinstance(message, LeaseMessage):
             self._forwarding.on_message(message, peer, now)
         else:
-            self._on_extension(message, peer, now)
-
-    def _on_extension(self, message: Extension, peer: Peer, now: float) -> None:
-        """What only our nodes speak. Whatever is too short, or of a later version's command, is counted and dropped."""
-        try:
-            if message.command in (HELLO, HANDOVER, HANDOVER_ACK):
-                self._handover.on_message(message, peer, now)
-                self._finish_stop(now)
-            elif message.command == LOOKUP:
-                self._server.lookup.on_lookup(message, peer)
-            elif message.command == FOUND:
-                self._server.lookup.on_found(message, peer, now)
-            else:
-                self._context.count("swarm.drop.unknown-extension")
-        except struct.error:
-            self._context.count("swarm.drop.extension-too-short")
+            self._extensions.on_message(message, peer, now)
+            self._finish_stop(now)
 
     # --- the operator ---------------------------------------------------------------------------
 

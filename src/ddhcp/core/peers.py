@@ -27,6 +27,7 @@ class Peer:
     ``claims_at``: when it last announced its blocks, 0 if never; ``refresh_s``: the mean time between that, 0 while
     unknown; ``refreshes``/``refreshes_lost``: how many were heard, and how many seem to have been lost on the way.
     ``claimed_until``: up to when it last announced a block; minus infinity if it never did, or gave all of them up.
+    ``version``, ``capabilities``, ``incarnation``, ``software``: what its HELLO said, zeros and empty before.
     """
 
     address: bytes
@@ -41,6 +42,10 @@ class Peer:
     refresh_s: float = 0.0
     refreshes: int = 0
     refreshes_lost: int = 0
+    version: int = 0
+    capabilities: int = 0
+    incarnation: bytes = b""
+    software: str = ""
 
     def note_refresh(self, now: float) -> None:
         """It announced its blocks. Refreshes carry no number, so what was lost is guessed from the gaps: periods are
@@ -57,6 +62,10 @@ class Peer:
             self.refresh_s = known_s + REFRESH_WEIGHT * (min(interval_s, 2 * known_s) - known_s)
         self.refreshes += 1
         self.claims_at = now
+
+    def can(self, capability: int) -> bool:
+        """Whether it told that it has this capability (one of ``CAN_…``)."""
+        return self.is_ours and bool(self.capabilities & capability)
 
 
 class Peers:

@@ -24,7 +24,7 @@ class Questions(Generic[K, Q]):
     """A table of questions by key.
 
     ``delays_s``: after each asking, how long to wait for the answer; when the last has passed the question is given up.
-    ``limit``: how many may be under way at once. ``ask(question)`` sends one; ``give_up(question, now)`` is called
+    ``limit``: how many may be under way at once. ``ask(question, now)`` sends one; ``give_up(question, now)`` is called
     when nobody answered.
     """
 
@@ -33,7 +33,7 @@ class Questions(Generic[K, Q]):
         delays_s: Sequence[float],
         limit: int,
         *,
-        ask: Callable[[Q], None],
+        ask: Callable[[Q, float], None],
         give_up: Callable[[Q, float], None],
     ) -> None:
         self._delays_s = delays_s
@@ -65,7 +65,7 @@ class Questions(Generic[K, Q]):
         """Ask, and keep asking. The caller sees to it that the table is not full and the key is new."""
         self._asked[key] = _Asked(question, now)
         self._schedule(key, now + self._delays_s[0])
-        self._ask(question)
+        self._ask(question, now)
 
     def take(self, key: K) -> Q | None:
         """The question with that key, which is under way no more."""
@@ -79,7 +79,7 @@ class Questions(Generic[K, Q]):
         asked = self._asked[key]
         asked.attempts = 1
         self._schedule(key, now + self._delays_s[0])
-        self._ask(asked.question)
+        self._ask(asked.question, now)
 
     def run(self, now: float) -> None:
         """Ask again where an answer is overdue; give up what was asked often enough."""
@@ -94,7 +94,7 @@ class Questions(Generic[K, Q]):
                 continue
             self._schedule(key, now + self._delays_s[asked.attempts])
             asked.attempts += 1
-            self._ask(asked.question)
+            self._ask(asked.question, now)
 
     def deadline(self) -> float:
         """When :meth:`run` wants to be called next; infinity if never."""

@@ -12,21 +12,23 @@ from dataclasses import dataclass
 
 from ..dhcp import DecodeError, Message, build_reply, delivery, identity, parse_request
 from ..dhcp import constants as c
+from ..swarm import Surrender
 from .claims import Claims
 from .context import Context
 from .effects import RunHook, SaveLease, SendDhcp
 from .events import ClientLink, DhcpReceived
-from .forwarding import Forwarding
+from .forwarding import SHORTEST_GRANT_S, Forwarding
 from .leases import ACTIVE, TAKEN, Lease, LeaseState, LeaseTable
 from .lookup import Lookup
 from .peers import Peers
 from .pool import dotted
+from .replicas import Replicas
+from .surrender import Surrenders
 
 OFFER_LIFETIME_S = 12.0  # an offer nobody took up is free again after this, as in classic nodes
 WAIT_LIFETIME_S = 30.0  # how long a DISCOVER that could not be answered is remembered; a live client repeats it sooner
 MAX_WAITING = 4096  # clients remembered while no address is free
 DECLINE_PROBATION_S = 600.0  # how long a declined address is not used (DHCP-SERVER F4)
-SHORTEST_GRANT_S = 10  # less than this is not worth acknowledging: the client would do nothing but renew
 SHORTEST_LEASE_S = 60  # a client may ask for less than the configured time, but not for less than this (C9)
 TIMER_JITTER = 0.05  # T1 and T2 are spread by up to this share of the lease, so that clients do not renew in step (C8)
 
@@ -56,12 +58,16 @@ class Server:
         self.claims = Claims(
             context, leases, peers, waiting=self.waiting_count, on_supply=self.serve_waiting, on_lost=self._on_lost
         )
+        self.replicas = Replicas(context, self.claims)
         self.forwarding = Forwarding(
-            context, self.claims, leases, peers, grant=self._ack, refuse=self._nak_forwarded, bind=self.bind,
-            released=self.release,
+            context, self.claims, leases, peers, self.replicas, grant=self._ack, refuse=self._nak_forwarded,
+            bind=self.bind, released=self.release,
         )  # fmt: skip
-
-        self.lookup = Lookup(context, self.claims, leases, peers, self._on_looked_up)
+        redirect = self.forwarding.redirect
+        self.lookup = Lookup(context, self.claims, leases, peers, self.replicas, self._on_looked_up, redirect)
+        self.surrenders = Surrenders(
+            context, self.claims, leases, peers, released=self.release, declined=self.decline, redirect=redirect
+        )
 
     # --- links and options ----------------------------------------------------------------------
 
@@ -393,7 +399,8 @@ class Server:
         index = self._context.pool.index_of(address)
         owner = self.claims.owner_address(index)
         if owner is not None:
-            self.forwarding.tell_released(request, address, owner)
+            if not self.surrenders.tell(Surrender(address, request.xid, request.chaddr, identity(request)), owner, now):
+                self.forwarding.tell_released(request, address, owner)
             return
         lease = self._leases.at(address)
         if (
@@ -423,19 +430,34 @@ class Server:
     def _on_decline(self, request: Message, link: str, now: float) -> None:
         """RFC 2131 4.3.3: the client found its address in use. Believed only from who holds it (F3)."""
         address, server_id = request.requested_address, request.server_identifier
+        if server_id is not None and not self._names_us(server_id, link):
+            self._context.count("dhcp.drop.decline-of-no-lease")
+            return
+        if address is not None and address in self._context.pool:
+            owner = self.claims.owner_address(self._context.pool.index_of(address))
+            if owner is not None:
+                declined = Surrender(address, request.xid, request.chaddr, identity(request), is_declined=True)
+                self.surrenders.tell(declined, owner, now)
+                return
         lease = self._leases.at(address) if address is not None else None
         if (
             lease is None
             or lease.state not in ACTIVE
-            or (server_id is not None and not self._names_us(server_id, link))
             or not self._leases.belongs(lease, identity(request), request.chaddr)
         ):
             self._context.count("dhcp.drop.decline-of-no-lease")
             return
-        self._leases.bind(lease.address, lease.identity, lease.chaddr, LeaseState.DECLINED, now + DECLINE_PROBATION_S)
+        self.decline(lease.address, now)
+
+    def decline(self, address: int, now: float) -> None:
+        """Its client found ``address`` (offered or leased here) in use: nobody gets it for a while."""
+        lease = self._leases.at(address)
+        if lease is None:
+            return
+        self._leases.bind(address, lease.identity, lease.chaddr, LeaseState.DECLINED, now + DECLINE_PROBATION_S)
         self._save(lease)
         self._context.log(
-            logging.WARNING, "address-declined", address=dotted(lease.address), mac=mac_text(lease.chaddr), link=link,
+            logging.WARNING, "address-declined", address=dotted(address), mac=mac_text(lease.chaddr),
             seconds=int(DECLINE_PROBATION_S),
         )  # fmt: skip
         self.claims.ensure_supply(now)

@@ -81,7 +81,7 @@ class Hello:
 
 
 @dataclass(frozen=True, slots=True)
-class Handover:
+class HandoverMessage:
     """HANDOVER: part ``part`` of ``parts`` of the leases of block ``index``, promised for ``promised_s`` more seconds.
 
     ``is_gift``: the block itself is handed over; otherwise the receiver owns it already, having won it in a dispute.
@@ -103,7 +103,7 @@ class HandoverAck:
 
 
 @dataclass(frozen=True, slots=True)
-class Lookup:
+class LookupMessage:
     """LOOKUP: does this client hold ``address``, which is yours?"""
 
     address: int
@@ -215,9 +215,9 @@ class SurrenderAck:
 
 ExtensionMessage = (
     Hello
-    | Handover
+    | HandoverMessage
     | HandoverAck
-    | Lookup
+    | LookupMessage
     | Found
     | Locate
     | Replicate
@@ -391,12 +391,12 @@ def _write_hello(m: Hello) -> _Written:
     return c.HELLO, _WANTS_ANSWER * m.wants_answer, fixed, [(_SOFTWARE, software)]
 
 
-def _write_handover(m: Handover) -> _Written:
+def _write_handover(m: HandoverMessage) -> _Written:
     fixed = _HANDOVER.pack(m.index, m.promised_s, m.part, m.parts)
     return c.HANDOVER, _IS_GIFT * m.is_gift, fixed, [(_LEASE, _write_lease(lease)) for lease in m.leases]
 
 
-def _write_lookup(m: Lookup) -> _Written:
+def _write_lookup(m: LookupMessage) -> _Written:
     return c.LOOKUP, 0, _CLIENT_KEY.pack(m.address, m.xid, m.chaddr), [(_IDENTITY, m.identity)]
 
 
@@ -416,9 +416,9 @@ def _write_surrender(m: Surrender) -> _Written:
 
 _WRITERS: dict[type, Callable[..., _Written]] = {
     Hello: _write_hello,
-    Handover: _write_handover,
+    HandoverMessage: _write_handover,
     HandoverAck: lambda m: (c.HANDOVER_ACK, 0, _INDEX.pack(m.index), ()),
-    Lookup: _write_lookup,
+    LookupMessage: _write_lookup,
     Found: _write_found,
     Locate: _write_locate,
     Replicate: lambda m: (c.REPLICATE, 0, b"", [(_SECTION, _write_section(section)) for section in m.sections]),
@@ -429,11 +429,11 @@ _WRITERS: dict[type, Callable[..., _Written]] = {
 }
 
 
-def _read_handover(flags: int, fixed: tuple[int, int, int, int], fields: Fields) -> Handover:
+def _read_handover(flags: int, fixed: tuple[int, int, int, int], fields: Fields) -> HandoverMessage:
     index, promised_s, part, parts = fixed
     if not part < parts:
         raise DecodeError("extension-malformed")
-    return Handover(index, promised_s, part, parts, _read_leases(fields), bool(flags & _IS_GIFT))
+    return HandoverMessage(index, promised_s, part, parts, _read_leases(fields), bool(flags & _IS_GIFT))
 
 
 def _read_surrender(flags: int, fixed: tuple[int, int, bytes], fields: Fields) -> Surrender:
@@ -451,7 +451,7 @@ _READERS: dict[int, tuple[struct.Struct, Callable[..., ExtensionMessage]]] = {
     c.HANDOVER_ACK: (_INDEX, lambda flags, f, fields: HandoverAck(f[0])),
     c.LOOKUP: (
         _CLIENT_KEY,
-        lambda flags, f, fields: Lookup(f[0], f[1], f[2], _identity(_only(fields, _IDENTITY))),
+        lambda flags, f, fields: LookupMessage(f[0], f[1], f[2], _identity(_only(fields, _IDENTITY))),
     ),
     c.FOUND: (_FOUND, lambda flags, f, fields: Found(bool(flags & _HOLDS_IT), *f)),
     c.LOCATE: (_NOTHING, lambda flags, f, fields: Locate(tuple(_read_client(v) for v in _all(fields, _CLIENT)))),

@@ -1,0 +1,113 @@
+"""What only our nodes speak: which part of this node answers which message, and when each wants to be called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from ..swarm import (
+    Claim,
+    DecodeError,
+    Extension,
+    Found,
+    HandoverAck,
+    HandoverMessage,
+    Hello,
+    Locate,
+    LookupMessage,
+    Redirect,
+    Replicate,
+    ReplicateAck,
+    Surrender,
+    SurrenderAck,
+    read_extension,
+)
+from .context import Context
+from .effects import Effect
+from .handover import Handover
+from .hello import Greeting
+from .leases import LeaseTable
+from .peers import Peer, Peers
+from .replication import Replication
+from .server import Server
+
+
+class Extensions:
+    """The parts that speak the extensions, as one. The parts that answer clients are the server's."""
+
+    def __init__(self, context: Context, leases: LeaseTable, peers: Peers, server: Server) -> None:
+        self._context = context
+        self.replicas = server.replicas
+        self.greeting = Greeting(context, self._on_ours)
+        self.replication = Replication(context, server.claims, leases, self.greeting.probe)
+        self.handover = Handover(context, server.claims, leases, peers, self.replicas)
+        self._lookup = server.lookup
+        self._surrenders = server.surrenders
+        self._handlers: dict[type, Callable[..., None]] = {
+            Hello: self.greeting.on_hello,
+            HandoverMessage: self.handover.on_handover,
+            HandoverAck: self.handover.on_ack,
+            LookupMessage: server.lookup.on_lookup,
+            Found: server.lookup.on_found,
+            Locate: server.lookup.on_locate,
+            Replicate: self.replicas.on_replicate,
+            ReplicateAck: self.replication.on_ack,
+            Redirect: self._on_redirect,
+            Surrender: server.surrenders.on_surrender,
+            SurrenderAck: server.surrenders.on_ack,
+        }
+        self._on_forward_redirect = server.forwarding.on_redirect
+
+    def on_message(self, extension: Extension, peer: Peer, now: float) -> None:
+        """An extension arrived. What this version cannot read is counted and dropped."""
+        try:
+            message = read_extension(extension)
+        except DecodeError as error:
+            self._context.count(f"swarm.drop.{error.reason}")
+            return
+        self._handlers[type(message)](message, peer, now)
+
+    def on_heard(self, peer: Peer, now: float) -> None:
+        """A peer spoke, whatever it said."""
+        self.replication.on_heard(peer, now)
+
+    def on_claims(self, claims: Iterable[Claim], peer: Peer, now: float) -> None:
+        """A peer announced blocks; they have been entered."""
+        for claim in claims:
+            self.replicas.on_claimed(claim.index, peer.address, claim.timeout_s)
+        self.greeting.greet(peer, now)
+
+    def note(self, effects: list[Effect], now: float) -> None:
+        """An event has been handled: what it changed goes to the replicas before its other effects leave."""
+        if not self._context.stopping:
+            self.replication.note(effects, now)
+            self.replication.run(now)
+
+    def _on_redirect(self, message: Redirect, peer: Peer, now: float) -> None:
+        """Whoever asked that question asks the owner of the address instead."""
+        for asker in (self._on_forward_redirect, self._lookup.on_redirect, self._surrenders.on_redirect):
+            if asker(message, peer, now):
+                return
+        self._context.count("swarm.drop.unasked-answer")
+
+    def _on_ours(self, peer: Peer, is_new: bool, now: float) -> None:
+        if is_new:
+            self.replicas.on_started_anew(peer.address)
+        self.replication.on_ours(peer, is_new, now)
+
+    def deadline(self) -> float:
+        """When :meth:`run` wants to be called next; infinity if never."""
+        if self._context.stopping:
+            return self.handover.deadline()
+        return min(
+            self.handover.deadline(),
+            self.replication.deadline(),
+            self._lookup.deadline(),
+            self._surrenders.deadline(),
+        )
+
+    def run(self, now: float) -> None:
+        """Do what has fallen due."""
+        self.handover.run(now)
+        if not self._context.stopping:
+            self._lookup.run(now)
+            self._surrenders.run(now)
