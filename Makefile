@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 SOAK_ARGS ?=
+SIM_ARGS ?= --seeds 20 --nodes 5 --clients 12
 
 # The programs that the tests drive and judge by, each with Debian's package.
 TEST_TOOLS := dhclient=isc-dhcp-client udhcpc=udhcpc dhcpcd=dhcpcd-base ip=iproute2 nft=nftables \
@@ -12,7 +13,7 @@ TEST_TOOLS := dhclient=isc-dhcp-client udhcpc=udhcpc dhcpcd=dhcpcd-base ip=iprou
 DEB_TOOLS := dpkg-buildpackage=dpkg-dev dh=debhelper fakeroot=fakeroot
 BENCH_TOOLS := perfdhcp=kea-admin
 
-.PHONY: help venv venv-dev demo test check format lint types docs site bench soak lock wheel pages deb clean
+.PHONY: help venv venv-dev demo test check format lint types docs site sim bench soak lock wheel pages deb clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -45,7 +46,7 @@ test: venv-dev ## run all tests, real DHCP clients included (as root: in network
 	@tools/need $(TEST_TOOLS)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-check: lint types site test ## format, lint, strict types, documents, tests
+check: lint types site test sim ## format, lint, strict types, documents, tests, a short simulation
 
 format: venv-dev ## format the code
 	@$(BIN)/ruff format .
@@ -60,6 +61,9 @@ types: venv-dev ## check types
 
 docs: venv-dev ## bring the documents up to date that are made from the code
 	@$(BIN)/python tools/documents.py
+
+sim: venv-dev ## simulate small swarms for a while (SIM_ARGS="--seeds 1000 --jobs 4" for more)
+	@$(BIN)/ddhcp-sim $(SIM_ARGS)
 
 bench: venv-dev ## measure leases and renewals per second
 	@tools/need $(BENCH_TOOLS)

@@ -11,6 +11,7 @@ MODULES = {
     "ddhcp": "ddhcp.daemon.main",
     "ddhcpctl": "ddhcp.ctl.main",
     "ddhcp-plan": "ddhcp.plan.main",
+    "ddhcp-sim": "ddhcp.sim.main",
     "network-test": "ddhcp.testbed.main",
 }
 

@@ -1,0 +1,412 @@
+"""A machine with a node on it: its clocks, its disk, its link, and what befalls it.
+
+:class:`Host` is what every machine has; :class:`OurHost` runs the core of this project as the daemon does.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import traceback
+from collections.abc import Callable
+from typing import Protocol
+
+from ..core import Node, NodeConfig
+from ..core import effects as f
+from ..core import events as e
+from ..core.records import StoredBlock, StoredLease
+from ..dhcp import Message
+from .clock import HostClock
+from .engine import Engine, Timer
+from .network import Network
+from .setup import DURABLE_STORE, MONOTONIC_TIME, Setup
+from .watch import Watch
+
+CLIENT_LINK = "client0"
+SOCKET_QUEUE = 256  # datagrams that a stopped process finds waiting; the kernel drops what comes after
+
+
+class Realm(Protocol):
+    """Where a host's clients are."""
+
+    def answer(self, host: Host, message: Message, granter: int) -> None:
+        """A reply goes out on the host's client link."""
+
+    def is_classic(self, number: int) -> bool:
+        """Whether node ``number`` is a classic one."""
+
+
+class Host:
+    """``number``: in the simulation. ``mac``, ``address``: of the server link. ``is_up``: the process runs (it may be
+    paused); ``is_on_link``: it can be heard on the server link."""
+
+    is_classic = False
+
+    def __init__(self, number: int, engine: Engine, network: Network, watch: Watch, realm: Realm, setup: Setup) -> None:
+        self.number = number
+        self.engine = engine
+        self.network = network
+        self.watch = watch
+        self.realm = realm
+        self.setup = setup
+        self.mac = b"\x02\x01" + number.to_bytes(4, "big")
+        self.address = b"\xfe\x80" + bytes(10) + (number + 1).to_bytes(4, "big")
+        self.clock = HostClock()
+        self.is_up = False
+        self.is_paused = False
+        self.link_is_up = True
+        self.is_on_link = False
+        self.sends_fail = False
+        self.incarnation = 0
+        self._queue: list[Callable[[], None]] = []
+
+    # --- what the world does to it --------------------------------------------------------------
+
+    def start(self) -> None:
+        """Boot, or boot again."""
+        raise NotImplementedError
+
+    def crash(self, *, wipe: bool = False) -> None:
+        """End without a word. ``wipe``: the disk is lost as well."""
+        self.is_up = self.is_paused = False
+        self.is_on_link = False
+        self.incarnation += 1
+        self._queue.clear()
+
+    def stop(self) -> None:
+        """End in good order, as far as the node knows how."""
+        self.crash()
+
+    def pause(self, *, hears: bool) -> None:
+        """Stop running; datagrams wait in the sockets, or (``hears`` false: the machine sleeps) are lost."""
+        if self.is_up:
+            self.is_paused = True
+            self.is_on_link = hears and self.link_is_up
+
+    def resume(self) -> None:
+        """Run on, with what waited in the sockets first."""
+        if not self.is_up or not self.is_paused:
+            return
+        self.is_paused = False
+        self.is_on_link = self.link_is_up
+        queue, self._queue = self._queue, []
+        for action in queue:
+            action()
+        self.after_resume()
+
+    def after_resume(self) -> None:
+        """What a process does when it runs again."""
+
+    def set_link(self, up: bool) -> None:
+        """The server link's carrier comes or goes."""
+        self.link_is_up = up
+        self.is_on_link = self.is_up and up
+
+    def step_wall_clock(self, seconds: float) -> None:
+        """Somebody sets the clock."""
+        self.clock.step_s += seconds
+
+    def receive_swarm(self, event: e.SwarmReceived) -> None:
+        """A datagram on the server link."""
+        raise NotImplementedError
+
+    def receive_dhcp(self, data: bytes, source: int, destination: int) -> None:
+        """A datagram from a client."""
+        raise NotImplementedError
+
+    # --- what it does to the world --------------------------------------------------------------
+
+    def later(self, action: Callable[[], None]) -> None:
+        """Keep what arrives while the process is paused."""
+        if len(self._queue) < SOCKET_QUEUE:
+            self._queue.append(action)
+
+    def can_send(self) -> bool:
+        """Whether the server link takes datagrams."""
+        return self.link_is_up and not self.sends_fail
+
+    def multicast(self, data: bytes) -> None:
+        """Send to the swarm."""
+        self.watch.swarm_sent(self.number, data, None, self.clock.rate)
+        self.network.multicast(self.number, data, self.address)
+
+    def unicast(self, data: bytes, destination: bytes) -> None:
+        """Send to one peer."""
+        self.watch.swarm_sent(self.number, data, destination, self.clock.rate)
+        self.network.unicast(self.number, data, self.address, destination)
+
+    def reply(self, payload: bytes) -> None:
+        """Send to a client."""
+        message = Message.decode(payload)
+        granter = self.watch.dhcp_sent(self.number, message)
+        self.realm.answer(self, message, granter)
+
+
+class Disk:
+    """What survives a crash, by key. Instants are on the host's boot-time clock, which here goes on through a reboot:
+    so the daemon's store, which keeps wall-clock time, makes it appear."""
+
+    def __init__(self) -> None:
+        self.blocks: dict[int, float] = {}
+        self.leases: dict[int, StoredLease] = {}
+
+    def apply(self, effect: f.StoreEffect) -> None:
+        """Carry out one store effect."""
+        if isinstance(effect, f.SaveLease):
+            self.leases[effect.lease.address] = effect.lease
+        elif isinstance(effect, f.SaveBlock):
+            self.blocks[effect.block.index] = effect.block.promised_until
+        elif isinstance(effect, f.ForgetLease):
+            self.leases.pop(effect.address, None)
+        elif isinstance(effect, f.ForgetBlock):
+            self.blocks.pop(effect.index, None)
+
+    def wipe(self) -> None:
+        """Lose everything."""
+        self.blocks.clear()
+        self.leases.clear()
+
+
+class OurHost(Host):
+    """A machine that runs our node, with its effects carried out as the daemon does: store effects of one turn are one
+    commit, and what is marked durable leaves after it."""
+
+    def __init__(
+        self,
+        number: int,
+        engine: Engine,
+        network: Network,
+        watch: Watch,
+        realm: Realm,
+        setup: Setup,
+        config: NodeConfig,
+        rng: random.Random,
+    ) -> None:
+        super().__init__(number, engine, network, watch, realm, setup)
+        self.config = config
+        self.node: Node | None = None
+        self.disk = Disk()
+        self.is_stopping = False
+        self.mac_in_id = self.mac
+        self._rng = rng
+        self._timer = Timer(engine, self._wake)
+        self._rows: list[f.StoreEffect] = []
+        self._waiting: list[f.Effect] = []
+        self._committing: list[f.StoreEffect] | None = None
+        self._is_monotonic = MONOTONIC_TIME not in setup.without
+        self._latest = -math.inf
+        self.kill_at_commit: str | None = None
+        self.on_down: Callable[[Host], None] = lambda host: None
+
+    # --- life -----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        if self.is_up:
+            return
+        self.is_up = True
+        self.is_stopping = False
+        self.is_on_link = self.link_is_up
+        self.incarnation += 1
+        self.node = Node(self.config, random.Random(self._rng.getrandbits(64)))
+        self._timer = Timer(self.engine, self._wake)
+        self._rows, self._waiting, self._committing = [], [], None
+        self.watch.trace.say(f"n{self.number} starts")
+        if DURABLE_STORE in self.setup.without:
+            self.disk.wipe()
+        blocks = tuple(StoredBlock(index, until) for index, until in sorted(self.disk.blocks.items()))
+        leases = tuple(lease for _, lease in sorted(self.disk.leases.items()))
+        self.feed(e.ClientLinkUp(e.ClientLink(CLIENT_LINK, self.server_id, 8, self.mac)))
+        self.feed(e.Start(blocks, leases))
+        if self.link_is_up:
+            self.feed(e.ServerLinkUp(self.mac_in_id, self.address))
+
+    @property
+    def server_id(self) -> int:
+        """The address of the client link: the same in every realm, so that a client can renew wherever it is."""
+        return self.setup.pool.prefix + 1
+
+    def crash(self, *, wipe: bool = False) -> None:
+        super().crash()
+        self.node = None
+        if wipe:
+            self.disk.wipe()
+
+    def stop(self) -> None:
+        if self.is_up and not self.is_stopping:
+            if self.is_paused:
+                self.crash()
+                return
+            self.is_stopping = True
+            self.engine.after(5.0, self._stop_anyway, self.incarnation)
+            self.feed(e.Stop())
+
+    def _stop_anyway(self, incarnation: int) -> None:
+        if incarnation == self.incarnation and self.is_up:
+            self.crash()
+            self.on_down(self)
+
+    def after_resume(self) -> None:
+        self._wake()
+
+    def set_link(self, up: bool) -> None:
+        was_up = self.link_is_up
+        super().set_link(up)
+        if not self.is_up or was_up == up:
+            return
+        event = e.ServerLinkUp(self.mac_in_id, self.address) if up else e.ServerLinkDown()
+        if self.is_paused:
+            self.later(lambda: self.feed(event))
+        else:
+            self.feed(event)
+
+    def step_wall_clock(self, seconds: float) -> None:
+        super().step_wall_clock(seconds)
+        if not self._is_monotonic and self.is_up and not self.is_paused:
+            self._wake()
+
+    # --- events in ------------------------------------------------------------------------------
+
+    def now(self) -> float:
+        """What the node is told."""
+        if not self._is_monotonic:
+            return self.clock.wall_time(self.engine.now)
+        self._latest = max(self._latest, self.clock.boot_time(self.engine.now))
+        return self._latest
+
+    def receive_swarm(self, event: e.SwarmReceived) -> None:
+        if self.is_paused:
+            self.later(lambda: self.feed(event))
+        else:
+            self.feed(event)
+
+    def receive_dhcp(self, data: bytes, source: int, destination: int) -> None:
+        if not self.is_up:
+            return
+        event = e.DhcpReceived(CLIENT_LINK, data, source, destination)
+        if self.is_paused:
+            self.later(lambda: self.feed(event))
+        else:
+            self.feed(event)
+
+    def feed(self, event: e.Event) -> None:
+        """Give the node an event, carry out what it wants, arm the timer."""
+        node = self.node
+        if node is None:
+            return
+        try:
+            effects = node.handle(event, self.now())
+        except Exception:
+            self.watch.violation("I10", f"n{self.number} raised on {event}", traceback.format_exc().splitlines())
+            self._timer.set(self.engine.now + 1.0)
+            return
+        if effects:
+            self._perform(effects)
+            if self.node is not node:
+                return
+        deadline = node.deadline()
+        if deadline is not None:
+            self._timer.set(self._when(deadline))
+
+    def _when(self, deadline: float) -> float:
+        clock = self.clock
+        return clock.when(deadline if self._is_monotonic else deadline - clock.step_s)
+
+    def _wake(self) -> None:
+        node = self.node
+        if node is None or self.is_paused:
+            return
+        deadline = node.deadline()
+        if deadline is None:
+            return
+        at = self._when(deadline)
+        if at > self.engine.now:
+            self._timer.set(at)
+            return
+        # Converting between clocks rounds: never be a hair too early, or the node would be woken for ever.
+        self._latest = max(self._latest, deadline)
+        self.feed(e.Wake())
+
+    # --- effects out ----------------------------------------------------------------------------
+
+    def _perform(self, effects: list[f.Effect]) -> None:
+        node = self.node
+        for effect in effects:
+            kind = type(effect)
+            if kind is f.Log or kind is f.RunHook:
+                if self.watch.trace.is_text:
+                    self._tell(effect)
+            elif isinstance(effect, f.SaveBlock | f.SaveLease | f.ForgetBlock | f.ForgetLease):
+                self._rows.append(effect)
+            elif kind is f.Stopped:
+                self.engine.at(self.engine.now, self._finish, self.incarnation)
+            elif getattr(effect, "durable", False) and (self._rows or self._committing is not None):
+                self._waiting.append(effect)
+            else:
+                self._send(effect)
+            if self.node is not node:
+                return
+        if (self._rows or self._waiting) and self._committing is None:
+            self._commit()
+
+    def _tell(self, effect: f.Effect) -> None:
+        if isinstance(effect, f.Log):
+            fields = " ".join(f"{key}={value}" for key, value in effect.fields.items())
+            self.watch.trace.say(f"n{self.number} . {effect.event} {fields}")
+
+    def _finish(self, incarnation: int) -> None:
+        """The node has stopped: the process ends when what it wrote and sent has gone."""
+        if incarnation != self.incarnation:
+            return
+        if self._committing is not None:
+            self.engine.after(0.01, self._finish, incarnation)
+            return
+        self.crash()
+        self.on_down(self)
+
+    def _commit(self) -> None:
+        if self.kill_at_commit == "before":
+            self._kill()
+            return
+        rows, waiting = self._rows, self._waiting
+        self._rows, self._waiting = [], []
+        self._committing = rows
+        if self.setup.commit_s:
+            self.engine.after(self.setup.commit_s, self._committed, self.incarnation, rows, waiting)
+        else:
+            self._committed(self.incarnation, rows, waiting)
+
+    def _committed(self, incarnation: int, rows: list[f.StoreEffect], waiting: list[f.Effect]) -> None:
+        if incarnation != self.incarnation:
+            return
+        for row in rows:
+            self.disk.apply(row)
+        if self.kill_at_commit == "after":
+            self._kill()
+            return
+        self._committing = None
+        node = self.node
+        for effect in waiting:
+            self._send(effect)
+            if self.node is not node:
+                return
+        if (self._rows or self._waiting) and self._committing is None:
+            self._commit()
+
+    def _kill(self) -> None:
+        self.kill_at_commit = None
+        self.watch.trace.say(f"n{self.number} is killed at a commit")
+        self.crash()
+        self.on_down(self)
+
+    def _send(self, effect: f.Effect) -> None:
+        if isinstance(effect, f.SendDhcp):
+            self.reply(effect.payload)
+        elif isinstance(effect, f.SendMulticast):
+            if not self.link_is_up:
+                return
+            if self.sends_fail:
+                self.feed(e.SendFailed())
+                return
+            self.multicast(effect.data)
+        elif isinstance(effect, f.SendUnicast) and self.can_send():
+            self.unicast(effect.data, effect.destination)
