@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from ddhcp.testbed import kernel
 from ddhcp.testbed.links import Netlink
 from ddhcp.testbed.mesh import Mesh
+
+hypothesis.settings.register_profile("busy-machine", deadline=None)  # how long an example takes is not what is tested
+hypothesis.settings.load_profile("busy-machine")
 
 
 @pytest.fixture(scope="session")

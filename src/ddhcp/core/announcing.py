@@ -15,7 +15,7 @@ from .blocks import Block, BlockTable
 from .context import Context
 from .effects import SaveBlock
 from .leases import LeaseTable
-from .peers import Peers
+from .peers import Peer, Peers
 from .records import StoredBlock
 from .remedies import Remedy
 
@@ -133,6 +133,14 @@ class Announcer:
         if self._peers.has_classic(now):
             period_s = min(period_s, empty_s / CLASSIC_NEWCOMER_FACTOR)
         return period_s * (1 - REFRESH_JITTER * context.rng.random())
+
+    def expected_period_s(self, timeout_s: int, peer: Peer) -> float:
+        """The longest time to a peer's next refresh, whose shortest announcement was for ``timeout_s``."""
+        if not peer.is_ours:
+            return timeout_s / CLASSIC_NEWCOMER_FACTOR
+        context = self._context
+        covered_s = min(context.longest_lease_s, timeout_s / 2) if timeout_s > context.config.block_timeout_s else 0
+        return (timeout_s - covered_s) / (LOST_REFRESHES_TOLERATED + 1)
 
     # --- answers --------------------------------------------------------------------------------
 

@@ -14,7 +14,10 @@ UNKNOWN_ADDRESS = bytes(16)
 
 
 class BlockState(enum.IntEnum):
-    """The state of a block as this node sees it; the numbers are those that classic tools print."""
+    """The state of a block as this node sees it; the numbers up to 5 are those that classic tools print.
+
+    ORPHAN: another node's claim lapsed without having been given up, and leases in the block may still run.
+    """
 
     FREE = 0
     TENTATIVE = 1
@@ -22,6 +25,12 @@ class BlockState(enum.IntEnum):
     CLAIMING = 3
     OURS = 4
     BLOCKED = 5
+    ORPHAN = 6
+
+    @property
+    def classic(self) -> int:
+        """The number that classic tools know for it. To them an orphan is TENTATIVE: not to be had yet."""
+        return int(BlockState.TENTATIVE if self is BlockState.ORPHAN else self)
 
 
 class BlockEvent(enum.Enum):
@@ -33,7 +42,9 @@ class BlockEvent(enum.Enum):
     CLAIMED_BY_WEAKER = "UPDATECLAIM from a weaker node"
     GIVEN_UP = "UPDATECLAIM with timeout 0 from its owner"
     TIMED_OUT = "its time ran out"
+    LAPSED = "its time ran out, but leases in it may still run"
     WE_INQUIRE = "this node wants it"
+    WE_ADOPT = "this node adopts it at once, because somebody else wants it"
     UNCONTESTED = "three inquiries, t passed, nobody objected"
     WE_RESUME = "restored from the store, promise still running"
     WE_TAKE_OVER = "handed over by its owner"
@@ -41,7 +52,7 @@ class BlockEvent(enum.Enum):
 
 
 _F, _T, _D = BlockState.FREE, BlockState.TENTATIVE, BlockState.CLAIMED
-_C, _O, _B = BlockState.CLAIMING, BlockState.OURS, BlockState.BLOCKED
+_C, _O, _B, _X = BlockState.CLAIMING, BlockState.OURS, BlockState.BLOCKED, BlockState.ORPHAN
 _E = BlockEvent
 
 # The one table of transitions. An absent pair cannot happen: the caller's own logic is wrong if it does.
@@ -62,6 +73,7 @@ TRANSITIONS: dict[tuple[BlockState, BlockEvent], BlockState] = {
     (_T, _E.CLAIMED_BY_WEAKER): _D,
     (_T, _E.GIVEN_UP): _F,
     (_T, _E.TIMED_OUT): _F,
+    (_T, _E.LAPSED): _X,  # it was an orphan, and whoever inquired it did not claim it
     (_T, _E.WE_TAKE_OVER): _O,
     (_D, _E.INQUIRED_BY_STRONGER): _D,
     (_D, _E.INQUIRED_BY_WEAKER): _D,
@@ -69,6 +81,8 @@ TRANSITIONS: dict[tuple[BlockState, BlockEvent], BlockState] = {
     (_D, _E.CLAIMED_BY_WEAKER): _D,
     (_D, _E.GIVEN_UP): _F,
     (_D, _E.TIMED_OUT): _F,
+    (_D, _E.LAPSED): _X,
+    (_D, _E.WE_ADOPT): _O,  # its owner has long been silent, and somebody who never heard of it wants it (S12)
     (_D, _E.WE_TAKE_OVER): _O,
     (_C, _E.INQUIRED_BY_STRONGER): _T,
     (_C, _E.INQUIRED_BY_WEAKER): _C,
@@ -76,6 +90,7 @@ TRANSITIONS: dict[tuple[BlockState, BlockEvent], BlockState] = {
     (_C, _E.CLAIMED_BY_WEAKER): _D,
     (_C, _E.GIVEN_UP): _C,
     (_C, _E.UNCONTESTED): _O,
+    (_C, _E.WE_ADOPT): _O,
     (_C, _E.WE_TAKE_OVER): _O,
     (_C, _E.WE_GIVE_UP): _F,
     (_O, _E.INQUIRED_BY_STRONGER): _O,
@@ -91,20 +106,31 @@ TRANSITIONS: dict[tuple[BlockState, BlockEvent], BlockState] = {
     (_B, _E.CLAIMED_BY_STRONGER): _B,
     (_B, _E.CLAIMED_BY_WEAKER): _B,
     (_B, _E.GIVEN_UP): _B,
+    (_X, _E.INQUIRED_BY_STRONGER): _X,
+    (_X, _E.INQUIRED_BY_WEAKER): _X,
+    (_X, _E.CLAIMED_BY_STRONGER): _D,
+    (_X, _E.CLAIMED_BY_WEAKER): _D,
+    (_X, _E.GIVEN_UP): _F,  # by its owner, who is back
+    (_X, _E.TIMED_OUT): _F,
+    (_X, _E.WE_INQUIRE): _C,  # to adopt it
+    (_X, _E.WE_ADOPT): _O,
+    (_X, _E.WE_TAKE_OVER): _O,
 }
 
-_LAPSING = (BlockState.TENTATIVE, BlockState.CLAIMED, BlockState.OURS)
+_LAPSING = (BlockState.TENTATIVE, BlockState.CLAIMED, BlockState.OURS, BlockState.ORPHAN)
 
 
 class Block:
     """What this node knows of one block that is not simply FREE.
 
-    ``expires_at``: when a TENTATIVE or CLAIMED block is free again; for our own, the end of what we promised.
+    ``expires_at``: when a TENTATIVE, CLAIMED or ORPHAN block ends being that; for our own, the end of what we promised.
     ``owner_id``/``owner_address``: who claims it (zeros when nobody is known). ``claim_count``: inquiries sent for a
     CLAIMING block. ``next_inquiry_at``: when the next inquiry, or owning, is due. ``answer_tokens``/``answered_at``: a
     small bucket that bounds how often an INQUIRE makes us speak. ``objected_at``/``objection_wait_s``: when a weaker
     claim was last answered, and how long none is after that. ``empty_since``: since when an own block has had no lease.
-    ``is_saved``: whether our owning it is in the store.
+    ``is_saved``: whether our owning it is in the store. ``timeout_s``: what its foreign owner last announced it for.
+    ``orphan_until``: up to when leases of an owner that fell silent may run in it, 0 if none do. ``is_urgent``: a
+    client waits for it, so it is inquired in quick succession.
     """
 
     __slots__ = (
@@ -115,12 +141,15 @@ class Block:
         "expires_at",
         "index",
         "is_saved",
+        "is_urgent",
         "next_inquiry_at",
         "objected_at",
         "objection_wait_s",
+        "orphan_until",
         "owner_address",
         "owner_id",
         "state",
+        "timeout_s",
     )
 
     def __init__(self, index: int) -> None:
@@ -137,6 +166,9 @@ class Block:
         self.answered_at = -math.inf
         self.objected_at = -math.inf
         self.objection_wait_s = 0.0
+        self.timeout_s = 0
+        self.orphan_until = 0.0
+        self.is_urgent = False
 
 
 class FreeBlocks:
@@ -247,7 +279,7 @@ class BlockTable:
             self.claims_of.pop(address, None)
 
     def set_lapse(self, block: Block, at: float) -> None:
-        """The time of a block (TENTATIVE, CLAIMED or OURS) runs out at ``at`` unless this is called again."""
+        """The time of a block (TENTATIVE, CLAIMED, ORPHAN or OURS) runs out at ``at`` unless this is called again."""
         block.expires_at = at
         queued_at = self._queued_at.get(block.index)
         if queued_at is None or at < queued_at:
@@ -255,7 +287,7 @@ class BlockTable:
             heapq.heappush(self._lapses, (at, block.index))
 
     def pop_lapsed(self, now: float) -> Block | None:
-        """The next TENTATIVE, CLAIMED or OURS block whose time has run out, or None."""
+        """The next block in a state that ends whose time has run out, or None."""
         while self._lapses and self._lapses[0][0] <= now:
             at, index = heapq.heappop(self._lapses)
             if self._queued_at.get(index) != at:

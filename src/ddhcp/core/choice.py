@@ -11,6 +11,12 @@ CANDIDATES = 16  # free blocks looked at for each block wanted
 MAX_FORMER = 1024  # blocks remembered as once ours
 
 
+def score(index: int, node_id: bytes, address: bytes) -> bytes:
+    """How much block ``index`` is a node's to take: of several nodes, it is that with the highest score (rendezvous
+    hashing). All nodes find the same without a word; a node more or less changes nothing among the others."""
+    return hashlib.blake2b(node_id + address + index.to_bytes(4, "big"), digest_size=8).digest()
+
+
 class BlockChoice:
     """Chooses free blocks to claim: those once ours first, then by a hash of (this node, block), so that nodes that
     start together, or are cut off from each other, rarely want the same."""
@@ -32,9 +38,6 @@ class BlockChoice:
         if len(former) >= wanted:
             return former
         candidates = set(self._table.free.sample(self._context.rng, CANDIDATES * wanted)).difference(former)
-        node_id = self._context.node_id
-
-        def preference(index: int) -> bytes:
-            return hashlib.blake2b(node_id + index.to_bytes(4, "big"), digest_size=8).digest()
-
-        return former + sorted(candidates, key=preference)[: wanted - len(former)]
+        node_id, address = self._context.node_id, self._context.address
+        by_score = sorted(candidates, key=lambda index: score(index, node_id, address))
+        return former + by_score[: wanted - len(former)]

@@ -20,8 +20,10 @@ from .blocks import UNKNOWN_ADDRESS, ZERO_ID, Block, BlockEvent, BlockState, Blo
 from .choice import BlockChoice
 from .context import Context
 from .effects import ForgetBlock, ForgetLease, RunHook
+from .holds import Holds
 from .inquiring import INQUIRIES, Inquirer
 from .leases import Lease, LeaseTable
+from .orphans import Orphans
 from .peers import Peer, Peers
 from .records import StoredBlock
 from .remedies import Remedy
@@ -35,6 +37,7 @@ class Claims:
 
     ``waiting``: called to learn how many clients wait for an address. ``on_supply``: called when addresses became
     free to lease. ``on_lost``: called with (block index, its leases) when another node won a block of ours.
+    ``give_leases``: called before that, to hand the leases in the block over to the node that won it.
     """
 
     def __init__(
@@ -52,12 +55,15 @@ class Claims:
         self._waiting = waiting
         self._on_supply = on_supply
         self._on_lost = on_lost
+        self.give_leases: Callable[[Block, Peer, float], object] = lambda block, peer, now: None
         self.table = BlockTable(context.pool)
         self.learning_until: float | None = math.inf if context.config.learning_phase else None
         self._choice = BlockChoice(context, self.table)
         self._announcer = Announcer(context, self.table, leases, peers)
         self._inquirer = Inquirer(context, self.table, leases, self._choice, waiting=waiting, own=self._own_inquired)
         self._sync = Sync(context, peers)
+        self._holds = Holds(leases)
+        self.orphans = Orphans(context, self.table, leases, peers, self._inquirer, self._holds)
 
     # --- questions ------------------------------------------------------------------------------
 
@@ -73,6 +79,17 @@ class Claims:
             return False
         return self._context.link_up or self.table.ours[index].expires_at >= now + lease_s + PROMISE_MARGIN_S
 
+    def is_renewable(self, address: int) -> bool:
+        """Whether ``address`` is nobody's as far as we know, but lies in a held block of ours: whoever says that it
+        holds the address is believed, because another node may have leased it."""
+        index = self._context.pool.index_of(address)
+        return index in self._holds and index in self.table.ours and self._leases.is_unbound(address)
+
+    def adopt_for_client(self, index: int, now: float, then: Callable[[float], None]) -> bool:
+        """A client here wants to renew an address in block ``index``: if its owner fell silent and its claim lapsed,
+        adopt it and call ``then`` with the instant at which it is ours. False if nothing comes of that."""
+        return self.orphans.adopt_for_client(index, now, then)
+
     def owner_address(self, index: int) -> bytes | None:
         """The server-link address of the other node that owns block ``index``, or None."""
         block = self.table.get(index)
@@ -81,13 +98,25 @@ class Claims:
         return block.owner_address
 
     @property
+    def held_count(self) -> int:
+        """How many blocks of ours are held."""
+        return len(self._holds)
+
+    @property
     def is_learning(self) -> bool:
         """Whether the node still only listens."""
         return self.learning_until is not None
 
     def deadline(self) -> float:
         """When :meth:`run` wants to be called next; infinity if never."""
-        at = min(self._announcer.refresh_at, self._inquirer.deadline(), self._sync.deadline(), self.table.next_lapse_at)
+        at = min(
+            self._announcer.refresh_at,
+            self._inquirer.deadline(),
+            self._sync.deadline(),
+            self.orphans.deadline(),
+            self._holds.deadline(),
+            self.table.next_lapse_at,
+        )
         return at if self.learning_until is None else min(at, self.learning_until)
 
     # --- life -----------------------------------------------------------------------------------
@@ -125,7 +154,7 @@ class Claims:
             if block.state is BlockState.OURS:
                 self._fence(block, now)
             else:
-                self.table.apply(block.index, BlockEvent.TIMED_OUT)
+                self.orphans.on_lapsed(block, now)
 
     def run(self, now: float) -> None:
         """Do what has fallen due."""
@@ -134,6 +163,8 @@ class Claims:
             self._context.effects.append(RunHook(("endlearning",)))
             self._context.log(logging.INFO, "learning-ended", known_blocks=len(self.table.known))
         self.catch_up(now)
+        self._end_holds(now)
+        self.orphans.run(now)
         if self._context.link_up:
             self._inquirer.run(now)
             self._sync.run(now)
@@ -163,7 +194,7 @@ class Claims:
             if index >= context.pool.block_count:
                 context.count("swarm.drop.bad-index")
                 continue
-            block = self._inquired(index, event, now)
+            block = self._inquired(index, event, peer, now)
             if block.state is BlockState.OURS and self._announcer.may_answer(block, now):
                 claims.append(block)
             elif block.state is BlockState.CLAIMING and self._announcer.may_answer(block, now):
@@ -174,15 +205,19 @@ class Claims:
             self._inquirer.send(again)  # so that the weaker one hears us and yields
         self.ensure_supply(now)
 
-    def _inquired(self, index: int, event: BlockEvent, now: float) -> Block:
+    def _inquired(self, index: int, event: BlockEvent, peer: Peer, now: float) -> Block:
         before = self.table.state(index)
         if before is BlockState.CLAIMED and not self._context.has(Remedy.STICKY_CLAIMS):
             self.table.apply(index, BlockEvent.TIMED_OUT)
+        elif self.orphans.is_to_be_adopted_at_once(index, peer, now):
+            block = self.table.apply(index, BlockEvent.WE_ADOPT)
+            self._own(block, now)
+            return block
         block = self.table.apply(index, event)
         if block.state is BlockState.TENTATIVE:
             if before is BlockState.CLAIMING:
                 self._context.count("swarm.claims_yielded")
-                self._release_suspended(block)
+                self.orphans.on_yielded(block, now)
             self.table.set_owner(block, ZERO_ID, UNKNOWN_ADDRESS)
             self.table.set_lapse(block, now + self._context.config.tentative_timeout_s)
         return block
@@ -215,10 +250,15 @@ class Claims:
             return block
         if before is BlockState.OURS or before is BlockState.CLAIMING:
             self._lost(block, before)
-        elif before is BlockState.CLAIMED and block.owner_address != peer.address:
+        if self._leases.has_block(block.index):
+            self.give_leases(block, peer, now)
+            self._on_lost(block.index, self._forget(block))
+        if before is BlockState.CLAIMED and block.owner_address != peer.address:
             self._expect_more(now)
+        self.orphans.on_claimed(block)
         self.table.set_owner(block, peer.node_id, peer.address)
         block.claim_count = 0
+        block.timeout_s = claim.timeout_s
         self.table.set_lapse(block, now + claim.timeout_s)
         return block
 
@@ -226,9 +266,10 @@ class Claims:
         """Note for how long an owner is to be reckoned with. One whose claims had lapsed was cut off, with others?"""
         if -math.inf < peer.claimed_until <= now:
             self._expect_more(now)
-        longest_s = max((claim.timeout_s for claim in claims), default=0)
-        if longest_s:
-            peer.claimed_until = max(peer.claimed_until, now + longest_s)
+        timeouts = [claim.timeout_s for claim in claims if claim.timeout_s]
+        if timeouts:
+            peer.claimed_until = max(peer.claimed_until, now + max(timeouts))
+            peer.expected_s = self._announcer.expected_period_s(min(timeouts), peer)
 
     def _expect_more(self, now: float) -> None:
         if self._context.has(Remedy.SYNC) and self._context.link_up and not self._context.stopping:
@@ -236,7 +277,10 @@ class Claims:
 
     def _on_given_up(self, index: int, peer: Peer) -> None:
         block = self.table.get(index)
-        if block is None or (block.state is BlockState.CLAIMED and block.owner_address != peer.address):
+        if block is None:
+            return
+        is_anothers = block.state in (BlockState.CLAIMED, BlockState.ORPHAN) and block.owner_address != peer.address
+        if is_anothers or (block.state is BlockState.TENTATIVE and block.orphan_until):
             return
         self.table.apply(index, BlockEvent.GIVEN_UP)
         if peer.address not in self.table.claims_of:
@@ -247,16 +291,11 @@ class Claims:
         self._context.count("swarm.blocks_lost" if before is BlockState.OURS else "swarm.claims_yielded")
         if before is BlockState.OURS:
             self._context.log(logging.WARNING, "block-lost", block=block.index)
-        self._release_suspended(block)
-
-    def _release_suspended(self, block: Block) -> None:
-        """Let go of the leases this node kept in a block that is no longer its to serve."""
-        if self._leases.has_block(block.index):
-            self._on_lost(block.index, self._forget(block))
 
     def _forget(self, block: Block) -> list[Lease]:
         """Forget, here and in the store, that a block was ours; returns the leases it had."""
         leases = self._leases.drop_block(block.index)
+        self._holds.forget(block.index)
         self._context.effects.append(ForgetBlock(block.index))
         self._context.effects.extend(ForgetLease(lease.address) for lease in leases)
         return leases
@@ -277,6 +316,8 @@ class Claims:
             self._own(self.table.apply(block.index, BlockEvent.UNCONTESTED), now)
         self._context.log(logging.INFO, "blocks-claimed", blocks=[block.index for block in blocks])
         self._announcer.announce(blocks, now)
+        for block in blocks:
+            self.orphans.serve_waiting(block.index, now)
         self._on_supply(now)
 
     def take_over(self, index: int, now: float) -> bool:
@@ -284,6 +325,7 @@ class Claims:
         if self.table.state(index) is BlockState.BLOCKED:
             return False
         block = self.table.apply(index, BlockEvent.WE_TAKE_OVER)
+        self.orphans.on_claimed(block)  # the giver tells all its leases
         self._own(block, now)
         block.expires_at = now
         return True
@@ -293,7 +335,10 @@ class Claims:
         block.empty_since = now
         block.is_saved = False
         self._leases.resume_block(block.index)
+        if block.index in self._holds:
+            self._leases.suspend_block(block.index)
         self._choice.remember(block.index)
+        self.orphans.on_owned(block, now)
 
     # --- announcing -----------------------------------------------------------------------------
 
@@ -317,6 +362,14 @@ class Claims:
 
     # --- giving up ------------------------------------------------------------------------------
 
+    def _end_holds(self, now: float) -> None:
+        """Blocks that were held may be leased from again, if they are still ours."""
+        ended = [index for index in self._holds.pop_ended(now) if index in self.table.ours]
+        for index in ended:
+            self._leases.resume_block(index)
+        if ended:
+            self._on_supply(now)
+
     def _fence(self, block: Block, now: float) -> None:
         """Stop serving from a block whose promise ran out unheard (the link was down, or we slept): others may have
         taken it. Its leases are kept, and it is inquired anew (SAFETY S8, S13)."""
@@ -335,7 +388,7 @@ class Claims:
         keep = config.spare_leases + self._waiting()
         given_up: list[int] = []
         for block in reversed(list(self.table.ours.values())):
-            if not self._leases.is_unused(block.index):
+            if block.index in self._holds or not self._leases.is_unused(block.index):
                 block.empty_since = now
             elif (
                 now - block.empty_since >= config.needless_timeout_s
@@ -361,6 +414,7 @@ class Claims:
         self._drop(block)
         theirs = self.table.apply(block.index, BlockEvent.CLAIMED_BY_STRONGER)
         self.table.set_owner(theirs, node_id, address)
+        theirs.timeout_s = timeout_s
         self.table.set_lapse(theirs, now + timeout_s)
 
     def abandon(self, now: float) -> None:

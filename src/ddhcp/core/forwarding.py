@@ -242,7 +242,7 @@ class Forwarding:
         else:
             key = hardware_identity(HTYPE_ETHERNET, message.chaddr[:_ETHERNET_ADDRESS_SIZE])
             holds_another = self._leases.holds_another(address, key, message.chaddr)
-            if holds_another or not self._leases.is_free(address):
+            if holds_another or not (self._leases.is_free(address) or self._claims.is_renewable(address)):
                 self._answer(LEASENAK, message, 0, peer)
                 return
         default_s = self._context.lease_time_s

@@ -16,6 +16,7 @@ from .remedies import Remedy
 INQUIRIES = 3  # before a block is owned (PROTOCOL, Claiming)
 MAX_CLAIMING = 64  # blocks inquired at a time for new clients: bounds what a burst of them makes us say at once
 BURST_SPACING_S = 0.001  # between inquiries that are not spread over t, as classic nodes send them
+URGENT_SPACING_S = 0.15  # between inquiries for an orphan that a client waits for: it asks again after 2 s or more
 
 
 class Inquirer:
@@ -94,10 +95,11 @@ class Inquirer:
         inquire: list[int] = []
         owned: list[Block] = []
         is_spaced = self._context.has(Remedy.SPACED_INQUIRIES)
-        spacing_s = self._context.config.tentative_timeout_s / INQUIRIES if is_spaced else BURST_SPACING_S
+        usual_s = self._context.config.tentative_timeout_s / INQUIRIES if is_spaced else BURST_SPACING_S
         for block in list(self._table.claiming.values()):
             if block.next_inquiry_at > now:
                 continue
+            spacing_s = URGENT_SPACING_S if block.is_urgent else usual_s
             if block.claim_count and now - block.next_inquiry_at > spacing_s and is_spaced:
                 block.claim_count = 0  # this node slept: objections may wait unread
             if block.claim_count < INQUIRIES:

@@ -52,7 +52,9 @@ class Inspection:
     def totals(self) -> Totals:
         """The sums."""
         table, leases = self._claims.table, self._leases
-        blocks = (len(table.free), *table.counts[1:])
+        counts = table.counts
+        tentative = counts[BlockState.TENTATIVE] + counts[BlockState.ORPHAN]
+        blocks = (len(table.free), tentative, *counts[BlockState.CLAIMED : BlockState.ORPHAN])
         return Totals(
             blocks=blocks,
             leases_free=leases.free_count,
@@ -92,7 +94,7 @@ class Inspection:
         for index in indices:
             block = known[index]
             cell = cells.setdefault(index // cell_size, {})
-            key = (block.owner_address, int(block.state))
+            key = (block.owner_address, block.state.classic)
             cell[key] = cell.get(key, 0) + 1
             node_ids[block.owner_address] = block.owner_id
         return Census(cells, node_ids, following if following < end else None)
@@ -112,7 +114,7 @@ class Inspection:
         offered, leased = self._leases.usage(block.index) if is_kept else (None, None)
         return BlockView(
             index=block.index,
-            state=int(block.state),
+            state=block.state.classic,
             owner=block.owner_id,
             claim_count=INQUIRIES if block.state is BlockState.OURS else block.claim_count,
             offered=offered,

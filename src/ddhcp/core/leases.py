@@ -215,6 +215,11 @@ class LeaseTable:
         block = self._blocks.get(self._pool.index_of(address)) if address in self._pool else None
         return block is not None and block.serving and address in block.free
 
+    def is_unbound(self, address: int) -> bool:
+        """Whether ``address`` lies in a block of ours, handed out from or not, and is nobody's."""
+        block = self._blocks.get(self._pool.index_of(address)) if address in self._pool else None
+        return block is not None and address in block.free
+
     def pick_free(self) -> int | None:
         """A free address: from the earliest claimed block that has one; there the one unused for longest."""
         for index in self._with_free:

@@ -43,6 +43,8 @@ class Node:
         self._claims: Claims = self._server.claims
         self._forwarding: Forwarding = self._server.forwarding
         self._extensions = Extensions(self._context, self._leases, self._peers, self._server)
+        self._claims.orphans.known_leases = self._server.replicas
+        self._claims.give_leases = self._extensions.handover.give
         self.inspect = Inspection(self._context, self._claims, self._leases, self._peers, self._server.waiting_count)
         self._has_stopped = False
         self._handlers: dict[type, Callable[..., None]] = {
@@ -266,7 +268,7 @@ class Node:
             views.append(
                 BlockView(
                     index=index,
-                    state=int(block.state),
+                    state=block.state.classic,
                     owner=block.owner_id,
                     claim_count=INQUIRIES if is_ours else block.claim_count,
                     offered=offered,
@@ -290,6 +292,8 @@ class Node:
             "ddhcp.blocks.claimed": counts[BlockState.CLAIMED],
             "ddhcp.blocks.claiming": counts[BlockState.CLAIMING],
             "ddhcp.blocks.ours": counts[BlockState.OURS],
+            "ddhcp.blocks.orphan": counts[BlockState.ORPHAN],
+            "ddhcp.blocks.held": self._claims.held_count,
             "ddhcp.leases.free": self._leases.free_count,
             "ddhcp.peers": len(self._peers),
             "dhcp.waiting": self._server.waiting_count(),

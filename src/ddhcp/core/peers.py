@@ -11,6 +11,7 @@ from ..swarm import AddressOrder
 GREETINGS = 3  # HELLOs to a peer of unknown kind; one that answers none is taken for classic
 UNKNOWN_COUNTS_S = 120.0  # a peer of unknown kind is taken for classic for this long: until it must have answered
 CLASSIC_COUNTS_S = 3600.0  # after a classic peer was last heard, others like it may still come
+MISSING_AFTER = 1.5  # refresh periods without a word: one refresh was lost, or the peer is missing
 MAX_PEERS = 4096  # the longest unheard is forgotten beyond this, so that a flood of senders costs bounded memory
 SAME_REFRESH_S = 1.0  # claims of a peer that come closer together are packets of one refresh, or answers in a dispute
 REFRESH_WEIGHT = 0.25  # of the latest interval in the running mean of a peer's refresh period
@@ -27,6 +28,7 @@ class Peer:
     ``claims_at``: when it last announced its blocks, 0 if never; ``refresh_s``: the mean time between that, 0 while
     unknown; ``refreshes``/``refreshes_lost``: how many were heard, and how many seem to have been lost on the way.
     ``claimed_until``: up to when it last announced a block; minus infinity if it never did, or gave all of them up.
+    ``expected_s``: within how many seconds after ``claims_at`` its next refresh is to be expected, if none is lost.
     ``version``, ``capabilities``, ``incarnation``, ``software``: what its HELLO said, zeros and empty before.
     """
 
@@ -38,6 +40,7 @@ class Peer:
     hello_count: int = 0
     hello_at: float = 0.0
     claimed_until: float = -math.inf
+    expected_s: float = 0.0
     claims_at: float = 0.0
     refresh_s: float = 0.0
     refreshes: int = 0
@@ -101,6 +104,18 @@ class Peers:
     def has_classic(self, now: float) -> bool:
         """Whether classic nodes, or nodes that may be, were heard lately."""
         return now - self._classic_at < CLASSIC_COUNTS_S or now - self._unknown_at < UNKNOWN_COUNTS_S
+
+    @staticmethod
+    def is_missing(peer: Peer, now: float) -> bool:
+        """Whether a peer has been silent for longer than is usual while what it announced still holds: it is down, or
+        cut off from us and at work elsewhere."""
+        silent_s = now - max(peer.claims_at, peer.heard_at)
+        return peer.claimed_until > now and silent_s > MISSING_AFTER * peer.expected_s
+
+    @staticmethod
+    def is_present(peer: Peer, now: float) -> bool:
+        """Whether a peer that owns blocks was heard as often as is to be expected."""
+        return peer.claimed_until > now and now - peer.heard_at <= MISSING_AFTER * peer.expected_s
 
     def get(self, address: bytes) -> Peer | None:
         """The peer at ``address`` if it was ever heard."""

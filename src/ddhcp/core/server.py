@@ -304,10 +304,19 @@ class Server:
             lease_s = self._wanted_lease_s(request)
             self.forwarding.ask(request, link, address, lease_s, owner, now)
             return
+        if not is_selecting and self.claims.adopt_for_client(
+            index, now, lambda at: self._decide_adopted(request, link, address, at)
+        ):
+            return
         if is_selecting and not self.claims.is_learning and not self._leases.has_block(index):
             self._nak(request, link, b"address no longer available")
             return
         self._context.count("dhcp.unknown_owner")  # silence: whoever owns it may answer, else the client starts over
+
+    def _decide_adopted(self, request: Message, link: str, address: int, now: float) -> None:
+        """The block of an address that a client wants to renew has become ours, because its owner fell silent."""
+        if link in self._links and self.claims.is_serving(self._context.pool.index_of(address), now):
+            self._decide_own(request, link, address, now)
 
     def _decide_own(self, request: Message, link: str, address: int, now: float) -> None:
         key = identity(request)
@@ -318,7 +327,10 @@ class Server:
                 return
         else:
             has_another = self._leases.holds_another(address, key, request.chaddr)
-            if has_another or not self._leases.is_free(address):
+            is_renewing = request.server_identifier is None
+            if has_another or not (
+                self._leases.is_free(address) or (is_renewing and self.claims.is_renewable(address))
+            ):
                 self._nak(request, link, b"address not available")
                 return
         self._grant(request, link, address, now)

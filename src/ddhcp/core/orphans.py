@@ -1,0 +1,263 @@
+"""Orphans: blocks whose owner fell silent while clients may still hold leases in them.
+
+A foreign claim that lapses without having been given up leaves the block closed until the last lease that its owner can
+have granted has ended. Meanwhile one of the survivors, the guardian, owns it in order to renew those leases, so that
+clients keep their addresses and newcomers see the block taken.
+
+Who that is needs no vote: the survivors rank by a hash over (block, node), the first begins at once, each of the others
+a while after the one before it, and whoever hears another begin waits longer.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import math
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from .announcing import CLASSIC_NEWCOMER_FACTOR, PROMISE_MARGIN_S
+from .blocks import Block, BlockEvent, BlockState, BlockTable
+from .choice import score
+from .context import Context
+from .effects import SaveLease
+from .holds import Holds
+from .inquiring import Inquirer
+from .leases import TAKEN, LeaseState, LeaseTable
+from .peers import Peer, Peers
+from .records import StoredLease
+from .remedies import Remedy
+
+MAX_RANK = 16  # survivors beyond this begin together, in the hope that one before them has
+MAX_WAITING_FOR_ADOPTION = 1024  # clients' requests that wait for a block to be adopted; more ask again by themselves
+
+
+class KnownLeases(Protocol):
+    """What other nodes told about the leases of their blocks."""
+
+    def of_block(self, index: int) -> Iterable[StoredLease]:
+        """The leases known of block ``index``."""
+
+    def is_complete(self, index: int) -> bool:
+        """Whether these are all that its last known owner had granted."""
+
+    def drop_block(self, index: int) -> None:
+        """Forget them."""
+
+
+class NothingKnown:
+    """No node told anything."""
+
+    def of_block(self, index: int) -> Iterable[StoredLease]:
+        """None."""
+        return ()
+
+    def is_complete(self, index: int) -> bool:
+        """Never."""
+        return False
+
+    def drop_block(self, index: int) -> None:
+        """Nothing to forget."""
+
+
+class Orphans:
+    """Keeps orphaned blocks closed, and adopts them when it is this node's turn."""
+
+    def __init__(
+        self, context: Context, table: BlockTable, leases: LeaseTable, peers: Peers, inquirer: Inquirer, holds: Holds
+    ) -> None:
+        self._context = context
+        self._table = table
+        self._leases = leases
+        self._peers = peers
+        self._inquirer = inquirer
+        self._holds = holds
+        self.known_leases: KnownLeases = NothingKnown()
+        self._turns: list[tuple[float, int]] = []
+        self._turn_at: dict[int, float] = {}
+        self._waiting: dict[int, list[Callable[[float], None]]] = {}
+        self._waiting_count = 0
+
+    def deadline(self) -> float:
+        """A lower bound of when :meth:`run` may have something to do; infinity if never."""
+        return self._turns[0][0] if self._turns and self._context.link_up else math.inf
+
+    # --- quarantine -----------------------------------------------------------------------------
+
+    def closed_until(self, block: Block) -> float:
+        """Up to when leases may run in a block whose foreign claim lapses at its ``expires_at``.
+
+        Its owner may have granted the last one as late as when its next refresh was due. Our own nodes announce a block
+        with leases for longer than that, so for theirs nothing is left.
+        """
+        context = self._context
+        if not context.has(Remedy.QUARANTINE):
+            return 0.0
+        refresh_s = block.timeout_s / CLASSIC_NEWCOMER_FACTOR
+        left_s = context.longest_lease_s + refresh_s + PROMISE_MARGIN_S - block.timeout_s
+        return block.expires_at + max(0.0, left_s)
+
+    def on_lapsed(self, block: Block, now: float) -> None:
+        """The time of a block that is not ours ran out: it is free, or an orphan."""
+        if block.state is BlockState.CLAIMED:
+            block.orphan_until = self.closed_until(block)
+        if block.orphan_until <= now or block.state is BlockState.ORPHAN:
+            self._table.apply(block.index, BlockEvent.TIMED_OUT)
+            self.known_leases.drop_block(block.index)
+            self._give_up_waiting(block.index)
+            return
+        self._table.apply(block.index, BlockEvent.LAPSED)
+        self._table.set_lapse(block, block.orphan_until)
+        self._context.count("swarm.blocks_orphaned")
+        self._context.log(logging.INFO, "block-orphaned", block=block.index, seconds=int(block.orphan_until - now))
+        self._plan(block, now, self._context.config.tentative_timeout_s)
+
+    # --- the guardian's turn --------------------------------------------------------------------
+
+    def _rank(self, index: int, now: float) -> int:
+        """How many of the nodes of ours that are known to live come before this one as guardian of block ``index``."""
+        context = self._context
+        own = score(index, context.node_id, context.address)
+        living = (peer for peer in self._peers if peer.is_ours and self._peers.is_present(peer, now))
+        return sum(score(index, peer.node_id, peer.address) > own for peer in living)
+
+    def _plan(self, block: Block, now: float, pace_s: float, wait_s: float = 0.0) -> None:
+        """This node adopts the block when its turn comes, ``pace_s`` for each node before it, after ``wait_s``."""
+        if not self._may_adopt():
+            return
+        rank = min(MAX_RANK, self._rank(block.index, now))
+        at = now + wait_s + pace_s * (rank * 1.5 + 0.25 * self._context.rng.random())
+        self._turn_at[block.index] = at
+        heapq.heappush(self._turns, (at, block.index))
+
+    def _may_adopt(self) -> bool:
+        context = self._context
+        return context.has(Remedy.GUARDIAN) and context.config.serves_clients and not context.stopping
+
+    def run(self, now: float) -> None:
+        """Begin to adopt what it is our turn for."""
+        if not self._context.link_up:
+            return
+        while self._turns and self._turns[0][0] <= now:
+            at, index = heapq.heappop(self._turns)
+            if self._turn_at.get(index) != at:
+                continue
+            del self._turn_at[index]
+            block = self._table.get(index)
+            if block is not None and block.state is BlockState.ORPHAN and self._may_adopt():
+                self._begin(block, now, is_urgent=False)
+        self._inquirer.run(now)
+
+    def _begin(self, block: Block, now: float, *, is_urgent: bool) -> None:
+        block = self._table.apply(block.index, BlockEvent.WE_INQUIRE)
+        block.is_urgent = is_urgent
+        self._inquirer.begin(block, now)
+
+    def adopt_for_client(self, index: int, now: float, then: Callable[[float], None]) -> bool:
+        """A client here wants to renew an address in block ``index``: if that is an orphan, adopt it at once and call
+        ``then`` with the instant at which this node owns it. False if it is none, or cannot be adopted."""
+        block = self._table.get(index)
+        if block is None or not self._may_adopt() or not self._context.link_up:
+            return False
+        is_being_adopted = block.state is BlockState.CLAIMING and block.orphan_until > now
+        if not is_being_adopted and block.state is not BlockState.ORPHAN:
+            return False
+        if self._waiting_count < MAX_WAITING_FOR_ADOPTION:
+            self._waiting.setdefault(index, []).append(then)
+            self._waiting_count += 1
+        if not is_being_adopted:
+            self._begin(block, now, is_urgent=True)
+            self._inquirer.run(now)
+        return True
+
+    # --- what others do -------------------------------------------------------------------------
+
+    def is_to_be_adopted_at_once(self, index: int, peer: Peer, now: float) -> bool:
+        """Somebody inquires block ``index``. If that is an orphan, or its owner is missing: a node of ours is about to
+        adopt it, so we wait longer; any other never heard of its owner and is about to use it, so the guardian owns it
+        now. That is an objection which every node understands (S12)."""
+        block = self._table.get(index)
+        if block is None or not self._may_adopt() or not self._context.link_up:
+            return False
+        if block.state is BlockState.ORPHAN:
+            is_due = self._is_orphan_due(block, peer, now)
+        elif peer.is_ours:
+            is_due = False
+        elif block.state is BlockState.CLAIMING:
+            is_due = block.orphan_until > now
+        else:
+            is_due = self._is_owner_missing(block, peer, now) and not self._rank(index, now)
+            if is_due:
+                block.orphan_until = max(block.expires_at, self.closed_until(block))
+        if is_due:
+            self._context.count("swarm.adopted_at_once")
+        return is_due
+
+    def _is_orphan_due(self, block: Block, peer: Peer, now: float) -> bool:
+        t_s = self._context.config.tentative_timeout_s
+        if peer.is_ours:
+            self._plan(block, now, t_s, wait_s=2 * t_s)
+        elif self._rank(block.index, now):
+            self._plan(block, now, t_s / 8)
+        else:
+            return True
+        return False
+
+    def _is_owner_missing(self, block: Block, asking: Peer, now: float) -> bool:
+        owner = self._peers.get(block.owner_address) if block.state is BlockState.CLAIMED else None
+        return owner is not None and owner is not asking and self._peers.is_missing(owner, now)
+
+    def on_yielded(self, block: Block, now: float) -> None:
+        """This node yields its claim of a block to somebody who inquired it too. Leases it gave there before may still
+        run: as long as nobody claims the block, they are an orphan's."""
+        if self._leases.has_block(block.index):
+            ends = (lease.expires_at for lease in self._leases.in_block(block.index) if lease.state in TAKEN)
+            block.orphan_until = max(block.orphan_until, max(ends, default=0.0))
+        block.is_urgent = False
+
+    # --- adopted --------------------------------------------------------------------------------
+
+    def on_owned(self, block: Block, now: float) -> None:
+        """A block has just become ours. If it was an orphan: bring back what is known of its leases, and hold it for
+        as long as there may be others."""
+        block.is_urgent = False
+        self._turn_at.pop(block.index, None)
+        until, block.orphan_until = block.orphan_until, 0.0
+        if until <= now:
+            return
+        is_complete = self.known_leases.is_complete(block.index)
+        restored = sum(self._restore(lease, now) for lease in self.known_leases.of_block(block.index))
+        self.known_leases.drop_block(block.index)
+        if not is_complete:
+            self._holds.hold(block.index, until)
+        self._context.count("swarm.blocks_adopted")
+        self._context.log(
+            logging.WARNING, "block-adopted", block=block.index, leases=restored,
+            held_seconds=0 if is_complete else int(until - now),
+        )  # fmt: skip
+
+    def _restore(self, lease: StoredLease, now: float) -> bool:
+        if lease.expires_at <= now or not self._leases.is_unbound(lease.address):
+            return False
+        state = LeaseState(lease.state)
+        self._context.cover_lease(lease.expires_at - now)
+        self._leases.bind(lease.address, lease.identity, lease.chaddr, state, lease.expires_at, lease.hostname)
+        self._context.effects.append(SaveLease(lease))
+        return True
+
+    def serve_waiting(self, index: int, now: float) -> None:
+        """Block ``index`` is ours and announced: answer the clients that wait for it."""
+        waiting = self._waiting.pop(index, ())
+        self._waiting_count -= len(waiting)
+        for then in waiting:
+            then(now)
+
+    def _give_up_waiting(self, index: int) -> None:
+        self._waiting_count -= len(self._waiting.pop(index, ()))
+
+    def on_claimed(self, block: Block) -> None:
+        """Somebody else owns the block now. Clients that wait for it ask again, and its owner is asked about them."""
+        block.orphan_until = 0.0
+        block.is_urgent = False
+        self._turn_at.pop(block.index, None)
+        self._give_up_waiting(block.index)

@@ -1,0 +1,227 @@
+"""Blocks whose owner fell silent: closed while leases may run in them, kept by one survivor, free again in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+from test_node import PEER, claim_of, lease, message, own_block
+
+from ddhcp.core import NodeConfig, Pool
+from ddhcp.core import events as e
+from ddhcp.core.records import StoredLease
+from ddhcp.core.remedies import Remedy
+from ddhcp.dhcp import constants as c
+from ddhcp.sim import VirtualSwarm
+from ddhcp.swarm import SwarmCodec, UpdateClaim
+
+POOL = Pool(0x0A000000, 20, 32)
+CLASSIC_ID = b"\x01" * 8
+BLOCK = 77
+ADDRESS = POOL.first_address(BLOCK) + 9
+LEASE_S = 300
+
+
+def swarm_of(count: int, *without: Remedy, pool: Pool = POOL) -> VirtualSwarm:
+    config = NodeConfig(pool, tentative_timeout_s=3, learning_phase=False, without=frozenset(without))
+    swarm = VirtualSwarm(count, config, seed=4)
+    swarm.run_for(100)
+    return swarm
+
+
+def all_hear(swarm: VirtualSwarm, data: bytes, source: bytes = PEER) -> None:
+    for number in range(len(swarm.nodes)):
+        if number not in swarm.stopped:
+            swarm.feed(number, e.SwarmReceived(data, source, True))
+
+
+def classic_claims(swarm: VirtualSwarm, timeout_s: int = 60, index: int = BLOCK) -> None:
+    codec = SwarmCodec(CLASSIC_ID, swarm_pool(swarm).prefix, swarm_pool(swarm).prefix_len, swarm_pool(swarm).block_size)
+    all_hear(swarm, codec.update_claim([(index, timeout_s)]))
+
+
+def swarm_pool(swarm: VirtualSwarm) -> Pool:
+    view = swarm.nodes[0].view()
+    return Pool(view.prefix, view.prefix_len, view.block_size)
+
+
+def states(swarm: VirtualSwarm, index: int = BLOCK) -> list[int]:
+    """The state of a block at each node, 0 if it is free."""
+    return [
+        next((v.state for v in node.block_views(swarm.now) if v.index == index), 0)
+        for number, node in enumerate(swarm.nodes)
+        if number not in swarm.stopped
+    ]
+
+
+def test_a_lapsed_claim_leaves_the_block_closed_until_the_last_lease_has_ended() -> None:
+    """S1: a classic owner announces T, far less than its leases run; its last one began just before it fell silent."""
+    swarm = swarm_of(2, Remedy.GUARDIAN)
+    classic_claims(swarm)
+    died_at = swarm.now
+    swarm.run_for(61)
+    assert states(swarm) == [1, 1], "closed, and to classic tools not to be had yet"
+    assert swarm.nodes[0].statistics()["ddhcp.blocks.orphan"] == 1
+    swarm.run_until(died_at + 60 / 4 + LEASE_S)
+    assert states(swarm) == [1, 1]
+    swarm.run_until(died_at + 60 / 2.4 + LEASE_S + 6)
+    assert states(swarm) == [0, 0], "no block is lost for good (invariant I7)"
+
+
+def test_a_claim_that_outlasts_the_leases_leaves_nothing_to_wait_for() -> None:
+    """A node of ours announces a block with leases for 2 L + 100."""
+    swarm = swarm_of(2)
+    classic_claims(swarm, 2 * LEASE_S + 100)
+    swarm.run_for(2 * LEASE_S + 101)
+    assert states(swarm) == [0, 0]
+
+
+def test_without_quarantine_the_block_is_free_at_once() -> None:
+    swarm = swarm_of(2, Remedy.QUARANTINE)
+    classic_claims(swarm)
+    swarm.run_for(61)
+    assert states(swarm) == [0, 0]
+
+
+def test_a_full_pool_does_not_tempt_anybody_to_use_an_orphan() -> None:
+    swarm = swarm_of(1, Remedy.GUARDIAN, pool=Pool(0x0A000000, 28, 4))
+    for index in range(4):
+        if index not in {v.index for v in swarm.nodes[0].block_views(swarm.now)}:
+            classic_claims(swarm, index=index)
+    swarm.run_for(61)
+    for client in range(1, 9):
+        swarm.client_sends(0, message(c.DISCOVER, client))
+    swarm.run_for(60)
+    assert swarm.nodes[0].statistics()["ddhcp.blocks.ours"] == 1
+
+
+def test_given_up_by_its_owner_it_is_free_at_once() -> None:
+    swarm = swarm_of(2, Remedy.GUARDIAN)
+    classic_claims(swarm)
+    swarm.run_for(61)
+    classic_claims(swarm, 0)
+    assert states(swarm) == [0, 0]
+
+
+def test_one_survivor_adopts_it_and_renews_what_it_does_not_know() -> None:
+    swarm = swarm_of(5)
+    classic_claims(swarm)
+    swarm.run_for(75)
+    assert sorted(states(swarm)) == [2, 2, 2, 2, 4], "newcomers and classic nodes see it taken (S12)"
+    guardian = states(swarm).index(4)
+    for number in range(5):
+        swarm.client_sends(number, message(c.REQUEST, client=number + 1, xid=number, ciaddr=ADDRESS + number))
+        swarm.run_for(1)
+        assert (swarm.answers[-1].message.message_type, swarm.answers[-1].node) == (c.ACK, number)
+    assert swarm.nodes[guardian].statistics()["ddhcp.blocks.held"] == 1
+
+
+def test_a_held_block_gives_nothing_to_clients_that_have_no_lease_in_it() -> None:
+    swarm = swarm_of(1)
+    classic_claims(swarm)
+    swarm.run_for(75)
+    assert states(swarm) == [4]
+    for client in range(1, 60):
+        (offer,) = swarm.client_sends(0, message(c.DISCOVER, client, o50=ADDRESS)) or [None]
+        if offer is not None:
+            assert POOL.index_of(offer.yiaddr) != BLOCK
+    (nak,) = swarm.client_sends(0, message(c.REQUEST, 99, o50=ADDRESS, o54=0x0A000001))
+    assert nak.message_type == c.NAK, "it never was offered this one"
+
+
+def test_an_adopted_block_is_used_or_given_up_in_the_end() -> None:
+    swarm = swarm_of(2)
+    classic_claims(swarm)
+    swarm.run_for(LEASE_S + 60)
+    assert swarm.nodes[states(swarm).index(4)].statistics()["ddhcp.blocks.held"] == 0
+    swarm.run_for(400)
+    ours = [[v.index for v in node.block_views(swarm.now) if v.state == 4] for node in swarm.nodes]
+    assert [len(blocks) for blocks in ours] == [1, 1]
+
+
+def test_a_client_that_renews_in_an_orphan_keeps_its_address_without_waiting_for_the_guardians_turn() -> None:
+    swarm = swarm_of(4)
+    classic_claims(swarm)
+    swarm.run_for(60.01)
+    swarm.client_sends(2, message(c.REQUEST, xid=50, o50=ADDRESS))
+    swarm.run_for(0.5)
+    (ack,) = [answer for answer in swarm.answers if answer.message.xid == 50]
+    assert (ack.node, ack.message.message_type, ack.message.yiaddr) == (2, c.ACK, ADDRESS)
+    swarm.run_for(30)
+    assert states(swarm) == [2, 2, 4, 2]
+
+
+def test_an_owner_that_is_alive_after_all_objects() -> None:
+    swarm = swarm_of(3)
+    classic_claims(swarm)
+    swarm.run_for(61.5)
+    assert 3 in states(swarm)
+    classic_claims(swarm)
+    assert states(swarm) == [2, 2, 2]
+    swarm.run_for(20)
+    assert states(swarm) == [2, 2, 2]
+
+
+@pytest.mark.parametrize("after_s", [61, 100])
+def test_a_newcomer_that_never_heard_of_the_dead_owner_is_told_by_a_claim(after_s: int) -> None:
+    """S12. Classic nodes understand nothing but an UPDATECLAIM."""
+    swarm = swarm_of(3)
+    classic_claims(swarm)
+    swarm.run_for(after_s)
+    codec = SwarmCodec(b"\xff" * 8, POOL.prefix, POOL.prefix_len, POOL.block_size)
+    heard: list[int] = []
+    for _ in range(3):
+        before = sum(node.statistics()["mcast.send_updateclaim"] for node in swarm.nodes)
+        all_hear(swarm, codec.inquire([BLOCK]), b"\xfe\x80" + bytes(13) + b"\x98")
+        swarm.run_for(1)
+        heard.append(sum(node.statistics()["mcast.send_updateclaim"] for node in swarm.nodes) - before)
+    assert sum(heard) >= 1
+    assert 4 in states(swarm)
+
+
+def test_known_leases_are_brought_back_and_when_all_are_known_the_block_is_not_held() -> None:
+    class Told:
+        def of_block(self, index: int) -> Iterable[StoredLease]:
+            chaddr = b"\x02\0\0\0\x09\x01".ljust(16, b"\0")
+            return [StoredLease(ADDRESS, b"\x01" + chaddr[:6], chaddr, "leased", swarm.now + 200)]
+
+        def is_complete(self, index: int) -> bool:
+            return True
+
+        def drop_block(self, index: int) -> None:
+            pass
+
+    swarm = swarm_of(1)
+    swarm.nodes[0]._claims.orphans.known_leases = Told()
+    classic_claims(swarm)
+    swarm.run_for(75)
+    assert states(swarm) == [4]
+    assert swarm.nodes[0].statistics()["ddhcp.blocks.held"] == 0
+    assert [stored.address for stored in swarm.nodes[0].leases()] == [ADDRESS]
+    (nak,) = swarm.client_sends(0, message(c.REQUEST, client=3, ciaddr=ADDRESS))
+    assert nak.message_type == c.NAK, "it is another's"
+
+
+def test_leases_kept_in_a_fenced_block_survive_a_stranger_that_only_inquires() -> None:
+    """S8: whoever asks and does not claim takes nothing."""
+    swarm = swarm_of(1)
+    address = lease(swarm, 0)
+    index = own_block(swarm, 0)
+    swarm.feed(0, e.ServerLinkDown())
+    swarm.run_for(800)
+    swarm.feed(0, e.ServerLinkUp(b"\x02\0\0\0\x01\0", swarm.addresses[0]))
+    all_hear(swarm, SwarmCodec(b"\xff" * 8, POOL.prefix, POOL.prefix_len, POOL.block_size).inquire([index]))
+    assert states(swarm, index) == [1]
+    assert [stored.address for stored in swarm.nodes[0].leases()] == [address]
+    swarm.run_for(10)
+    assert [stored.address for stored in swarm.nodes[0].leases()] == [address]
+
+
+def test_a_claim_of_an_orphan_by_anybody_ends_its_quarantine() -> None:
+    swarm = swarm_of(1, Remedy.GUARDIAN)
+    classic_claims(swarm)
+    swarm.run_for(61)
+    assert isinstance(claim_of(BLOCK), UpdateClaim)
+    codec = SwarmCodec(bytes(8), POOL.prefix, POOL.prefix_len, POOL.block_size)
+    all_hear(swarm, codec.update_claim([(BLOCK, 60)]), b"\xfe\x80" + bytes(13) + b"\x97")
+    assert states(swarm) == [2]
