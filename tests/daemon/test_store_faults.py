@@ -152,7 +152,7 @@ def test_a_commit_is_all_or_nothing(path: Path) -> None:
 
 def test_rows_that_make_no_sense_are_skipped_and_counted(path: Path) -> None:
     leave(path, SaveLease(lease(1)), SaveBlock(StoredBlock(1, NOW)))
-    good = (2, b"i", bytes(16), "leased", WALL, b"")
+    good = (2, b"i", bytes(16), "leased", WALL, b"", 300, WALL)
     bad = [
         (-1, *good[1:]),
         (1 << 32, *good[1:]),
@@ -161,13 +161,17 @@ def test_rows_that_make_no_sense_are_skipped_and_counted(path: Path) -> None:
         (12, b"i" * 5000, *good[2:]),
         (13, b"i", b"short", *good[3:]),
         (14, b"i", bytes(16), "odd", *good[4:]),
-        (15, b"i", bytes(16), "leased", "soon", b""),
-        (16, b"i", bytes(16), "leased", float("inf"), b""),
-        (17, b"i", bytes(16), "leased", WALL, "text"),
-        (18, b"i", bytes(16), "leased", WALL, b"h" * 5000),
+        (15, b"i", bytes(16), "leased", "soon", *good[5:]),
+        (16, b"i", bytes(16), "leased", float("inf"), *good[5:]),
+        (17, b"i", bytes(16), "leased", WALL, "text", *good[6:]),
+        (18, b"i", bytes(16), "leased", WALL, b"h" * 5000, *good[6:]),
+        (19, *good[1:6], "long", WALL),
+        (20, *good[1:6], -1, WALL),
+        (21, *good[1:6], 300, "later"),
+        (22, *good[1:6], 300, 1e30),
     ]
     with sqlite3.connect(path) as db:
-        db.executemany("insert into lease values (?, ?, ?, ?, ?, ?)", [good, *bad])
+        db.executemany("insert into lease values (?, ?, ?, ?, ?, ?, ?, ?)", [good, *bad])
         db.executemany("insert into block values (?, ?)", [(-5, WALL), (6, "soon")])
     db.close()
     store = SqliteStore(path)
@@ -220,7 +224,8 @@ def test_what_was_written_before_the_clock_was_set_is_not_taken_for_ancient(path
 @pytest.mark.parametrize("step", [-86400.0, 3600.0, 86400.0])
 def test_the_file_follows_a_wall_clock_that_is_set(path: Path, clocks: Clocks, step: float) -> None:
     store = SqliteStore(path)
-    store.commit([SaveLease(lease(1, NOW + 300)), SaveBlock(StoredBlock(0, NOW + 700))])
+    prolonged = StoredLease(3, b"p", bytes(16), "leased", NOW + 300, b"", 300, NOW + 3900)
+    store.commit([SaveLease(lease(1, NOW + 300)), SaveLease(prolonged), SaveBlock(StoredBlock(0, NOW + 700))])
     clocks.wall += step
     store.commit([SaveLease(lease(2, NOW + 400))])
     store.close()
@@ -230,6 +235,7 @@ def test_the_file_follows_a_wall_clock_that_is_set(path: Path, clocks: Clocks, s
     assert leases[1].expires_at == pytest.approx(clocks.boot + 200, abs=KEPT)
     assert leases[2].expires_at == pytest.approx(clocks.boot + 300, abs=KEPT)
     assert blocks[0].promised_until == pytest.approx(clocks.boot + 600, abs=KEPT)
+    assert leases[3].held_until == pytest.approx(clocks.boot + 3800, abs=KEPT)
 
 
 def test_a_clock_not_yet_set_after_a_reboot_does_not_drag_the_file_back(path: Path, clocks: Clocks) -> None:
@@ -330,6 +336,25 @@ def test_an_older_file_is_brought_up_to_date_with_its_leases(path: Path, monkeyp
     with sqlite3.connect(path) as db:
         assert db.execute("select name from tag").fetchall() == [("migrated",)]
     db.close()
+
+
+def test_a_file_of_the_first_version_is_read_with_its_leases(path: Path) -> None:
+    path.parent.mkdir()
+    with sqlite3.connect(path) as db:
+        db.executescript(module.MIGRATIONS[0])
+        db.execute(f"pragma application_id = {module.APPLICATION_ID}")
+        db.execute("pragma user_version = 1")
+        db.execute("insert into clock values (1, ?, ?)", (module.boot_id(), module.wall_minus_boot()))
+        wall = module.wall_minus_boot()
+        db.execute("insert into lease values (1, ?, ?, 'leased', ?, ?)", (b"i", bytes(16), wall + NOW + 300, b"host"))
+        db.execute("insert into block values (3, ?)", (wall + NOW + 700,))
+    db.close()
+    blocks, leases = remembered(path)
+    assert blocks[3].promised_until == pytest.approx(NOW + 700, abs=KEPT)
+    assert leases[1] == StoredLease(1, b"i", bytes(16), "leased", leases[1].expires_at, b"host")
+    assert leases[1].latest_end(NOW) == pytest.approx(NOW + 300, abs=KEPT)
+    leave(path, SaveLease(StoredLease(2, b"j", bytes(16), "leased", NOW + 300, b"", 300, NOW + 3900)))
+    assert remembered(path)[1][2].latest_end(NOW + 900) == pytest.approx(NOW + 1200, abs=KEPT)
 
 
 def test_a_second_daemon_on_one_store_is_refused(path: Path) -> None:

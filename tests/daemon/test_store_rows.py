@@ -143,11 +143,11 @@ def test_a_refused_file_is_not_kept_locked(tmp_path: Path) -> None:
     path = tmp_path / "leases.sqlite"
     SqliteStore(path).close()
     with contextlib.closing(sqlite3.connect(path)) as db:
-        db.execute("pragma user_version = 2")
+        db.execute(f"pragma user_version = {len(store_module.MIGRATIONS) + 1}")
     with pytest.raises(StartError, match="newer") as refused:
         SqliteStore(path)
     with contextlib.closing(sqlite3.connect(path)) as db:
-        db.execute("pragma user_version = 1")
+        db.execute(f"pragma user_version = {len(store_module.MIGRATIONS)}")
     SqliteStore(path).close()
     assert "\n" not in str(refused.value)
 

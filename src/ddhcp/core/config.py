@@ -20,6 +20,7 @@ DEFAULT_NEEDLESS_TIMEOUT_S = 300
 DEFAULT_LEASE_TIME_S = 300
 DEFAULT_REPLICAS = 2
 MAX_REPLICAS = 16  # each lease change costs a message to each of them
+DEFAULT_RENEWAL_SLACK_S = 3600
 MIN_TENTATIVE_TIMEOUT_S = 2
 MAX_BLOCK_TIMEOUT_S = 65535  # a claim carries its timeout in two bytes
 
@@ -34,6 +35,7 @@ class NodeConfig:
     the first claim. ``lease_time_s``: L, given to clients that ask for none (option 51 as configured). ``options``:
     DHCP options for every client, code to value, beside those the node derives itself (1, 28, 51, 54, 58, 59).
     ``policy``: which clients get what, and what they may do; the same on every node of the swarm (DHCP-SERVER C6).
+    ``renewal_slack_s``: renewals of the next so many seconds are covered by one row of the store; 0 writes each.
     ``serves_clients``: false for a node without client interface (``-S``). ``replicas``: how many peers of ours know
     this node's leases. ``software``: name and version, which peers show to their operators. ``without``: remedies
     switched off, for the simulator.
@@ -48,6 +50,7 @@ class NodeConfig:
     lease_time_s: int = DEFAULT_LEASE_TIME_S
     options: Mapping[int, bytes] = field(default_factory=dict)
     serves_clients: bool = True
+    renewal_slack_s: int = DEFAULT_RENEWAL_SLACK_S
     policy: Policy = field(default_factory=Policy)
     replicas: int = DEFAULT_REPLICAS
     software: str = ""

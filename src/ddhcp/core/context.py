@@ -101,13 +101,15 @@ class Context:
         self.count(f"mcast.send_{kind}")
         self.effects.append(SendMulticast(data, durable))
 
-    def unicast(self, data: bytes, destination: bytes, kind: str, durable: bool = False) -> None:
+    def unicast(
+        self, data: bytes, destination: bytes, kind: str, durable: bool = False, binding: int | None = None
+    ) -> None:
         """Send to one peer; ``kind`` names the message in the statistics."""
         counters = self.counters
         counters["direct.send_pkg"] += 1
         counters["direct.send_byte"] += len(data)
         self.count(f"direct.send_{kind}")
-        self.effects.append(SendUnicast(data, destination, durable))
+        self.effects.append(SendUnicast(data, destination, durable, binding))
 
     def tell(self, destination: bytes, message: ExtensionMessage, durable: bool = False) -> None:
         """Send a message of ours to one peer."""

@@ -2,7 +2,8 @@
 
 Durability: the driver writes every ``Save…``/``Forget…`` effect of a batch in one commit. An effect with
 ``durable=True`` may leave only after every store effect returned before it is on disk; when the commit fails it
-is dropped. Effects with ``durable=False`` need not wait.
+is dropped. Effects with ``durable=False`` need not wait. A durable effect with a ``binding`` (an IPv4 address) promises
+nothing but that binding: it may leave as soon as the latest row of that address is on disk, whatever else is not.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class SendUnicast:
     data: bytes
     destination: bytes
     durable: bool = False
+    binding: int | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -44,6 +46,7 @@ class SendDhcp:
     port: int
     mac: bytes | None
     durable: bool = False
+    binding: int | None = None
 
 
 @dataclass(slots=True, frozen=True)

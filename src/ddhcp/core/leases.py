@@ -27,9 +27,15 @@ TAKEN = (LeaseState.OFFERED, LeaseState.LEASED, LeaseState.DECLINED)
 
 class Lease:
     """One address's binding. ``identity``: the client's key; ``chaddr``: 16 bytes as on the wire; ``expires_at``:
-    end of the offer, lease or probation; ``hostname``: what the client calls itself, b"" if it does not."""
+    end of the offer, lease or probation; ``hostname``: what the client calls itself, b"" if it does not.
 
-    __slots__ = ("address", "chaddr", "expires_at", "hostname", "identity", "scheduled_at", "state")
+    ``granted_s``, ``held_until``: what the store says about prolonging this lease (see :class:`StoredLease`); 0 if
+    it says nothing, or says it of another binding.
+    """
+
+    __slots__ = (
+        "address", "chaddr", "expires_at", "granted_s", "held_until", "hostname", "identity", "scheduled_at", "state",
+    )  # fmt: skip
 
     def __init__(self, address: int, identity: bytes, chaddr: bytes, state: LeaseState, expires_at: float) -> None:
         self.address = address
@@ -39,10 +45,24 @@ class Lease:
         self.expires_at = expires_at
         self.hostname = b""
         self.scheduled_at = 0.0  # instant of this lease's entry in the expiry heap, 0 if it has none
+        self.granted_s = 0
+        self.held_until = 0.0
 
     def stored(self) -> StoredLease:
         """This lease as the store keeps it."""
-        return StoredLease(self.address, self.identity, self.chaddr, self.state.value, self.expires_at, self.hostname)
+        return StoredLease(
+            self.address, self.identity, self.chaddr, self.state.value, self.expires_at, self.hostname,
+            self.granted_s, self.held_until,
+        )  # fmt: skip
+
+    def is_covered(self, granted_s: int) -> bool:
+        """Whether the store already says that this lease, just prolonged by ``granted_s`` seconds, may run so long."""
+        return self.state is LeaseState.LEASED and granted_s <= self.granted_s and self.expires_at <= self.held_until
+
+    def cover(self, granted_s: int, slack_s: int) -> StoredLease:
+        """The row that covers this lease of ``granted_s`` seconds, and its renewals of the next ``slack_s`` seconds."""
+        self.granted_s, self.held_until = granted_s, self.expires_at + slack_s
+        return self.stored()
 
 
 class _BlockLeases:
@@ -247,10 +267,12 @@ class LeaseTable:
             if lease.identity != identity or lease.chaddr != chaddr:
                 self._unindex(lease)
                 lease.identity, lease.chaddr, lease.hostname = identity, chaddr, b""
+                lease.held_until = 0.0
             self._count(address, lease.state, state)
             lease.state, lease.expires_at = state, expires_at
-        if hostname:
+        if hostname and hostname != lease.hostname:
             lease.hostname = hostname
+            lease.held_until = 0.0
         self._by_identity[identity] = address
         self._by_chaddr[chaddr] = address
         self._schedule(lease)

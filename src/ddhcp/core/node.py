@@ -103,7 +103,8 @@ class Node:
                 StoredBlock(block.index, max(block.promised_until, ends.get(block.index, 0.0))), now
             )
         }
-        for lease in event.leases:
+        # Of two leases of one client the later one is its own: the end of the other need not have been written.
+        for lease in sorted(event.leases, key=lambda lease: lease.expires_at):
             self._restore(lease, resumed, now)
         if resumed:
             self._context.log(logging.INFO, "resumed", blocks=len(resumed), leases=len(self._leases))
@@ -115,12 +116,14 @@ class Node:
         state = LeaseState(lease.state)
         if self._leases.is_reserved(lease.address):
             return
-        is_over = lease.expires_at <= now
+        ends_at = lease.latest_end(now) if state is LeaseState.LEASED else lease.expires_at
+        is_over = ends_at <= now
         if is_over and state is LeaseState.DECLINED:
             return
         if state in (LeaseState.LEASED, LeaseState.DECLINED) and not is_over:
-            self._context.cover_lease(lease.expires_at - now)
-            self._leases.bind(lease.address, lease.identity, lease.chaddr, state, lease.expires_at, lease.hostname)
+            self._context.cover_lease(ends_at - now)
+            bound = self._leases.bind(lease.address, lease.identity, lease.chaddr, state, ends_at, lease.hostname)
+            bound.granted_s, bound.held_until = lease.granted_s, lease.held_until
             return
         remembered = LeaseState.EXPIRED if state is LeaseState.LEASED else state
         self._leases.remember(lease.address, lease.identity, lease.chaddr, remembered, lease.expires_at, lease.hostname)

@@ -26,6 +26,10 @@ class StoredLease:
     of the BOOTP field. ``state``: ``"leased"``, ``"released"``, ``"expired"`` (kept so that a returning client
     gets its old address) or ``"declined"``. ``expires_at``: end of the lease, or of a declined address's probation.
     ``hostname``: as the client sent it, b"" if it did not.
+
+    Not every renewal is written: a row says for how long the binding may be prolonged without another write. Such
+    renewals are of at most ``granted_s`` seconds each and end at ``held_until`` at the latest. So after a crash at an
+    unknown moment the client may believe in its lease until :meth:`latest_end`, and no longer.
     """
 
     address: int
@@ -34,3 +38,9 @@ class StoredLease:
     state: str
     expires_at: float
     hostname: bytes = b""
+    granted_s: int = 0
+    held_until: float = 0.0
+
+    def latest_end(self, now: float) -> float:
+        """The latest instant at which a lease that this row covers can end if none was given after ``now``."""
+        return max(self.expires_at, min(self.held_until, now + self.granted_s))

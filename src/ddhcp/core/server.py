@@ -367,10 +367,14 @@ class Server:
                 leases.forget(lease)
             return 0
         lease.expires_at = now + granted_s
-        self._save(lease)
+        if not lease.is_covered(granted_s):
+            row = lease.cover(granted_s, self._context.config.renewal_slack_s)
+            self._context.effects.append(SaveLease(row))
         return granted_s
 
     def _save(self, lease: Lease) -> None:
+        """The lease was ended by its client: what the store says about prolonging it is void."""
+        lease.granted_s, lease.held_until = 0, 0.0
         self._context.effects.append(SaveLease(lease.stored()))
 
     def _ack(self, request: Message, link: str, address: int, lease_s: int, now: float) -> None:
@@ -530,7 +534,10 @@ class Server:
         counters["dhcp.send_byte"] += len(payload)
         # Replies leave from the link's own address (E8), whatever option 54 is configured to say.
         source_address = self._links[link].address
-        self._context.effects.append(SendDhcp(link, payload, source_address, to.address, to.port, to.mac, durable))
+        binding = address if durable else None
+        self._context.effects.append(
+            SendDhcp(link, payload, source_address, to.address, to.port, to.mac, durable, binding)
+        )
 
     # --- time -----------------------------------------------------------------------------------
 

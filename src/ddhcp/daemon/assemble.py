@@ -33,6 +33,7 @@ def node_config(settings: Settings, network: ipaddress.IPv4Network) -> NodeConfi
             lease_time_s=settings[dhcp.LEASE_TIME_OF_ALL],
             options=settings[dhcp.OPTIONS_OF_ALL],
             serves_clients=bool(settings[schema.CLIENT_INTERFACES]),
+            renewal_slack_s=settings[schema.RENEWAL_SLACK],
             policy=make_policy(settings),
         )
     except ConfigError as error:

@@ -19,7 +19,8 @@ CLOSE_WITHIN_S = 5.0  # for the last commit; a disk that hangs must not keep the
 
 @dataclass(slots=True)
 class Batch:
-    """Rows to write, the latest of each key, and the effects that may leave once they are on disk.
+    """Rows to write, the latest of each key, and the effects that may leave once they are on disk. A batch that comes
+    back has the rows of failed ones before it as well.
 
     ``error`` says why they are not; ``waiting`` must then be dropped. ``is_first``: the store was begun anew with this
     batch, and everything that earlier ones wrote must be given again.
@@ -121,7 +122,7 @@ class Committer:
                 return
 
     def _commit(self, batch: Batch) -> None:
-        rows = self._unwritten | batch.rows
+        rows = batch.rows = self._unwritten | batch.rows
         try:
             if rows:
                 batch.is_first = self._store.commit(rows.values())

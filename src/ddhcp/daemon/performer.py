@@ -46,6 +46,7 @@ class Performer:
         self._send = send
         self._rows: list[f.StoreEffect] = []
         self._waiting: list[f.Effect] = []
+        self._unsaved: dict[int, f.StoreEffect] = {}  # by address, the latest row that is not known to be on disk
         self.has_stopped = False
         self.store_error: str | None = None
 
@@ -58,6 +59,10 @@ class Performer:
             if isinstance(effect, _STORE_EFFECTS):
                 if self._is_durable:
                     self._rows.append(effect)
+                    if isinstance(effect, f.SaveLease):
+                        self._unsaved[effect.lease.address] = effect
+                    elif isinstance(effect, f.ForgetLease):
+                        self._unsaved[effect.address] = effect
             elif isinstance(effect, f.Log):
                 self._log.write(effect.level, effect.event, effect.fields)
             elif isinstance(effect, f.RunHook):
@@ -65,10 +70,16 @@ class Performer:
                     self._hooks.call(effect.arguments)
             elif isinstance(effect, f.Stopped):
                 self.has_stopped = True
-            elif effect.durable and (self._rows or not self._committer.is_clean):
+            elif effect.durable and self._must_wait(effect):
                 self._waiting.append(effect)
             else:
                 self._send(effect, now)
+
+    def _must_wait(self, effect: f.SendDhcp | f.SendUnicast | f.SendMulticast) -> bool:
+        """Whether what a durable effect promises is still on its way to the disk."""
+        if isinstance(effect, f.SendDhcp | f.SendUnicast) and effect.binding is not None:
+            return effect.binding in self._unsaved
+        return bool(self._rows) or not self._committer.is_clean
 
     def flush(self) -> None:
         """Give what this turn wants stored to the disk, and what waits on it along with it."""
@@ -87,7 +98,14 @@ class Performer:
                     logging.ERROR, "store-failed",
                     {"error": batch.error, "answers_withheld": len(batch.waiting), "advice": "check the disk"},
                 )  # fmt: skip
+                # Claims that were withheld were not made: the node must not count on them.
+                if any(isinstance(effect, f.SendMulticast) for effect in batch.waiting):
+                    self.feed(e.SendFailed(), now)
                 continue
+            for row in batch.rows.values():
+                address = row.lease.address if isinstance(row, f.SaveLease) else getattr(row, "address", None)
+                if address is not None and self._unsaved.get(address) is row:
+                    del self._unsaved[address]
             if batch.is_first:
                 self._save_everything(now)
             for effect in batch.waiting:
@@ -97,7 +115,10 @@ class Performer:
         """The store lost its file: write what the node knows into the new one."""
         leases = self._node.leases()
         self._log.write(logging.ERROR, "store-begun-anew", {"leases": len(leases)})
-        self._rows.extend(f.SaveLease(lease) for lease in leases)
+        for lease in leases:
+            row = f.SaveLease(lease)
+            self._rows.append(row)
+            self._unsaved[lease.address] = row
         for block in self._node.block_views(now):
             if block.state == BlockState.OURS:
                 # Views count whole seconds, rounded up: what is remembered must not exceed what was promised.

@@ -35,6 +35,10 @@ MIGRATIONS = (
         only integer primary key check (only = 1), boot_id text not null, wall_minus_boot real not null
     );
     """,
+    """
+    alter table lease add column granted_s integer not null default 0;
+    alter table lease add column held_until real not null default 0.0;
+    """,
 )
 EARLIEST_PLAUSIBLE_S = 1_700_000_000.0  # in 2023; before this, a wall clock has not been set since the start
 MAX_CLOCK_ERROR_S = 1.0  # smaller steps of the wall clock are not followed: no lease is that exact
@@ -49,13 +53,15 @@ select block_index, promised_until from block
 where block_index between 0 and 4294967295 and typeof(promised_until) = 'real' and abs(promised_until) < 1e11
 """
 _SOUND_LEASES = """
-select address, identity, chaddr, state, expires_at, hostname from lease
+select address, identity, chaddr, state, expires_at, hostname, granted_s, held_until from lease
 where address between 0 and 4294967295
     and typeof(identity) = 'blob' and length(identity) between 1 and 4096
     and typeof(chaddr) = 'blob' and length(chaddr) = 16
     and state in ('leased', 'released', 'expired', 'declined')
     and typeof(expires_at) = 'real' and abs(expires_at) < 1e11
     and typeof(hostname) = 'blob' and length(hostname) <= 4096
+    and typeof(granted_s) = 'integer' and granted_s between 0 and 4294967295
+    and typeof(held_until) = 'real' and abs(held_until) < 1e11
 """
 
 
@@ -304,6 +310,7 @@ class SqliteStore:
         if has_stepped:
             db.execute("update block set promised_until = promised_until + ?", (step,))
             db.execute("update lease set expires_at = expires_at + ?", (step,))
+            db.execute("update lease set held_until = held_until + ? where granted_s > 0", (step,))
             self._wall_minus_boot += step
         db.execute("insert or replace into clock values (1, ?, ?)", (boot_id(), self._wall_minus_boot))
         self._is_clock_saved = True
@@ -315,9 +322,14 @@ class SqliteStore:
         found = Remembered(set_aside=self._remembered.set_aside)
         found.blocks = [StoredBlock(index, until + to_boot) for index, until in db.execute(_SOUND_BLOCKS)]
         found.leases = [
-            StoredLease(address, identity, chaddr, state, expires_at + to_boot, hostname)
-            for address, identity, chaddr, state, expires_at, hostname in db.execute(_SOUND_LEASES)
-        ]
+            StoredLease(
+                address, identity, chaddr, state, expires_at + to_boot, hostname, granted_s,
+                held_until + to_boot if granted_s else 0.0,
+            )
+            for address, identity, chaddr, state, expires_at, hostname, granted_s, held_until in db.execute(
+                _SOUND_LEASES
+            )
+        ]  # fmt: skip
         (rows,) = db.execute("select (select count(*) from block) + (select count(*) from lease)").fetchone()
         found.skipped = rows - len(found.blocks) - len(found.leases)
         self._remembered = found
@@ -336,9 +348,18 @@ class SqliteStore:
             else:
                 blocks[effect.index] = None
         db.executemany(
-            "insert or replace into lease values (?, ?, ?, ?, ?, ?)",
+            "insert or replace into lease values (?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                (row.address, row.identity, row.chaddr, row.state, row.expires_at + to_wall, row.hostname)
+                (
+                    row.address,
+                    row.identity,
+                    row.chaddr,
+                    row.state,
+                    row.expires_at + to_wall,
+                    row.hostname,
+                    row.granted_s,
+                    row.held_until + to_wall if row.granted_s else 0.0,
+                )
                 for row in leases.values()
                 if row is not None
             ),

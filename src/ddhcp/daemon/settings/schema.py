@@ -86,6 +86,12 @@ STORE_PATH: Setting[str | None] = Setting(
     example="/var/lib/ddhcp/leases.sqlite", flags=("--store",),
     flag_help="database of leases, or 'memory' for none (default: in the state directory)",
 )  # fmt: skip
+RENEWAL_SLACK = Setting(
+    "store.renewal-slack", Seconds(0, 86400), core.DEFAULT_RENEWAL_SLACK_S,
+    "Renewals of one lease in this time after a write need no other write, which spares flash memory; the price is "
+    "that after a crash an address may stay taken for one more lease time. 0: every renewal is written",
+    reloadable=True,
+)  # fmt: skip
 CONTROL_SOCKET: Setting[str | None] = Setting(
     "control.socket", PATH, None, "The socket on which ddhcpctl talks to the daemon", "ddhcp.sock in the runtime "
     "directory, /run/ddhcp for root", example="/run/ddhcp/ddhcp.sock", flags=("-C", "--control"),
@@ -135,7 +141,7 @@ TABLES = {
 SETTINGS: tuple[Setting[object], ...] = (
     SERVER_INTERFACE, CLIENT_INTERFACES, NETWORK_SETTING, BLOCK_BITS,
     TENTATIVE_TIMEOUT, BLOCK_TIMEOUT, NEEDLESS_TIMEOUT, SPARE_LEASES, LEARNING_PHASE,
-    HOOK, STORE_PATH, CONTROL_SOCKET, PID_FILE, DAEMONIZE, LOG_FILE, SYSLOG, LOG_FORMAT, LOG_LEVEL,
+    HOOK, STORE_PATH, RENEWAL_SLACK, CONTROL_SOCKET, PID_FILE, DAEMONIZE, LOG_FILE, SYSLOG, LOG_FORMAT, LOG_LEVEL,
     *dhcp.SETTINGS,
 )  # fmt: skip
 ENTRIES: tuple[Entries, ...] = dhcp.ENTRIES
