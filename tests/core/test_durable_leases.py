@@ -205,7 +205,7 @@ _STEPS = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(_STEPS)
 def test_no_acknowledged_lease_is_missing_after_any_crash(steps: list[tuple[str, int]]) -> None:
     machine = Machine(replace(CONFIG, renewal_slack_s=900))

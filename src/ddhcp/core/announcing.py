@@ -98,26 +98,31 @@ class Announcer:
         if not self._context.link_up or not blocks:
             return
         claims = []
+        has_new = False
         if now > self._last_sent_at:
             self._last_promised.clear()
             self._last_sent_at = now
         for block in blocks:
             timeout_s = self.timeout_s(block)
             if not block.is_saved:
-                block.is_saved = True
+                has_new = block.is_saved = True
                 self._context.effects.append(SaveBlock(StoredBlock(block.index, now + timeout_s)))
+            elif not self._leases.is_unused(block.index):
+                # What earlier announcements promised: this one may yet fail to leave. A restart resumes until then.
+                self._context.effects.append(SaveBlock(StoredBlock(block.index, block.expires_at)))
             if block.expires_at < now + timeout_s:
                 self._last_promised.append((block, block.expires_at))
                 self._table.set_lapse(block, now + timeout_s)
             claims.append((block.index, timeout_s))
-        self._send(claims)
+        self._send(claims, durable=has_new)
 
-    def _send(self, claims: Sequence[tuple[int, int]]) -> None:
-        """Multicast (block index, timeout in s) pairs, in as many packets as they need."""
+    def _send(self, claims: Sequence[tuple[int, int]], *, durable: bool = True) -> None:
+        """Multicast (block index, timeout in s) pairs, in as many packets as they need. What changes an owner is
+        ``durable``; a refresh is not, so that a disk that fails does not cost us blocks whose leases run."""
         context = self._context
         for start in range(0, len(claims), MAX_CLAIMS_PER_PACKET):
             data = context.codec.update_claim(claims[start : start + MAX_CLAIMS_PER_PACKET])
-            context.multicast(data, "updateclaim", durable=True)
+            context.multicast(data, "updateclaim", durable)
 
     def _period_s(self, blocks: Iterable[Block], now: float) -> float:
         """Time to the next refresh of ``blocks``, jittered: short enough that a receiver which misses the tolerated
