@@ -78,6 +78,14 @@ class ForgetLease:
 
 
 @dataclass(slots=True, frozen=True)
+class ProlongLease:
+    """The lease of ``address`` was renewed within what its row in the store allows: there is nothing to write. Whoever
+    keeps a copy of it elsewhere wants to know."""
+
+    address: int
+
+
+@dataclass(slots=True, frozen=True)
 class RunHook:
     """Run the hook command with ``arguments`` (PROTOCOL, Hook), e.g. ``("lease", "10.0.0.5", "02:00:00:00:00:01")``."""
 
@@ -101,4 +109,4 @@ class Stopped:
 
 
 StoreEffect = SaveBlock | ForgetBlock | SaveLease | ForgetLease
-Effect = SendMulticast | SendUnicast | SendDhcp | StoreEffect | RunHook | Log | Stopped
+Effect = SendMulticast | SendUnicast | SendDhcp | StoreEffect | ProlongLease | RunHook | Log | Stopped

@@ -26,7 +26,7 @@ from ..swarm import (
 )
 from .claims import Claims
 from .context import Context
-from .effects import Effect, ForgetBlock, ForgetLease, SaveLease
+from .effects import Effect, ForgetBlock, ForgetLease, ProlongLease, SaveLease
 from .leases import LeaseState, LeaseTable
 from .peers import MAX_PEERS, Peer
 from .remedies import Remedy
@@ -259,7 +259,7 @@ class Replication:
         for effect in list(effects):
             if isinstance(effect, SaveLease):
                 self._changed(index_of(effect.lease.address), effect.lease.address, now)
-            elif isinstance(effect, ForgetLease):
+            elif isinstance(effect, ForgetLease | ProlongLease):
                 self._changed(index_of(effect.address), effect.address, now)
             elif isinstance(effect, ForgetBlock):
                 self._forget(effect.index, now)

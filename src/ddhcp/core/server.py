@@ -15,7 +15,7 @@ from ..dhcp import constants as c
 from ..swarm import Surrender
 from .claims import Claims
 from .context import Context
-from .effects import RunHook, SaveLease, SendDhcp
+from .effects import ProlongLease, RunHook, SaveLease, SendDhcp
 from .events import ClientLink, DhcpReceived
 from .forwarding import SHORTEST_GRANT_S, Forwarding
 from .leases import ACTIVE, TAKEN, Lease, LeaseState, LeaseTable
@@ -367,7 +367,9 @@ class Server:
                 leases.forget(lease)
             return 0
         lease.expires_at = now + granted_s
-        if not lease.is_covered(granted_s):
+        if lease.is_covered(granted_s):
+            self._context.effects.append(ProlongLease(address))
+        else:
             row = lease.cover(granted_s, self._context.config.renewal_slack_s)
             self._context.effects.append(SaveLease(row))
         return granted_s

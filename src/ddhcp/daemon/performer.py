@@ -63,6 +63,8 @@ class Performer:
                         self._unsaved[effect.lease.address] = effect
                     elif isinstance(effect, f.ForgetLease):
                         self._unsaved[effect.address] = effect
+            elif isinstance(effect, f.ProlongLease):
+                pass
             elif isinstance(effect, f.Log):
                 self._log.write(effect.level, effect.event, effect.fields)
             elif isinstance(effect, f.RunHook):
