@@ -9,7 +9,7 @@ SIM_ARGS ?= --seeds 20 --nodes 5 --clients 12
 
 # The programs that the tests drive and judge by, each with Debian's package.
 TEST_TOOLS := dhclient=isc-dhcp-client udhcpc=udhcpc dhcpcd=dhcpcd-base ip=iproute2 nft=nftables \
-	tshark=tshark setpriv=util-linux sqlite3=sqlite3
+	tshark=tshark setpriv=util-linux systemd-analyze=systemd sqlite3=sqlite3
 DEB_TOOLS := dpkg-buildpackage=dpkg-dev dh=debhelper fakeroot=fakeroot
 BENCH_TOOLS := perfdhcp=kea-admin
 
@@ -42,7 +42,7 @@ demo: venv ## watch a client keep its address while it moves through a mesh of t
 	@tools/need-client
 	@$(BIN)/network-test demo
 
-test: venv-dev ## run all tests, real DHCP clients included (as root: in network namespaces)
+test: venv-dev deb ## run all tests, real DHCP clients included (as root: in network namespaces)
 	@tools/need $(TEST_TOOLS)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
@@ -78,7 +78,8 @@ $(VENV)/docs.stamp: requirements-docs.lock $(VENV)/dev.stamp
 	@touch $@
 
 site: $(VENV)/docs.stamp ## build the documents as a site, in site/
-	@NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --quiet --strict
+	@mkdir -p build
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict >build/site.log 2>&1 || { cat build/site.log >&2; exit 1; }
 
 wheel: venv-dev ## build the Python package, dist/ddhcp-*.whl
 	@rm -f dist/*.whl

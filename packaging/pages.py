@@ -11,11 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import shtab
+from argparse_manpage.compat import get_reproducible_date
 from argparse_manpage.manpage import Manpage
 
 from ddhcp import __version__
 from ddhcp.ctl.main import build_parser as ctl_parser
 from ddhcp.daemon.cli import build_parser as daemon_parser
+from ddhcp.daemon.settings.document import default_of
+from ddhcp.daemon.settings.schema import ENTRIES, SETTINGS, TABLES
+from ddhcp.daemon.settings.setting import Setting
 from ddhcp.plan.main import build_parser as plan_parser
 from ddhcp.testbed.main import build_parser as testbed_parser
 
@@ -30,6 +34,15 @@ COMPLETIONS = {"bash": "bash/{}", "zsh": "zsh/_{}", "fish": "fish/{}.fish"}
 SEE_ALSO = "ddhcp(8), ddhcpctl(8), ddhcp.toml(5), ddhcp-plan(1), network-test(1)"
 
 
+SETTINGS_INTRODUCTION = (
+    "What ddhcp -F PATH reads, in the language TOML. Flags on the command line go before the file. Times are whole "
+    'seconds, or text such as "90s", "5m", "12h" or "1d". ddhcp --check-config PATH says what is wrong with a file.'
+)
+SETTINGS_EXAMPLE = '''server-interface = "bat0"
+client-interfaces = ["br-client"]
+network = "10.0.0.0/16"'''
+
+
 def man_page(parser: argparse.ArgumentParser, section: int, description: str) -> str:
     """The manual page of one program, in roff."""
     examples, parser.epilog = parser.epilog, None
@@ -42,9 +55,46 @@ def man_page(parser: argparse.ArgumentParser, section: int, description: str) ->
     return f'{page}.SH "SEE ALSO"\n{SEE_ALSO}\n'
 
 
+def settings_page() -> str:
+    """The manual page of ddhcp.toml, in roff, from the definitions of the settings."""
+    lines = [
+        f'.TH DDHCP.TOML "5" "{get_reproducible_date()}" "ddhcp {__version__}" "ddhcp manual"',
+        ".SH NAME", r"ddhcp.toml \- configuration of ddhcp", ".SH DESCRIPTION", _roff(SETTINGS_INTRODUCTION),
+        ".SH EXAMPLE", ".nf", _roff(SETTINGS_EXAMPLE), ".fi",
+    ]  # fmt: skip
+    for table, about in TABLES.items():
+        own = [
+            setting for setting in SETTINGS if setting.key == table or setting.table == table and table != setting.key
+        ]
+        if own:
+            lines += [f".SH {_roff(f'[{table}]' if table else 'AT THE TOP OF THE FILE')}", _roff(about or "")]
+            lines += [line for setting in own for line in _setting_lines(setting)]
+    for entries in ENTRIES:
+        lines += [f".SH {_roff(f'[[{entries.name}]]')}", _roff(f"{entries.help}.".replace("..", "."))]
+        lines += [line for setting in entries.settings for line in _setting_lines(setting)]
+    return "\n".join([*filter(None, lines), '.SH "SEE ALSO"', SEE_ALSO, ""])
+
+
+def _setting_lines(setting: Setting[object]) -> list[str]:
+    flags = f" Flags: {', '.join(setting.flags)}." if setting.flags else ""
+    reload = " Taken by a reload." if setting.reloadable else ""
+    text = f"{setting.help}. Value: {setting.kind.describe()}. Default: {default_of(setting)}.{flags}{reload}"
+    return [".TP", f".B {_roff(setting.name)}", _roff(text)]
+
+
+def _roff(text: str) -> str:
+    """Text in which nothing is a request to the formatter."""
+    escaped = text.replace("\\", r"\e").replace("-", r"\-")
+    return "\n".join(rf"\&{line}" if line[:1] in (".", "'") else line for line in escaped.splitlines())
+
+
 def write_all(directory: Path) -> list[Path]:
     """Write every page and completion below ``directory``; returns the files."""
     written = []
+    settings = directory / "man" / "ddhcp.toml.5"
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    settings.write_text(settings_page())
+    written.append(settings)
     for name, make_parser, section, description in PROGRAMS:
         pages = {f"man/{name}.{section}": man_page(make_parser(), section, description)}
         for shell, place in COMPLETIONS.items():
