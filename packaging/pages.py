@@ -64,7 +64,7 @@ def settings_page() -> str:
     ]  # fmt: skip
     for table, about in TABLES.items():
         own = [
-            setting for setting in SETTINGS if setting.key == table or setting.table == table and table != setting.key
+            setting for setting in SETTINGS if setting.key == table or (setting.table == table and table != setting.key)
         ]
         if own:
             lines += [f".SH {_roff(f'[{table}]' if table else 'AT THE TOP OF THE FILE')}", _roff(about or "")]
