@@ -14,6 +14,7 @@ import pytest
 from pyroute2 import IPRoute
 
 from ddhcp.daemon.interfaces import ChangeMonitor, look
+from ddhcp.testbed.waiting import wait_until
 
 PATIENCE_S = 10
 MAC = "02:00:00:00:0e:01"
@@ -50,6 +51,8 @@ def test_what_there_is_to_know(netlink: IPRoute) -> None:
     index = make_pair(netlink)
     for address in ("10.9.0.7", "10.9.0.8", "192.168.3.1"):
         netlink.addr("add", index=index, address=address, prefixlen=20)
+    # The kernel makes the link-local address a moment after the carrier is there.
+    wait_until(lambda: (interface := look("edge0")) and interface.link_local, 10, "the link-local address")
     found = look("edge0")
     assert found is not None
     assert (found.name, found.index, found.mtu, found.is_up) == ("edge0", index, 1400, True)
