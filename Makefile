@@ -13,7 +13,7 @@ TEST_TOOLS := dhclient=isc-dhcp-client udhcpc=udhcpc dhcpcd=dhcpcd-base ip=iprou
 DEB_TOOLS := dpkg-buildpackage=dpkg-dev dh=debhelper fakeroot=fakeroot
 BENCH_TOOLS := perfdhcp=kea-admin
 
-.PHONY: help venv venv-dev demo test check format lint types docs site sim bench soak lock wheel pages deb clean
+.PHONY: help venv venv-dev demo test check format lint types docs site sim scenarios bench soak lock wheel pages deb clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -47,6 +47,9 @@ test: venv-dev deb ## run all tests, real DHCP clients included (as root: in net
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: lint types site test sim ## format, lint, strict types, documents, tests, a short simulation
+
+scenarios: venv-dev ## write down anew what the scripts in tests/scenarios lead to (then look at the difference)
+	@$(BIN)/python -m pytest -q tests/scenarios --rewrite-scenarios
 
 format: venv-dev ## format the code
 	@$(BIN)/ruff format .

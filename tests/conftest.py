@@ -16,6 +16,12 @@ hypothesis.settings.register_profile("busy-machine", deadline=None)  # how long 
 hypothesis.settings.load_profile("busy-machine")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--rewrite-scenarios", action="store_true", help="write down what tests/scenarios/*.txt lead to now"
+    )
+
+
 @pytest.fixture(scope="session")
 def isolated() -> None:
     """The test process has a network and a /run of its own, so nothing that a test does is seen outside, and nothing
