@@ -98,7 +98,7 @@ deb: wheel pages ## build the Debian package, dist/ddhcp_*_all.deb
 
 lock: venv-dev ## bring the lock files up to date with pyproject.toml
 	@printf 'setuptools\nwheel\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-header --no-annotate pyproject.toml - -o requirements.lock
+		--no-emit-index-url --no-header --no-annotate --extra http pyproject.toml - -o requirements.lock
 	@printf 'setuptools\nwheel\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate --extra dev pyproject.toml - -o requirements-dev.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

@@ -17,6 +17,7 @@ from .. import __version__
 from ..core import Node, Pool, dotted
 from ..core import events as e
 from ..core.blocks import BlockState
+from ..core.leases import LeaseState
 from ..core.views import PeerView
 from ..ctl.answers import STATE_NAMES
 from ..ctl.protocol import MAX_OPTION_CODE, MAX_OPTION_LEN, MIN_OPTION_CODE
@@ -32,6 +33,8 @@ MAX_PAGE = 1000  # rows in one answer: some 200 kB of JSON, encoded in about 5 m
 MAX_SEARCH = 64  # characters
 MAX_CELLS = 4096  # of one map
 MAX_NUMBER = 1 << 53  # larger ones are not exact in JSON everywhere
+
+_LEASE_STATES = tuple(state.value for state in LeaseState)
 
 Arguments = Mapping[str, object]
 Answer = dict[str, object]
@@ -202,6 +205,8 @@ class Api:
         limit = _number(arguments, "limit", DEFAULT_PAGE, MAX_PAGE, least=1)
         search = _text(arguments, "search", MAX_SEARCH)
         state = _text(arguments, "state", MAX_SEARCH)
+        if state and state not in _LEASE_STATES:
+            raise RequestError(f'"state" has to be one of {", ".join(_LEASE_STATES)}')
         text, digits = matcher(search)
         match = partial(matches, text=text, digits=digits)
         rows, following = self._node.inspect.leases(

@@ -45,6 +45,7 @@ _GROUPS: tuple[tuple[str, tuple[Setting[object], ...]], ...] = (
         ),
     ),
     ("DHCP", (schema.HOOK,)),
+    ("HTTP", (schema.HTTP_LISTEN, schema.HTTP_NAMES, schema.HTTP_TOKEN_FILE)),
     (
         "running",
         (

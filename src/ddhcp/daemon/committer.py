@@ -7,8 +7,10 @@ import os
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from time import perf_counter
 
 from ..core.effects import Effect, StoreEffect
+from .latency import COMMIT_BOUNDS_S, Histogram
 from .store import Store, key_of
 
 FIRST_RETRY_S = 0.5  # after a commit that failed; doubled each time up to MAX_RETRY_S
@@ -37,6 +39,7 @@ class Committer:
 
     ``fileno()`` becomes readable when :meth:`take_done` has something. Rows of a failed commit are kept, the latest of
     each key, and written with the next batch or when the disk is tried again. All methods belong to the loop's thread.
+    ``durations``: how long commits took that succeeded.
     """
 
     def __init__(self, store: Store) -> None:
@@ -49,6 +52,7 @@ class Committer:
         self._unwritten: dict[tuple[str, int], StoreEffect] = {}
         self._closing = False
         self.dropped = 0
+        self.durations = Histogram(COMMIT_BOUNDS_S)
         self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="ddhcp-commit", daemon=True)
         self._thread.start()
@@ -125,7 +129,9 @@ class Committer:
         rows = batch.rows = self._unwritten | batch.rows
         try:
             if rows:
+                began = perf_counter()
                 batch.is_first = self._store.commit(rows.values())
+                self.durations.observe(perf_counter() - began)
         except Exception as error:  # whatever it is, nothing of this batch may leave, and the thread must go on
             batch.error = str(error) or type(error).__name__
         with self._wakeup:

@@ -15,6 +15,11 @@ NEARLY_FULL = 0.9  # share of the pool's blocks that is taken
 DISPUTED_WITHIN_S = 600.0  # how long a lost block is told as a problem
 SILENT_AFTER = 3  # a peer that let so many block timeouts pass unheard is away
 
+PROBLEM_NAMES = (
+    "server-link-down", "client-link-down", "store-failing", "pool-full", "pool-nearly-full", "clients-waiting",
+    "no-peers", "equal-node-ids", "disputes",
+)  # fmt: skip
+
 WARNING, FAILING = "warning", "failing"
 
 

@@ -12,12 +12,14 @@ from pathlib import Path
 
 from ..core import Node
 from ..core import events as e
+from .bridge import Bridge
 from .client_link import ClientSockets
 from .clock import boot_time
 from .committer import Committer
 from .control import ControlSocket
 from .guard import Callback, Guard
 from .hooks import Hooks
+from .http import HttpServer, Listen
 from .links import Links
 from .logs import EventLog
 from .operator import Operator
@@ -74,6 +76,8 @@ class Loop:
             statistics=self.statistics, stop=self._stop,
         )  # fmt: skip
         self._control: ControlSocket | None = None
+        self._bridge: Bridge | None = None
+        self._http: HttpServer | None = None
         self._held_until = 0.0
         self._stop_by: float | None = None
         self._signals, self._signal_writer = socket.socketpair()
@@ -86,6 +90,13 @@ class Loop:
     def open_control(self, path: Path) -> None:
         """Listen for control requests. Raises :class:`~ddhcp.daemon.errors.StartError`."""
         self._control = ControlSocket(path, self._selector, self._operator.answer)
+
+    def open_http(self, listen: Listen, names: tuple[str, ...], token: str | None) -> None:
+        """Serve HTTP as well. Raises :class:`~ddhcp.daemon.errors.StartError`."""
+        bridge = self._bridge = Bridge(self._operator.api)
+        histograms = {"handling": self._performer.handling, "commit": self._committer.durations}
+        self._http = HttpServer(listen, bridge, self._log, histograms, names=names, token=token)
+        self._watch(bridge.fileno(), bridge.run)
 
     def adopt_client(self, sockets: ClientSockets) -> None:
         """Serve on an interface whose sockets are open already."""
@@ -123,6 +134,10 @@ class Loop:
         signal.set_wakeup_fd(-1)
         if self._control is not None:
             self._control.close()
+        if self._http is not None:
+            self._http.close()
+        if self._bridge is not None:
+            self._bridge.close()
         self._committer.close()
         self._links.close()
         self._timer.close()
@@ -142,6 +157,8 @@ class Loop:
         self._feed(e.Start(tuple(remembered.blocks), tuple(remembered.leases)), now)
         self._links.look(now)
         self._performer.flush()
+        if self._http is not None:
+            self._http.start()
 
     def _turn(self) -> None:
         self._guard.run(self._arm, boot_time())

@@ -22,6 +22,7 @@ from .client_link import open_at_start
 from .daemonize import Background, PidFile
 from .errors import StartError
 from .hooks import Hooks, parse_command
+from .http import parse_listen, read_token
 from .interfaces import Interface, look
 from .logs import EventLog, make_handler
 from .loop import Loop
@@ -84,6 +85,7 @@ def _run(
         loop = _make_loop(settings, config, hook, log)
         stack.callback(loop.close)
         loop.open_control(_control_path(settings))
+        _open_http(loop, settings)
         if server is not None:
             check_at_start(server)
         else:
@@ -105,6 +107,18 @@ def _run(
         _tell_systemd("READY=1")
         loop.run()
     return 0
+
+
+def _open_http(loop: Loop, settings: Settings) -> None:
+    listen = settings[schema.HTTP_LISTEN]
+    token_file = settings[schema.HTTP_TOKEN_FILE]
+    if listen is None:
+        if token_file is not None:
+            raise StartError("a token file without HTTP does nothing; say where to serve with --http ADDRESS:PORT")
+        return
+    loop.open_http(
+        parse_listen(listen), settings[schema.HTTP_NAMES], read_token(token_file) if token_file is not None else None
+    )
 
 
 def _log_handler(settings: Settings) -> logging.Handler:

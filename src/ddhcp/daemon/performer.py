@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, MutableMapping
+from time import perf_counter
 
 from ..core import Node
 from ..core import effects as f
@@ -13,6 +14,7 @@ from ..core.blocks import BlockState
 from ..core.records import StoredBlock
 from .committer import Committer
 from .hooks import Hooks
+from .latency import HANDLING_BOUNDS_S, Histogram
 from .logs import EventLog
 from .store import Store
 
@@ -24,7 +26,8 @@ class Performer:
 
     ``send(effect, now)`` sends a datagram. What is to be stored gathers until :meth:`flush`, one commit for all of it;
     effects that wait for the disk are sent by :meth:`on_committed`. ``has_stopped``: the node is through.
-    ``store_error``: why the latest commit failed, None if it did not.
+    ``handling``: how long DHCP messages took, without the disk. ``store_error``: why the latest commit failed, None if
+    it did not.
     """
 
     def __init__(
@@ -49,10 +52,16 @@ class Performer:
         self._unsaved: dict[int, f.StoreEffect] = {}  # by address, the latest row that is not known to be on disk
         self.has_stopped = False
         self.store_error: str | None = None
+        self.handling = Histogram(HANDLING_BOUNDS_S)
 
     def feed(self, event: e.Event, now: float) -> None:
         """Give the node an event and do what it wants done."""
+        if not isinstance(event, e.DhcpReceived):
+            self._perform(self._node.handle(event, now), now)
+            return
+        began = perf_counter()
         self._perform(self._node.handle(event, now), now)
+        self.handling.observe(perf_counter() - began)
 
     def _perform(self, effects: Iterable[f.Effect], now: float) -> None:
         for effect in effects:

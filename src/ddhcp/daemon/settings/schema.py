@@ -5,15 +5,26 @@ from __future__ import annotations
 from ipaddress import IPv4Network
 
 from ...core import config as core
+from ..http.listen import parse_listen
 from . import dhcp
-from .kinds import INTERFACE, NETWORK, PATH, STORE, SWITCH, Choice, ListOf, Seconds, Text, Whole
+from .kinds import INTERFACE, NETWORK, PATH, STORE, SWITCH, BadValue, Choice, ListOf, Seconds, Text, Whole
 from .policy import policy_problems
 from .setting import Check, Entries, Problem, Setting, Settings
 
 MAX_BLOCK_BITS = 7
 MAX_CLIENT_INTERFACES = 64  # each has two sockets and an entry in every wait
 MAX_SPARE_LEASES = 65536  # what one node keeps ready; more would be most of a pool
+MAX_HTTP_NAMES = 16
 _YEAR_S = 366 * 86400
+
+
+def check_listen(text: str) -> None:
+    """Raises BadValue unless HTTP can be served there."""
+    try:
+        parse_listen(text)
+    except ValueError as error:
+        raise BadValue(str(error)) from None
+
 
 # --- links and pool ---------------------------------------------------------------------------------
 
@@ -97,6 +108,25 @@ CONTROL_SOCKET: Setting[str | None] = Setting(
     "directory, /run/ddhcp for root", example="/run/ddhcp/ddhcp.sock", flags=("-C", "--control"),
     flag_help="control socket",
 )  # fmt: skip
+HTTP_LISTEN: Setting[str | None] = Setting(
+    "http.listen", Text("ADDRESS:PORT, a port of the loopback address, or unix:PATH", "ADDRESS:PORT", check_listen),
+    None, "Where to serve metrics, the JSON API and the dashboard", "nowhere", example="127.0.0.1:8067",
+    flags=("--http",),
+    flag_help="serve metrics, the JSON API and a dashboard there; PORT alone is on the loopback address, unix:PATH a "
+    "socket",
+)  # fmt: skip
+HTTP_NAMES = Setting(
+    "http.names", ListOf(Text("a host name", "NAME"), MAX_HTTP_NAMES), (),
+    "Host names under which browsers may ask, besides addresses and localhost: for a reverse proxy", "none",
+    example=["mesh.example.org"], flags=("--http-name",),
+    flag_help="a host name under which browsers may ask, besides addresses; repeatable",
+)  # fmt: skip
+HTTP_TOKEN_FILE: Setting[str | None] = Setting(
+    "http.token-file", PATH, None,
+    "A file with the word that requests must bear which change something (Authorization: Bearer)",
+    "none; nothing can be changed over HTTP", example="/etc/ddhcp/http.token", flags=("--http-token-file",),
+    flag_help="file with the token that changes over HTTP need; without it nothing can be changed",
+)  # fmt: skip
 PID_FILE: Setting[str | None] = Setting(
     "process.pid-file", PATH, None, "Where to write the process id", "none; with -d, beside the control socket",
     example="/run/ddhcp/ddhcp.pid", flags=("--pid-file",),
@@ -133,6 +163,7 @@ TABLES = {
     "hook": "A program of yours that is told what happens.",
     "store": "Where leases survive a restart.",
     "control": "How ddhcpctl reaches the daemon.",
+    "http": "Metrics, a JSON API and a dashboard, for those who may reach it.",
     "process": "The daemon as a process.",
     "log": "What is logged, and where to.",
     "options": "DHCP options for every client.",
@@ -141,7 +172,8 @@ TABLES = {
 SETTINGS: tuple[Setting[object], ...] = (
     SERVER_INTERFACE, CLIENT_INTERFACES, NETWORK_SETTING, BLOCK_BITS,
     TENTATIVE_TIMEOUT, BLOCK_TIMEOUT, NEEDLESS_TIMEOUT, SPARE_LEASES, LEARNING_PHASE,
-    HOOK, STORE_PATH, RENEWAL_SLACK, CONTROL_SOCKET, PID_FILE, DAEMONIZE, LOG_FILE, SYSLOG, LOG_FORMAT, LOG_LEVEL,
+    HOOK, STORE_PATH, RENEWAL_SLACK, CONTROL_SOCKET,
+    HTTP_LISTEN, HTTP_NAMES, HTTP_TOKEN_FILE, PID_FILE, DAEMONIZE, LOG_FILE, SYSLOG, LOG_FORMAT, LOG_LEVEL,
     *dhcp.SETTINGS,
 )  # fmt: skip
 ENTRIES: tuple[Entries, ...] = dhcp.ENTRIES
