@@ -387,7 +387,7 @@ class Client:
         if self.state is not ClientState.OFF:
             return
         host = self.host
-        if host is None or not is_same_place:
+        if host is None or not is_same_place or host.number in self.simulation.gone:
             host = self.simulation.random_host(self.rng, host)
         self.join(host)
 

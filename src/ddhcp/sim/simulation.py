@@ -129,8 +129,8 @@ class Simulation:
         self.addresses = AddressChecker(self.watch)
         self.promises = PromiseChecker(self.watch, self._classic)
         self.owners = OwnerChecker(self.watch, self._classic)
-        self.healing = HealChecker(self.watch, self.network, setup.nodes)
-        self.idling = IdleChecker(self.watch, self.network)
+        self.healing = HealChecker(self.watch, setup.nodes)
+        self.idling = IdleChecker(self.watch)
         self.leaks = LeakChecker(self.watch, setup.promise_s + setup.refresh_s)
         self.offers = OfferChecker(self.watch, setup.nodes, 3.0 * setup.tentative_timeout_s + 75.0)
         self.refusals = RefusalChecker(self.watch, self.network, self.addresses, self.hosts)
@@ -196,11 +196,11 @@ class Simulation:
         return [host for host in self.hosts.values() if isinstance(host, OurHost) and host.number < self.setup.nodes]
 
     def random_host(self, rng: random.Random, other_than: Host | None) -> Host:
-        """A realm to move to."""
-        while True:
-            host = self.hosts[rng.randrange(self.setup.nodes)]
-            if host is not other_than or self.setup.nodes == 1:
-                return host
+        """A realm to move to: another one, whose machine is not gone for good, if there is such a one."""
+        choice = [number for number in range(self.setup.nodes) if number not in self.gone]
+        if other_than is not None and len(choice) > 1 and other_than.number in choice:
+            choice.remove(other_than.number)
+        return self.hosts[rng.choice(choice or range(self.setup.nodes))]
 
     # --- what clients report --------------------------------------------------------------------
 

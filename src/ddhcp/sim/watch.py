@@ -101,6 +101,7 @@ class Watch:
         self.violations: list[Violation] = []
         self.blocks: dict[int, BlockWitness] = {}
         self.sent: dict[str, int] = {}
+        self.multicasts = 0  # of our swarm
         self.on_claims: list[Callable[[int, list[tuple[int, int]]], None]] = []
         self.on_ack: list[Callable[[int, Message, int], None]] = []
         self.on_lease_ack: list[Callable[[int, int, int], None]] = []
@@ -134,6 +135,7 @@ class Watch:
             self.trace.say(f"n{number} > {to} {name} {self._describe(command, data)}")
         if data[8:14] != self._swarm:
             return
+        self.multicasts += receiver is None
         if command == UPDATECLAIM:
             self._claims(number, list(_read_claims(data)), rate)
         elif command == LEASEACK and len(data) == HEADER_SIZE + 28:

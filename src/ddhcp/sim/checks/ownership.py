@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..network import Network
 from ..watch import Watch
 
 MESSAGES_PER_DISPUTE = 12  # c of I4: three inquiries and a claim, said and answered by two nodes, with room for losses
@@ -67,9 +66,8 @@ class HealChecker:
 
     WINDOW_S = 60.0
 
-    def __init__(self, watch: Watch, network: Network, nodes: int) -> None:
+    def __init__(self, watch: Watch, nodes: int) -> None:
         self._watch = watch
-        self._network = network
         self._nodes = nodes
         self.result: Healing | None = None
 
@@ -77,7 +75,7 @@ class HealChecker:
         """The faults have ended. ``waiting``: clients without an address."""
         now = self._watch.engine.now
         disputed = sum(len(witness.claimants(now)) > 1 for witness in self._watch.blocks.values())
-        self.result = Healing(disputed, waiting, self._network.multicasts)
+        self.result = Healing(disputed, waiting, self._watch.multicasts)
         self._watch.engine.after(self.WINDOW_S, self._end)
 
     def _end(self) -> None:
@@ -85,7 +83,7 @@ class HealChecker:
         if result is None:
             return
         setup = self._watch.setup
-        result.multicasts = self._network.multicasts - result.began_with
+        result.multicasts = self._watch.multicasts - result.began_with
         refreshes = self._nodes * (1 + self.WINDOW_S / (setup.block_timeout_s / 5))
         result.allowed = int(MESSAGES_PER_DISPUTE * (result.disputed + self._nodes + result.waiting) + refreshes)
         if result.multicasts > result.allowed and setup.classic == 0:
@@ -113,9 +111,8 @@ class IdleChecker:
     """I8: while nothing happens, a node announces all its blocks in one packet, as seldom as its shortest promise
     allows."""
 
-    def __init__(self, watch: Watch, network: Network) -> None:
+    def __init__(self, watch: Watch) -> None:
         self._watch = watch
-        self._network = network
         self._shortest: dict[int, int] | None = None
         self._began = (0.0, 0)
         watch.on_claims.append(self._on_claims)
@@ -123,7 +120,7 @@ class IdleChecker:
     def begin(self) -> None:
         """From now on nothing happens."""
         self._shortest = {}
-        self._began = (self._watch.engine.now, self._network.multicasts)
+        self._began = (self._watch.engine.now, self._watch.multicasts)
 
     def _on_claims(self, number: int, claims: list[tuple[int, int]]) -> None:
         if self._shortest is not None and claims:
@@ -141,7 +138,7 @@ class IdleChecker:
             period_s = ((timeout_s - setup.lease_s if has_leases else timeout_s * 0.9) - 5) / 3
             allowed += 2 + seconds / (0.7 * max(1.0, period_s))
         self._shortest = None
-        idle = Idleness(seconds, self._network.multicasts - began_with, allowed * IDLE_TOLERANCE)
+        idle = Idleness(seconds, self._watch.multicasts - began_with, allowed * IDLE_TOLERANCE)
         if check and idle.multicasts > idle.allowed:
             self._watch.violation(
                 "I8", f"{idle.multicasts} multicasts in {seconds:.0f} quiet seconds, {idle.allowed:.0f} are allowed"

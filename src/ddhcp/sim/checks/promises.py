@@ -10,8 +10,8 @@ MARGIN_S = 1.0  # at the moment of granting; the nodes keep a wider one for tran
 
 
 class PromiseChecker:
-    """Compares every grant with the UPDATECLAIMs that its granter has sent. ``is_ours``: tells nodes of ours, whose
-    promise this is, from classic ones."""
+    """Compares every grant of a node of ours with the UPDATECLAIMs that were sent for its block: by the granter, or by
+    the owner for whom it stands in."""
 
     def __init__(self, watch: Watch, classic: frozenset[int]) -> None:
         self._watch = watch
@@ -33,7 +33,7 @@ class PromiseChecker:
             return
         index = watch.setup.pool.index_of(address)
         now = watch.engine.now
-        _, until = watch.block(index).claims.get(number, (0.0, 0.0))
+        until = max((until for _, until in watch.block(index).claims.values()), default=0.0)
         if now + lease_s + MARGIN_S > until:
             watch.violation(
                 "I2",
