@@ -109,7 +109,7 @@ class Client:
         self.waiting_since: float | None = None
         self.discovered_at: float | None = None
         self._macs = 0
-        self._old_address = 0
+        self.old_address = 0
         self._xid = 0
         self._other_xid = 0
         self._asked_at = 0.0
@@ -144,7 +144,7 @@ class Client:
             self._whim.set(self._next_whim())
         if self.address and not self.holds_address:
             self._drop()
-        if (self.address or self._old_address) and self.rng.random() >= self.habits.restart_share:
+        if (self.address or self.old_address) and self.rng.random() >= self.habits.restart_share:
             self._begin(ClientState.REBOOTING)
         else:
             self.discover()
@@ -170,7 +170,7 @@ class Client:
     def forget(self) -> None:
         """Lose all memory, as after a reinstallation, and start over. What was leased stays leased."""
         self.simulation.watch.trace.say(f"c{self.number} forgets")
-        self._old_address = 0
+        self.old_address = 0
         if self.habits.new_mac:
             self._drop()
             self._macs += 1
@@ -183,7 +183,7 @@ class Client:
         """The address is not the client's any more; it is remembered as the one it would like."""
         if self.address:
             self.simulation.addresses.unbound(self.number, self.address)
-            self._old_address, self.address = self.address, 0
+            self.old_address, self.address = self.address, 0
             self.lease_ends_at = -math.inf
 
     # --- sending --------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ class Client:
         self._timer.set(now + self._retry_delay_s())
         state = self.state
         if state is ClientState.SELECTING:
-            wanted = (self.address or self._old_address) if self.habits.asks_for_old else 0
+            wanted = (self.address or self.old_address) if self.habits.asks_for_old else 0
             self._send(self._message(c.DISCOVER, requested=wanted))
             if self.habits.asks_twice and self._attempts == 1:
                 self._other_xid = self.rng.getrandbits(32)
@@ -210,7 +210,7 @@ class Client:
         elif state is ClientState.REQUESTING:
             self._send(self._message(c.REQUEST, requested=self._offered, server_id=self._server_id))
         elif state is ClientState.REBOOTING:
-            self._send(self._message(c.REQUEST, requested=self.address or self._old_address))
+            self._send(self._message(c.REQUEST, requested=self.address or self.old_address))
         elif state is ClientState.RENEWING:
             self._send(self._message(c.REQUEST, ciaddr=self.address), unicast=True)
         else:
@@ -300,18 +300,18 @@ class Client:
     def _decline(self) -> None:
         self._send(self._message(c.DECLINE, requested=self.address, server_id=self._server_id))
         self._drop()
-        self._old_address = 0
+        self.old_address = 0
         self.state = ClientState.SELECTING
         self._attempts = 0
         self.waiting_since = self.engine.now
         self._timer.set(self.engine.now + DECLINE_WAIT_S)
 
     def _on_nak(self, host: Host) -> None:
-        address = self.address or self._old_address
+        address = self.address or self.old_address
         self.simulation.refused(self, address, host, self.state is not ClientState.REQUESTING and self.holds_address)
         if self.state is not ClientState.REQUESTING:
             self._drop()
-            self._old_address = 0
+            self.old_address = 0
         self.waiting_since = self.engine.now
         self.state = ClientState.SELECTING
         self._attempts = 0

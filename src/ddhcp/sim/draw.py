@@ -13,23 +13,24 @@ LARGEST = 100  # nodes, unless the command line says otherwise
 def draw_setup(seed: int, fixed: dict[str, object]) -> Setup:
     """The setup of a seed. ``fixed``: fields of :class:`~ddhcp.sim.setup.Setup` that are not to be drawn."""
     rng = random.Random(f"{seed}/setup")
-    nodes_drawn = round(math.exp(rng.uniform(math.log(2), math.log(LARGEST))))
+    # Small swarms for the most part: they fail in the same ways and take less time to show it.
+    nodes_drawn = max(2, round(LARGEST ** (rng.random() ** 3)))
     wanted = fixed.get("nodes")
     nodes = wanted if isinstance(wanted, int) else nodes_drawn
-    clients_drawn = max(2, round(nodes * rng.choice((0.5, 2.0, 5.0)) * rng.uniform(0.5, 1.5)))
+    clients_drawn = max(2, round(nodes * rng.choice((1.0, 2.0, 4.0)) * rng.uniform(0.5, 1.5)))
     wanted = fixed.get("clients")
     clients = wanted if isinstance(wanted, int) else clients_drawn
-    lease_s = rng.choice((60, 60, 120, 300))
+    lease_s = rng.choice((20, 60, 60, 120, 300))
     block_bits = rng.choice((2, 3, 4, 5))
     tentative_timeout_s = rng.choice((2, 3, 6, 12))
     # How often all clients would fit into the pool, with a block for each node beside.
-    roominess = rng.choice((1.2, 2.0, 4.0, 16.0))
+    roominess = rng.choice((1.0, 1.0, 2.0, 4.0, 16.0))
     addresses = roominess * (clients + nodes * (1 << block_bits)) + 8
     drawn: dict[str, object] = {
         "nodes": nodes,
         "clients": clients,
         "lease_s": lease_s,
-        "safety_s": lease_s * rng.choice((5.0, 10.0, 15.0)),
+        "safety_s": lease_s * rng.choice((4.0, 6.0, 10.0)),
         "pool_prefix_len": max(10, min(28, 32 - math.ceil(math.log2(addresses)))),
         "block_bits": block_bits,
         "tentative_timeout_s": tentative_timeout_s,
@@ -45,5 +46,6 @@ def draw_setup(seed: int, fixed: dict[str, object]) -> Setup:
         "loss": rng.choice((0.0, 0.0, 0.02, 0.1)),
         "foreign_nodes": 1 if rng.random() < 0.1 else 0,
         "same_ids": rng.random() < 0.1,
+        "looks_for_leaks": rng.random() < 0.25,
     }
     return Setup(**(drawn | fixed))  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ from typing import TextIO
 
 from ..core import ConfigError, PoolError
 from .draw import draw_setup
+from .scenarios import SCENARIOS
 from .setup import FAULT_KINDS, REMEDY_NAMES, Setup
 from .shrink import Shrinker, describe
 from .simulation import Report, Simulation, run
@@ -42,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    if options.scenario is not None:
+        return _play(options.scenario)
     try:
         fixed = _fixed(options)
         for seed in _seeds(options)[:1]:
@@ -77,8 +80,27 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", metavar="FILE", help="write a line of JSON for each seed to FILE ('-' for standard output)")
     add("--shrink", action="store_true", help="look for the smallest part of a failing run that fails still")
     add("--twice", action="store_true", help="run every seed twice and compare the traces (I11)")
+    add("--scenario", metavar="NAME",
+        help="play the scripted failures of that name ('all': all) with and without their remedy")  # fmt: skip
     add("--quiet", action="store_true", help="show no progress")
     return parser
+
+
+def _play(name: str) -> int:
+    """Play scenarios and print what happened. A remedy has to make the difference."""
+    chosen = [scenario for scenario in SCENARIOS if name in ("all", scenario.name)]
+    if not chosen:
+        names = ", ".join(dict.fromkeys(scenario.name for scenario in SCENARIOS))
+        print(f"ddhcp-sim: there is no scenario {name!r}; there are {names}", file=sys.stderr)
+        return EXIT_USAGE
+    is_good = True
+    for scenario in chosen:
+        results = [scenario.fails(has_remedy=has_remedy) for has_remedy in (True, False)]
+        is_good = is_good and results == [False, True]
+        told = ["fails" if failed else "holds" for failed in results]
+        aside = f" (without {', '.join(remedy.value for remedy in scenario.aside)})" if scenario.aside else ""
+        print(f"{scenario.name}: {told[0]} with {scenario.remedy}, {told[1]} without{aside}")
+    return EXIT_GOOD if is_good else EXIT_SAFETY
 
 
 def _positive(text: str) -> int:

@@ -29,7 +29,8 @@ class Setup:
     ``fault_rate``: how many faults begin in an hour. ``drift``: clocks run fast or slow by up to this share.
     ``commit_s``: how long the disk takes. ``join_s``: over how long the clients come. ``is_lively``: whether clients
     move, sleep, leave and so on, or only renew. ``foreign_nodes``: nodes of another swarm on the same link.
-    ``same_ids``: every node has one and the same node id. ``without``: remedies switched off, by name.
+    ``same_ids``: every node has one and the same node id. ``looks_for_leaks``: whether the liveness phase goes on until
+    a needless block must have been given up. ``without``: remedies switched off, by name.
     """
 
     nodes: int = 10
@@ -55,6 +56,7 @@ class Setup:
     loss: float = 0.0
     foreign_nodes: int = 0
     same_ids: bool = False
+    looks_for_leaks: bool = True
     without: frozenset[str] = field(default_factory=frozenset)
 
     def __post_init__(self) -> None:

@@ -1,0 +1,24 @@
+"""What earns the simulator trust: with any one remedy switched off it finds the failure that the remedy prevents."""
+
+from __future__ import annotations
+
+import pytest
+
+from ddhcp.sim.main import main
+from ddhcp.sim.scenarios import SCENARIOS, Scenario
+
+# Remedies that the core has no switch for.
+ABSENT = ("missing-peers", "disputes", "guardian", "quarantine", "one-address", "block-choice")
+PLAYED = [scenario for scenario in SCENARIOS if scenario.remedy not in ABSENT]
+
+
+@pytest.mark.parametrize("scenario", PLAYED, ids=lambda scenario: f"{scenario.name}-{scenario.remedy}")
+def test_a_remedy_makes_the_difference(scenario: Scenario) -> None:
+    assert scenario.fails(has_remedy=False), "the simulator does not find the failure"
+    assert not scenario.fails(has_remedy=True), "the remedy does not prevent the failure"
+
+
+def test_the_command_plays_a_scenario(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--scenario", "S9"]) == 0
+    assert capsys.readouterr().out == "S9: holds with monotonic-time, fails without (without replication)\n"
+    assert main(["--scenario", "S99"]) == 2
