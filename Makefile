@@ -11,9 +11,13 @@ SIM_ARGS ?= --seeds 20 --nodes 5 --clients 12
 TEST_TOOLS := dhclient=isc-dhcp-client udhcpc=udhcpc dhcpcd=dhcpcd-base ip=iproute2 nft=nftables \
 	tshark=tshark setpriv=util-linux systemd-analyze=systemd sqlite3=sqlite3
 DEB_TOOLS := dpkg-buildpackage=dpkg-dev dh=debhelper fakeroot=fakeroot
-BENCH_TOOLS := perfdhcp=kea-admin
+# The servers that the benchmark compares with; whichever is missing it does without.
+BENCH_PEERS := kea-dhcp4=kea-dhcp4-server dhcpd=isc-dhcp-server dnsmasq=dnsmasq-base
+BENCH_ARGS ?=
+SOURCES := $(shell find src/ddhcp -name '*.py')
 
 .PHONY: help venv venv-dev demo test check format lint types docs site sim scenarios bench soak lock wheel pages deb clean
+.PHONY: compiled test-compiled
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -38,6 +42,16 @@ $(VENV)/dev.stamp: requirements-dev.lock $(VENV)/runtime.stamp
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
+compiled: build/compiled.stamp ## build the package with its core compiled by mypyc, in build/compiled
+
+build/compiled.stamp: setup.py pyproject.toml $(SOURCES) $(VENV)/dev.stamp
+	@tools/need cc=gcc
+	@echo "Compiling into build/compiled, which takes a minute or two"
+	@rm -rf build/lib* build/bdist* build/compiled
+	@DDHCP_COMPILE=1 $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+		--no-compile --target build/compiled .
+	@touch $@
+
 demo: venv ## watch a client keep its address while it moves through a mesh of three realms
 	@tools/need-client
 	@$(BIN)/network-test demo
@@ -45,6 +59,10 @@ demo: venv ## watch a client keep its address while it moves through a mesh of t
 test: venv-dev deb ## run all tests, real DHCP clients included (as root: in network namespaces)
 	@tools/need $(TEST_TOOLS)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-compiled: compiled ## run the tests of the core, the daemon and the simulator with the compiled package
+	@$(BIN)/python -m pytest -o pythonpath=build/compiled $(PYTEST_ARGS) \
+		tests/core tests/dhcp tests/swarm tests/daemon tests/sim tests/scenarios
 
 check: lint types site test sim ## format, lint, strict types, documents, tests, a short simulation
 
@@ -68,9 +86,10 @@ docs: venv-dev ## bring the documents up to date that are made from the code
 sim: venv-dev ## simulate small swarms for a while (SIM_ARGS="--seeds 1000 --jobs 4" for more)
 	@$(BIN)/ddhcp-sim $(SIM_ARGS)
 
-bench: venv-dev ## measure leases and renewals per second
-	@tools/need $(BENCH_TOOLS)
-	@$(BIN)/python -m bench
+bench: compiled ## measure this server and its peers side by side (as root)
+	@tools/need ip=iproute2
+	@tools/need $(BENCH_PEERS) || echo "Measuring without what is missing."
+	@$(BIN)/python -m bench $(BENCH_ARGS)
 
 soak: venv-dev ## an hour of a mesh at work (SOAK_ARGS="--minutes 5" for a short one)
 	@tools/need $(TEST_TOOLS)

@@ -16,7 +16,7 @@ _MIN_DATAGRAM = 576  # what every client must take (RFC 2131 section 2)
 
 # The fixed part with the two options that every answer has, and the three of a lease.
 _HEAD = struct.Struct("!4BIHH4I16s64s128s4s BBB BBI")
-_SNAME_FIELD, _FILE_FIELD = slice(44, 108), slice(108, 236)  # where they are in it
+_SNAME_AT, _FILE_AT, _COOKIE_AT = 44, 108, 236  # in it
 _LEASE = struct.Struct("!BBI BBI BBI")
 _U32_OPTION = struct.Struct("!BBI")
 _OVERLOAD = struct.Struct("!BBB")
@@ -304,7 +304,7 @@ def _squeeze(
             area.put(code, encoded)
     if omitted is not None:
         omitted += left_out
-    sname, file = head[_SNAME_FIELD], head[_FILE_FIELD]
+    sname, file = head[_SNAME_AT:_FILE_AT], head[_FILE_AT:_COOKIE_AT]
     used = 0
     if in_file.parts:
         used |= _FILE
@@ -313,6 +313,6 @@ def _squeeze(
         used |= _SNAME
         sname = (in_sname.content(wanted) + _END).ljust(c.SNAME_SIZE, b"\0")
     overload = _OVERLOAD.pack(c.OPT_OVERLOAD, 1, used) if used else b""
-    before, after = head[: _SNAME_FIELD.start], head[_FILE_FIELD.stop :]
+    before, after = head[:_SNAME_AT], head[_COOKIE_AT:]
     packet = b"".join((before, sname, file, after, in_options.content(wanted), overload, tail, _END))
     return packet.ljust(MIN_REPLY, b"\0")

@@ -1,0 +1,36 @@
+"""The build: pure Python, or with ``DDHCP_COMPILE=1`` what every packet passes as a C extension made by mypyc.
+
+Both come of one source. The compiled package contains the Python files as well: without its ``.so`` files it is pure.
+"""
+
+from __future__ import annotations
+
+import os
+
+from setuptools import setup
+
+# What packets pass, by package. The rest is not worth the compiler's time and stays Python.
+HOT = {
+    "dhcp": "_delivery _frame _message _reply _request",
+    "swarm": "_address _codec _messages",
+    "core": (
+        "addresses announcing blocks claims context decisions effects endings events forwarding inquiring leases "
+        "limits lookup node offers peers pool records replies server terms"
+    ),
+}
+
+
+def extensions() -> list[object]:
+    """The C extensions to build; none unless asked for. Needs mypy and a C compiler."""
+    if os.environ.get("DDHCP_COMPILE") != "1":
+        return []
+    from mypyc.build import mypycify
+
+    paths = [f"src/ddhcp/{package}/{name}.py" for package, names in HOT.items() for name in names.split()]
+    modules: list[object] = mypycify(
+        ["--config-file", "", *filter(os.path.exists, paths)], opt_level="2", debug_level="0", group_name="ddhcp"
+    )
+    return modules
+
+
+setup(ext_modules=extensions())
