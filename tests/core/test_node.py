@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from dataclasses import replace
 
@@ -455,6 +456,19 @@ def test_stopping_hands_the_block_over_and_renewals_go_on() -> None:
     swarm.client_sends(1, message(c.REQUEST, xid=40, o50=address))
     swarm.run_for(1)
     assert (swarm.answers[-1].message.message_type, swarm.answers[-1].message.yiaddr) == (c.ACK, address)
+
+
+def test_a_taker_whose_claim_outruns_its_acknowledgement_is_no_cause_for_alarm() -> None:
+    """The two arrive at different sockets."""
+    swarm = claimed(2)
+    index = POOL.index_of(lease(swarm, 0))
+    swarm.run_for(1)
+    swarm.feed(0, e.Stop())
+    codec = SwarmCodec(STRONGER, POOL.prefix, POOL.prefix_len, POOL.block_size)
+    claim = e.SwarmReceived(codec.update_claim([(index, 700)]), swarm.addresses[1], True)
+    logged = [effect for effect in swarm.feed(0, claim) if isinstance(effect, f.Log)]
+    assert logged
+    assert all(effect.level < logging.WARNING for effect in logged)
 
 
 def test_stopping_alone_gives_empty_blocks_up_and_promises_the_others_a_last_time() -> None:

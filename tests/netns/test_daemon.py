@@ -34,13 +34,14 @@ PATIENCE_S = 10
 
 def refusal(mesh: Mesh, *arguments: str, prefix: tuple[str, ...] = (), realm: int = 0) -> str:
     """Run a node that must refuse to start; the one line that it says."""
-    result = subprocess.run(
-        ["ip", "netns", "exec", f"ddhcpd{realm}", *prefix, sys.executable, *DDHCP, *arguments],
-        capture_output=True,
-        text=True,
-        env={**mesh.network.node_environment(realm), "PYTHONPATH": str(SOURCE)},
-        timeout=PATIENCE_S,
-    )
+    with kernel.entered(mesh.network.require_realm(realm)):
+        result = subprocess.run(
+            [*prefix, sys.executable, *DDHCP, *arguments],
+            capture_output=True,
+            text=True,
+            env={**mesh.network.node_environment(realm), "PYTHONPATH": str(SOURCE)},
+            timeout=PATIENCE_S,
+        )
     assert result.returncode == 2, result.stderr
     assert len(result.stderr.splitlines()) == 1, result.stderr
     return result.stderr

@@ -290,7 +290,9 @@ class Claims:
         """Another node's claim stands over ours."""
         self._context.count("swarm.blocks_lost" if before is BlockState.OURS else "swarm.claims_yielded")
         if before is BlockState.OURS:
-            self._context.log(logging.WARNING, "block-lost", block=block.index)
+            # While we stop it is the node that takes the block, whose claim outran its acknowledgement.
+            level = logging.INFO if self._context.stopping else logging.WARNING
+            self._context.log(level, "block-lost", block=block.index)
 
     def _forget(self, block: Block) -> list[Lease]:
         """Forget, here and in the store, that a block was ours; returns the leases it had."""

@@ -571,4 +571,5 @@ class Server:
         """A block went to another node; its clients renew there by way of RENEWLEASE."""
         active = sum(lease.state is LeaseState.LEASED for lease in leases)
         if active:
-            self._context.log(logging.WARNING, "leases-moved", block=index, leases=active)
+            level = logging.INFO if self._context.stopping else logging.WARNING
+            self._context.log(level, "leases-moved", block=index, leases=active)
