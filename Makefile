@@ -91,6 +91,10 @@ bench: compiled ## measure this server and its peers side by side (as root)
 	@tools/need $(BENCH_PEERS) || echo "Measuring without what is missing."
 	@$(BIN)/python -m bench $(BENCH_ARGS)
 
+KILLS ?= 1000
+kill-test: venv-dev ## kill the daemon under load, KILLS=1000 times; is every acknowledged lease still there?
+	@$(BIN)/python -m bench.kills --kills $(KILLS)
+
 soak: venv-dev ## an hour of a mesh at work (SOAK_ARGS="--minutes 5" for a short one)
 	@tools/need $(TEST_TOOLS)
 	@$(BIN)/python -m ddhcp.testbed.soak $(SOAK_ARGS)
