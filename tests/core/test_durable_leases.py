@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ddhcp.core import Node, NodeConfig, Pool
 from ddhcp.core import effects as f
 from ddhcp.core import events as e
+from ddhcp.core.errors import ConfigError
 from ddhcp.core.records import StoredBlock, StoredLease
 from ddhcp.dhcp import Message
 from ddhcp.dhcp import constants as c
@@ -224,3 +225,36 @@ def test_no_acknowledged_lease_is_missing_after_any_crash(steps: list[tuple[str,
             address, _ = machine.acknowledged.pop(number)
             machine.says(number, c.RELEASE, ciaddr=address, o54=SERVER_ID)
         assert machine.missing() == [], f"after {step} {number}"
+
+
+# -- a changed configuration ----------------------------------------------------------------------------------
+
+
+def test_a_changed_configuration_drops_no_lease_and_holds_for_what_follows(machine: Machine) -> None:
+    address = machine.lease(1)
+    changed = replace(machine.config, lease_time_s=900, options={6: bytes([10, 0, 0, 53])}, spare_leases=40)
+    machine.feed(e.Reconfigure(changed))
+    assert machine.missing() == []
+    (ack,) = machine.renew(1)
+    assert (ack.yiaddr, ack.lease_time_s) == (address, 900)
+    assert ack.options[6] == bytes([10, 0, 0, 53])
+    machine.pass_time(10)
+    assert machine.node.statistics()["ddhcp.blocks.ours"] == 2, "the spares take a second block"
+    (block,) = [view for view in machine.node.block_views(machine.now) if view.leased]
+    assert block.timeout_s > 900, "promised for longer than the longer lease"
+
+
+def test_what_the_operator_set_stays_unless_the_configuration_changed_there(machine: Machine) -> None:
+    machine.feed(e.SetOption(6, bytes([10, 0, 0, 1])))
+    machine.feed(e.SetOption(51, (1234).to_bytes(4, "big")))
+    machine.feed(e.Reconfigure(replace(machine.config, spare_leases=3)))
+    assert machine.node.options()[6] == bytes([10, 0, 0, 1])
+    assert machine.node.lease_time_s == 1234
+    machine.feed(e.Reconfigure(replace(machine.config, lease_time_s=600, options={6: bytes([10, 0, 0, 2])})))
+    assert machine.node.options()[6] == bytes([10, 0, 0, 2])
+    assert machine.node.lease_time_s == 600
+
+
+def test_the_pool_of_a_running_node_cannot_change(machine: Machine) -> None:
+    with pytest.raises(ConfigError, match="pool"):
+        machine.feed(e.Reconfigure(replace(machine.config, pool=Pool(0x0A000000, 16, 32))))

@@ -54,6 +54,13 @@ class Context:
         self.effects: list[Effect] = []
         self.counters: dict[str, int] = dict.fromkeys(CLASSIC_COUNTERS, 0)
 
+    def reconfigure(self, config: NodeConfig) -> None:
+        """Take a changed configuration with the same pool."""
+        if config.lease_time_s != self.config.lease_time_s:
+            self.lease_time_s = config.lease_time_s
+            self.cover_lease(config.lease_time_s)
+        self.config = config
+
     def identify(self, mac: bytes, address: bytes) -> None:
         """Take the server link's identity: node id is its MAC followed by two zero bytes (PROTOCOL, Messages)."""
         self.node_id = mac + b"\0\0"

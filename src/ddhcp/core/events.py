@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .config import NodeConfig
 from .records import StoredBlock, StoredLease
 
 
@@ -120,6 +121,14 @@ class ResetStatistics:
 
 
 @dataclass(slots=True, frozen=True)
+class Reconfigure:
+    """The operator changed the configuration. The pool is the same; no lease is dropped. What the operator set over
+    the control socket stays unless the configuration changed there too."""
+
+    config: NodeConfig
+
+
+@dataclass(slots=True, frozen=True)
 class SendFailed:
     """The last datagrams to the server link could not be sent (the error is counted by the driver)."""
 
@@ -138,5 +147,6 @@ Event = (
     | RemoveOption
     | EndLease
     | ResetStatistics
+    | Reconfigure
     | SendFailed
 )

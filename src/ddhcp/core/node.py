@@ -15,6 +15,7 @@ from .claims import INQUIRIES, PROMISE_MARGIN_S, Claims
 from .config import NodeConfig
 from .context import Context
 from .effects import Effect, Stopped
+from .errors import ConfigError
 from .extensions import Extensions
 from .forwarding import Forwarding
 from .inspection import Inspection
@@ -61,6 +62,7 @@ class Node:
             e.RemoveOption: self._on_remove_option,
             e.EndLease: self._on_end_lease,
             e.ResetStatistics: self._on_reset_statistics,
+            e.Reconfigure: self._on_reconfigure,
             e.SendFailed: self._on_send_failed,
         }
 
@@ -226,6 +228,14 @@ class Node:
         lease = self._leases.at(event.address)
         if lease is not None and lease.state is LeaseState.LEASED:
             self._server.release(event.address, now)
+
+    def _on_reconfigure(self, event: e.Reconfigure, now: float) -> None:
+        before, config = self._context.config, event.config
+        if config.pool != self._context.pool:
+            raise ConfigError("the pool of a running node cannot change")
+        self._context.reconfigure(config)
+        self._server.reconfigure(before, config)
+        self._claims.ensure_supply(now)
 
     def _on_reset_statistics(self, event: e.ResetStatistics, now: float) -> None:
         for name in self._context.counters:

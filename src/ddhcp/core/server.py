@@ -14,6 +14,7 @@ from ..dhcp import DecodeError, Message, build_reply, delivery, identity, parse_
 from ..dhcp import constants as c
 from ..swarm import Surrender
 from .claims import Claims
+from .config import NodeConfig
 from .context import Context
 from .effects import ProlongLease, RunHook, SaveLease, SendDhcp
 from .events import ClientLink, DhcpReceived
@@ -95,6 +96,12 @@ class Server:
         """Give option ``code`` no more."""
         self.options.pop(code, None)
         self._refresh_options()
+
+    def reconfigure(self, before: NodeConfig, config: NodeConfig) -> None:
+        """Take a changed configuration."""
+        if config.options != before.options:
+            self.options = dict(config.options)
+            self._refresh_options()
 
     def effective_options(self, name: str | None = None) -> dict[int, bytes]:
         """The options a client gets on a link (the first one by default), with those the node derives itself."""

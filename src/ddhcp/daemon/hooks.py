@@ -34,10 +34,10 @@ def parse_command(text: str) -> list[str]:
 
 
 class Hooks:
-    """Runs ``command`` with each call's arguments, in the order of the calls."""
+    """Runs ``command`` with each call's arguments, in the order of the calls; nothing while it is None."""
 
-    def __init__(self, command: list[str], log: EventLog) -> None:
-        self._command = command
+    def __init__(self, command: list[str] | None, log: EventLog) -> None:
+        self.command = command
         self._log = log
         self._queue: deque[tuple[str, ...]] = deque()
         self._running: dict[int, tuple[subprocess.Popen[bytes], float]] = {}
@@ -45,6 +45,8 @@ class Hooks:
 
     def call(self, arguments: tuple[str, ...]) -> None:
         """Have the hook run; returns at once."""
+        if self.command is None:
+            return
         if len(self._queue) >= MAX_QUEUED:
             self._queue.popleft()
             self.dropped += 1
@@ -53,23 +55,26 @@ class Hooks:
 
     def start_queued(self) -> list[int]:
         """Start what may run now; returns process descriptors to poll, one for each process started."""
-        started = []
+        started: list[int] = []
+        if self.command is None:
+            self._queue.clear()
+            return started
         while self._queue and len(self._running) < MAX_RUNNING:
             arguments = self._queue.popleft()
             try:
                 process = subprocess.Popen(
-                    [*self._command, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                    [*self.command, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL, start_new_session=True, close_fds=True,
                 )  # fmt: skip
             except OSError as error:
-                self._log.write(logging.ERROR, "hook-failed", {"command": self._command[0], "error": error.strerror})
+                self._log.write(logging.ERROR, "hook-failed", {"command": self.command[0], "error": error.strerror})
                 continue
             try:
                 descriptor = os.pidfd_open(process.pid)
             except OSError as error:  # out of descriptors: without one it could neither be watched nor reaped
                 process.kill()
                 process.wait()
-                self._log.write(logging.ERROR, "hook-failed", {"command": self._command[0], "error": error.strerror})
+                self._log.write(logging.ERROR, "hook-failed", {"command": self.command[0], "error": error.strerror})
                 continue
             self._running[descriptor] = (process, boot_time() + MAX_RUN_S)
             started.append(descriptor)
@@ -89,9 +94,7 @@ class Hooks:
         """Kill hooks that ran too long; they are reaped when they end."""
         for descriptor, (process, until) in self._running.items():
             if until <= now:
-                self._log.write(
-                    logging.WARNING, "hook-killed", {"command": self._command[0], "seconds": int(MAX_RUN_S)}
-                )
+                self._log.write(logging.WARNING, "hook-killed", {"pid": process.pid, "seconds": int(MAX_RUN_S)})
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 self._running[descriptor] = (process, now + MAX_RUN_S)

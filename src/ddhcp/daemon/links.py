@@ -70,6 +70,15 @@ class Links:
         self._clients[sockets.interface.name] = sockets
         self._watch(sockets.udp.fileno(), partial(self._on_dhcp, sockets))
 
+    def serve(self, names: Iterable[str], now: float) -> None:
+        """Serve on these client interfaces from now on, and on no others."""
+        self.client_names = tuple(names)
+        for name in [name for name in self._clients if name not in self.client_names]:
+            self._close_client(self._clients[name])
+            self._states.pop(name, None)
+            self._feed(e.ClientLinkDown(name), now)
+        self.look(now)
+
     def announce_adopted(self, now: float) -> None:
         """Tell the node of the client links that were adopted before it started."""
         for sockets in self._clients.values():

@@ -115,6 +115,14 @@ class EventLog:
         self._lines.clear()
         self._window_ends = now + WINDOW_S
 
+    def redirect(self, handler: logging.Handler) -> None:
+        """Write to another place from now on."""
+        for former in list(self._logger.handlers):
+            self._logger.removeHandler(former)
+            with contextlib.suppress(OSError, ValueError):
+                former.close()
+        self._logger.addHandler(handler)
+
     def reopen(self) -> None:
         """Open a log file anew (after rotation). One that cannot be opened now is tried again with the next line."""
         for handler in self._logger.handlers:

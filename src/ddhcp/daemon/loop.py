@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import selectors
 import signal
@@ -17,6 +18,7 @@ from .client_link import ClientSockets
 from .clock import boot_time
 from .committer import Committer
 from .control import ControlSocket
+from .errors import StartError
 from .guard import Callback, Guard
 from .hooks import Hooks
 from .http import HttpServer, Listen
@@ -24,6 +26,9 @@ from .links import Links
 from .logs import EventLog
 from .operator import Operator
 from .performer import Performer
+from .reload import Change, Reloader
+from .service import ServiceManager
+from .settings import schema
 from .store import Store
 from .timer import BootTimer
 
@@ -56,8 +61,12 @@ class Loop:
         server_interface: str,
         client_interfaces: Iterable[str],
         hooks: Hooks | None,
+        reloader: Reloader | None = None,
+        service: ServiceManager | None = None,
     ) -> None:
         self._node = node
+        self._reloader = reloader
+        self._service = service or ServiceManager({})
         self._log = log
         self._remembered = store.load()
         self._counters = dict.fromkeys(_COUNTERS, 0)
@@ -73,7 +82,7 @@ class Loop:
         self._performer = Performer(node, store, self._committer, log, hooks, self._counters, self._links.send)
         self._operator = Operator(
             node, log, self._links, performer=self._performer, is_durable=store.is_durable, counters=self._counters,
-            statistics=self.statistics, stop=self._stop,
+            statistics=self.statistics, stop=self._stop, reload=self.reload,
         )  # fmt: skip
         self._control: ControlSocket | None = None
         self._bridge: Bridge | None = None
@@ -171,6 +180,7 @@ class Loop:
         self._links.flush()
         if self._hooks is not None:
             self._guard.run(self._start_hooks, boot_time())
+        self._service.alive(boot_time())
 
     def _watch(self, descriptor: int, callback: Callback) -> None:
         self._selector.register(descriptor, selectors.EVENT_READ, callback)
@@ -188,7 +198,7 @@ class Loop:
         deadline = self._node.deadline()
         if deadline is not None:
             deadline = max(deadline, self._held_until)
-        deadlines = [deadline, self._links.deadline(), self._stop_by]
+        deadlines = [deadline, self._links.deadline(), self._stop_by, self._service.deadline()]
         if self._hooks is not None:
             deadlines.append(self._hooks.deadline())
         if self._control is not None:
@@ -221,6 +231,9 @@ class Loop:
             if number == signal.SIGHUP:
                 self._log.reopen()
                 self._log.write(logging.INFO, "log-reopened")
+                if self._reloader is not None:
+                    with contextlib.suppress(ValueError):  # it is in the log
+                        self.reload(now)
             elif self._stop_by is None:
                 self._stop(signal.Signals(number).name, now)
             else:
@@ -230,8 +243,41 @@ class Loop:
         """Stop in good order; ``reason`` is told in the log."""
         if self._stop_by is None:
             self._log.write(logging.INFO, "stopping", {"signal": reason})
+            self._service.stopping()
             self._stop_by = now + STOP_WITHIN_S
             self._performer.feed(e.Stop(), now)
+
+    def reload(self, now: float) -> dict[str, object]:
+        """Read the configuration anew and take what of it can be taken. Raises ValueError, and changes nothing, if it
+        cannot be used."""
+        if self._reloader is None:
+            raise ValueError("this daemon was started without a configuration file; restart it to change its options")
+        self._service.reloading()
+        try:
+            change = self._reloader.prepare()
+        except StartError as error:
+            lines = str(error).splitlines()
+            self._log.write(logging.ERROR, "reload-failed", {"because": lines[0], "problems": len(lines)})
+            raise ValueError("; ".join(lines)) from None
+        finally:
+            self._service.ready()
+        self._performer.feed(e.Reconfigure(change.config), now)
+        self._take(change, now)
+        self._reloader.accept(change)
+        answer: dict[str, object] = {"applied": list(change.applied), "needs_restart": list(change.needs_restart)}
+        self._log.write(logging.INFO, "reloaded", answer)
+        return answer
+
+    def _take(self, change: Change, now: float) -> None:
+        """What a change means for the daemon around the node."""
+        if self._hooks is not None:
+            self._hooks.command = change.hook
+        if change.handler is not None:
+            self._log.redirect(change.handler)
+        if schema.LOG_LEVEL.key in change.applied:
+            self._log.level = change.log_level
+        if schema.CLIENT_INTERFACES.key in change.applied:
+            self._links.serve(change.settings[schema.CLIENT_INTERFACES], now)
 
     def _start_hooks(self, now: float) -> None:
         assert self._hooks is not None

@@ -26,7 +26,9 @@ from .http import parse_listen, read_token
 from .interfaces import Interface, look
 from .logs import EventLog, make_handler
 from .loop import Loop
+from .reload import Reloader, level_number
 from .server_link import check_at_start
+from .service import ServiceManager
 from .settings import Settings, schema
 from .settings.document import effective
 from .store import MemoryStore, SqliteStore, Store
@@ -48,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = node_config(settings, _network(settings, clients))
         if settings[schema.DAEMONIZE]:
             background = Background()
-        return _run(settings, config, command, server, clients, background)
+        return _run(settings, config, command, server, clients, background, invocation)
     except (StartError, OSError) as error:
         if background is not None:
             background.fail(str(error))
@@ -77,12 +79,14 @@ def _run(
     server: Interface | None,
     clients: list[Interface],
     background: Background | None,
+    invocation: Invocation,
 ) -> int:
-    log = EventLog(_log_handler(settings), getattr(logging, settings[schema.LOG_LEVEL].upper()))
+    log = EventLog(_log_handler(settings), level_number(settings))
+    service = ServiceManager()
     with contextlib.ExitStack() as stack:
         if settings[schema.DAEMONIZE] or settings[schema.PID_FILE] is not None:
             stack.callback(PidFile(_pid_path(settings)).remove)
-        loop = _make_loop(settings, config, hook, log)
+        loop = _make_loop(settings, config, hook, log, service, _reloader(invocation, settings, config))
         stack.callback(loop.close)
         loop.open_control(_control_path(settings))
         _open_http(loop, settings)
@@ -104,7 +108,7 @@ def _run(
         )
         if background is not None:
             background.ready()
-        _tell_systemd("READY=1")
+        service.ready()
         loop.run()
     return 0
 
@@ -132,14 +136,34 @@ def _log_handler(settings: Settings) -> logging.Handler:
         raise StartError(f"cannot log to {file or 'syslog'}: {error.strerror or error}; use --log-file PATH") from None
 
 
-def _make_loop(settings: Settings, config: NodeConfig, hook: list[str] | None, log: EventLog) -> Loop:
+def _reloader(invocation: Invocation, settings: Settings, config: NodeConfig) -> Reloader | None:
+    if invocation.config is None:
+        return None
+    pool = config.pool
+    network = ipaddress.IPv4Network((pool.prefix, pool.prefix_len))
+    return Reloader(
+        settings, invocation.settings, make_config=lambda new: node_config(new, network), make_hook=_hook_command,
+        make_handler=_log_handler,
+    )  # fmt: skip
+
+
+def _make_loop(
+    settings: Settings,
+    config: NodeConfig,
+    hook: list[str] | None,
+    log: EventLog,
+    service: ServiceManager,
+    reloader: Reloader | None,
+) -> Loop:
     return Loop(
         Node(config, random.Random(os.urandom(16))),
         log,
         _store(settings, config.pool),
         server_interface=settings[schema.SERVER_INTERFACE],
         client_interfaces=settings[schema.CLIENT_INTERFACES],
-        hooks=Hooks(hook, log) if hook is not None else None,
+        hooks=Hooks(hook, log),
+        reloader=reloader,
+        service=service,
     )
 
 
@@ -198,15 +222,6 @@ def _pid_path(settings: Settings) -> Path:
         return Path(path)
     runtime = os.environ.get(RUNTIME_DIR_VARIABLE)
     return (Path(runtime) if runtime else _control_path(settings).parent) / _DEFAULT_PID_FILE
-
-
-def _tell_systemd(state: str) -> None:
-    """Report readiness to a service manager that asked for it (sd_notify)."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.sendto(state.encode(), "\0" + address[1:] if address[0] == "@" else address)
 
 
 if __name__ == "__main__":

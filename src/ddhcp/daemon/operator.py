@@ -22,7 +22,8 @@ class Operator:
     """Answers control requests.
 
     ``performer`` gives the node what the operator wants changed. ``statistics()``: all counters by name; ``counters``:
-    those that belong to the daemon, set to zero on request. ``stop(reason, now)`` has the daemon stop in good order.
+    those that belong to the daemon, set to zero on request. ``stop(reason, now)`` has the daemon stop in good order;
+    ``reload(now)`` has it read its configuration anew, and raises ValueError if that cannot be used.
     ``api``: the same questions, and more, as plain data.
     """
 
@@ -37,6 +38,7 @@ class Operator:
         counters: MutableMapping[str, int],
         statistics: Callable[[], dict[str, int]],
         stop: Callable[[str, float], None],
+        reload: Callable[[float], dict[str, object]],
     ) -> None:
         self._node = node
         self._log = log
@@ -46,6 +48,7 @@ class Operator:
         self._statistics = statistics
         self._performer = performer
         self._stop = stop
+        self._reload = reload
         self._began_at = boot_time()
         self.api = Api(node, self, log.recent)
 
@@ -105,8 +108,8 @@ class Operator:
         self._stop("drain", boot_time())
 
     def reload(self) -> dict[str, object]:
-        """Read the configuration anew."""
-        raise ValueError("this daemon was started without a configuration file; restart it to change its options")
+        """Read the configuration anew, and say what of it is in force now."""
+        return self._reload(boot_time())
 
     def _options_text(self) -> str:
         return report.options_text(self._node.options(), self._node.lease_time_s, not self._links.client_names)
