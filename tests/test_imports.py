@@ -36,6 +36,7 @@ PURE_STDLIB = {
     "struct",
     "types",
     "typing",
+    "zlib",
 }
 ALLOWED_ATTRIBUTES = {"random": {"Random"}, "logging": {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}}
 FORBIDDEN_BUILTINS = {"open", "print", "input", "__import__", "exec", "eval", "breakpoint", "hash", "id"}

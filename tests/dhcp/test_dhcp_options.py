@@ -270,7 +270,20 @@ def test_link_selection_and_relay_options() -> None:
     relay = b"\1\4port\5\4\x0a\1\0\0\x0b\4\x0a\1\0\1\x13\0"
     message = Message(giaddr=7, options={82: relay, 118: b"\x0a\2\0\0"})
     assert (message.link_selection, message.server_identifier_override) == (0x0A010000, 0x0A010001)
-    assert message.has_relay_source_port
-    assert message.subnet_address == 0x0A010000, "B11"
-    assert Message(giaddr=7, options={118: b"\x0a\2\0\0"}).subnet_address == 0x0A020000
-    assert Message(giaddr=7).subnet_address == 7
+    assert message.subnet_selection == 0x0A020000
+    assert Message(options={82: b"\5\3abc\x0b\0"}).link_selection is None, "A7"
+
+
+@pytest.mark.parametrize(
+    ("value", "classes"),
+    [
+        (b"", ()),
+        (b"iPXE", (b"iPXE",)),
+        (b"\4iPXE\3lab", (b"\4iPXE\3lab", b"iPXE", b"lab")),
+        (b"\0\0", (b"\0\0",)),
+        (b"\xff", (b"\xff",)),
+        (b"\1a\5b", (b"\1a\5b", b"a")),
+    ],
+)
+def test_user_classes_with_lengths_and_without(value: bytes, classes: tuple[bytes, ...]) -> None:
+    assert Message(options={77: value}).user_classes == classes

@@ -57,8 +57,9 @@ class Claims:
         self._on_lost = on_lost
         self.give_leases: Callable[[Block, Peer, float], object] = lambda block, peer, now: None
         self.table = BlockTable(context.pool)
+        self.serves_home = True  # whether there may be clients outside the subnets
         self.learning_until: float | None = math.inf if context.config.learning_phase else None
-        self._choice = BlockChoice(context, self.table)
+        self._choice = BlockChoice(context, self.table, leases)
         self._announcer = Announcer(context, self.table, leases, peers)
         self._inquirer = Inquirer(context, self.table, leases, self._choice, waiting=waiting, own=self._own_inquired)
         self._sync = Sync(context, peers)
@@ -306,11 +307,22 @@ class Claims:
 
     def ensure_supply(self, now: float) -> None:
         """Begin claiming when the free leases do not cover the spares and the waiting clients."""
-        context = self._context
-        if context.stopping or not context.link_up or self.learning_until is not None:
-            return
-        if context.config.serves_clients:
+        if self._may_claim() and self._context.config.serves_clients and (self.serves_home or self._waiting()):
             self._inquirer.ensure_supply(now)
+
+    def want(self, index: int, now: float) -> None:
+        """Begin claiming block ``index``, which a client needs, if it is free."""
+        if self._may_claim() and self.table.state(index) is BlockState.FREE:
+            self._inquirer.inquire([index], now)
+
+    def want_some(self, first: int, last: int, missing: int, now: float) -> None:
+        """Begin claiming blocks from ``first`` to ``last`` (a subnet's) until ``missing`` addresses are to come."""
+        if self._may_claim():
+            self._inquirer.supply_between(first, last, missing, now)
+
+    def _may_claim(self) -> bool:
+        context = self._context
+        return context.link_up and not context.stopping and self.learning_until is None
 
     def _own_inquired(self, blocks: list[Block], now: float) -> None:
         """Nobody objected to these."""
@@ -392,10 +404,7 @@ class Claims:
         for block in reversed(list(self.table.ours.values())):
             if block.index in self._holds or not self._leases.is_unused(block.index):
                 block.empty_since = now
-            elif (
-                now - block.empty_since >= config.needless_timeout_s
-                and self._leases.free_count - self._leases.free_in(block.index) >= keep
-            ):
+            elif now - block.empty_since >= config.needless_timeout_s and self._leases.free_beside(block.index) >= keep:
                 given_up.append(block.index)
                 self._drop(block)
         self._tell_given_up(given_up)

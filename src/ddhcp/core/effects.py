@@ -50,6 +50,16 @@ class SendDhcp:
 
 
 @dataclass(slots=True, frozen=True)
+class ProbeAddress:
+    """Ask on client interface ``link`` who uses IPv4 ``address``, by ARP (RFC 5227), and report an answer that comes
+    within ``timeout_s`` as :class:`~ddhcp.core.events.AddressProbed`. Silence need not be reported."""
+
+    link: str
+    address: int
+    timeout_s: float
+
+
+@dataclass(slots=True, frozen=True)
 class SaveBlock:
     """Remember (insert or replace) an owned block."""
 
@@ -109,4 +119,4 @@ class Stopped:
 
 
 StoreEffect = SaveBlock | ForgetBlock | SaveLease | ForgetLease
-Effect = SendMulticast | SendUnicast | SendDhcp | StoreEffect | ProlongLease | RunHook | Log | Stopped
+Effect = SendMulticast | SendUnicast | SendDhcp | ProbeAddress | StoreEffect | ProlongLease | RunHook | Log | Stopped

@@ -93,6 +93,17 @@ class DhcpReceived:
 
 
 @dataclass(slots=True, frozen=True)
+class AddressProbed:
+    """What a :class:`~ddhcp.core.effects.ProbeAddress` found on client interface ``link``: somebody with hardware
+    address ``mac`` uses ``address`` (``in_use``), or it is certain already that nobody does."""
+
+    link: str
+    address: int
+    in_use: bool
+    mac: bytes = b""
+
+
+@dataclass(slots=True, frozen=True)
 class SetOption:
     """The operator sets a DHCP option that every client gets (control socket, request 3)."""
 
@@ -143,6 +154,7 @@ Event = (
     | ClientLinkUp
     | ClientLinkDown
     | DhcpReceived
+    | AddressProbed
     | SetOption
     | RemoveOption
     | EndLease

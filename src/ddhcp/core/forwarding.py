@@ -242,7 +242,8 @@ class Forwarding:
         else:
             key = hardware_identity(HTYPE_ETHERNET, message.chaddr[:_ETHERNET_ADDRESS_SIZE])
             holds_another = self._leases.holds_another(address, key, message.chaddr)
-            if holds_another or not (self._leases.is_free(address) or self._claims.is_renewable(address)):
+            is_open = self._leases.is_open_to(address, key, message.chaddr, is_vouched_for=peer.is_ours)
+            if holds_another or not (is_open or self._claims.is_renewable(address)):
                 self._answer(LEASENAK, message, 0, peer)
                 return
         default_s = self._context.lease_time_s

@@ -59,17 +59,30 @@ class Inquirer:
             return
         wanted = min(-(-missing // block_size), MAX_CLAIMING - len(self._table.claiming))
         chosen = self._choice.choose(wanted) if wanted > 0 else []
-        for index in chosen:
-            self.begin(self._table.apply(index, BlockEvent.WE_INQUIRE), now)
         if chosen:
-            self._pool_full = False
-            self.run(now)
+            self.inquire(chosen, now)
         elif not self._table.claiming and self._leases.free_count == 0 and waiting and not self._pool_full:
             self._pool_full = True
             context.log(
                 logging.WARNING, "pool-full", pool=str(context.pool), waiting=waiting,
                 advice="clients wait until leases end; use a larger pool (-N), shorter leases or smaller blocks (-b)",
             )  # fmt: skip
+
+    def supply_between(self, first: int, last: int, missing: int, now: float) -> None:
+        """Begin claiming free blocks from ``first`` to ``last`` until ``missing`` addresses are to come."""
+        claiming = self._table.claiming
+        under_way = sum(first <= index <= last for index in claiming)
+        wanted = min(-(-missing // self._context.pool.block_size) - under_way, MAX_CLAIMING - len(claiming))
+        if wanted > 0:
+            self.inquire(self._choice.choose_between(first, last, wanted), now)
+
+    def inquire(self, indices: list[int], now: float) -> None:
+        """Begin claiming these FREE blocks."""
+        for index in indices:
+            self.begin(self._table.apply(index, BlockEvent.WE_INQUIRE), now)
+        if indices:
+            self._pool_full = False
+            self.run(now)
 
     def begin(self, block: Block, now: float) -> None:
         """A block is CLAIMING now: inquire it from ``now`` on."""

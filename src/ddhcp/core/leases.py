@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import enum
 import heapq
+import zlib
 from collections.abc import Collection, Iterator
 
+from .addresses import AddressPlan
 from .pool import Pool
 from .records import StoredLease
 
@@ -44,9 +46,9 @@ class Lease:
         self.state = state
         self.expires_at = expires_at
         self.hostname = b""
-        self.scheduled_at = 0.0  # instant of this lease's entry in the expiry heap, 0 if it has none
         self.granted_s = 0
         self.held_until = 0.0
+        self.scheduled_at = 0.0  # instant of this lease's entry in the expiry heap, 0 if it has none
 
     def stored(self) -> StoredLease:
         """This lease as the store keeps it."""
@@ -66,37 +68,46 @@ class Lease:
 
 
 class _BlockLeases:
-    """The addresses of one own block: ``free`` in order of use (never used first, then the longest unused)."""
+    """The addresses of one own block: ``free`` in order of use (never used first, then the longest unused), of those
+    that anyone may have."""
 
-    __slots__ = ("free", "leased", "offered", "serving", "usable")
+    __slots__ = ("declined", "free", "leased", "offered", "serving", "zone")
 
-    def __init__(self, free: dict[int, None]) -> None:
+    def __init__(self, free: dict[int, None], zone: int) -> None:
         self.free = free
+        self.zone = zone
         self.serving = True
-        self.usable = len(free)
         self.offered = 0
         self.leased = 0
+        self.declined = 0
 
 
 class LeaseTable:
-    """Bindings by address and by client; free addresses by block.
+    """Bindings by address and by client; free addresses by block and zone (see :class:`AddressPlan`).
 
-    Some addresses are reserved: never handed out (network, broadcast, server, router). All operations are constant
-    time but for the expiry heap (logarithmic).
+    Some addresses are blocked: never handed out (network, broadcast, server, router). Some are reserved for one client
+    by ``plan``: they are not among the free ones, and may still be bound. ``free_count``: free addresses of zone 0;
+    ``offered_count``, ``leased_count``, ``declined_count``: of all. All operations are constant time but for the expiry
+    heap (logarithmic).
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, plan: AddressPlan) -> None:
         self._pool = pool
-        self._reserved: set[int] = set()
+        self.plan = plan
+        self._blocked: set[int] = set()
         self._by_address: dict[int, Lease] = {}
         self._by_identity: dict[bytes, int] = {}
         self._by_chaddr: dict[bytes, int] = {}
+        self._taken_by_chaddr: dict[bytes, int] = {}
         self._blocks: dict[int, _BlockLeases] = {}
-        self._with_free: dict[int, None] = {}
+        self._with_free: list[dict[int, None]] = [{} for _ in range(plan.zone_count)]
+        self._free_counts = [0] * plan.zone_count
+        self._offers: dict[int, None] = {}
+        self._tainted: set[int] = set()
         self._expiries: list[tuple[float, int]] = []
-        self.free_count = 0
         self.offered_count = 0
         self.leased_count = 0
+        self.declined_count = 0
 
     def __len__(self) -> int:
         return len(self._by_address)
@@ -104,18 +115,32 @@ class LeaseTable:
     def __iter__(self) -> Iterator[Lease]:
         return iter(self._by_address.values())
 
+    def replan(self, plan: AddressPlan) -> None:
+        """Take a changed plan. No binding ends; what is free to whom is found anew, which takes time for all of it."""
+        self.plan = plan
+        self._with_free = [{} for _ in range(plan.zone_count)]
+        self._free_counts = [0] * plan.zone_count
+        for index, block in self._blocks.items():
+            block.zone = plan.zone_of(index)
+            block.free = {address: None for address in self._addresses(index) if self._is_for_anyone(address)}
+            if block.serving:
+                self._open(index, block)
+
+    def _is_for_anyone(self, address: int) -> bool:
+        lease = self._by_address.get(address)
+        is_taken = lease is not None and lease.state in TAKEN
+        return not is_taken and address not in self._blocked and self.plan.is_for_anyone(address)
+
     # --- blocks ---------------------------------------------------------------------------------
 
     def add_block(self, index: int) -> None:
         """The addresses of block ``index`` may be leased from now on. Nothing happens if they may already."""
         if index in self._blocks:
             return
-        first = self._pool.first_address(index)
-        free = {a: None for a in range(first, first + self._pool.block_size) if a not in self._reserved}
-        block = self._blocks[index] = _BlockLeases(free)
-        self.free_count += block.usable
-        if free:
-            self._with_free[index] = None
+        blocked, is_for_anyone = self._blocked, self.plan.is_for_anyone
+        free = {a: None for a in self._addresses(index) if a not in blocked and is_for_anyone(a)}
+        block = self._blocks[index] = _BlockLeases(free, self.plan.zone_of(index))
+        self._open(index, block)
 
     def drop_block(self, index: int) -> list[Lease]:
         """Forget block ``index`` and its bindings; returns the bindings it had, of any state."""
@@ -123,14 +148,18 @@ class LeaseTable:
         if block is None:
             return []
         if block.serving:
-            self.free_count -= len(block.free)
-            self._with_free.pop(index, None)
+            self._close(index, block)
         self.offered_count -= block.offered
         self.leased_count -= block.leased
+        self.declined_count -= block.declined
         dropped = list(self.in_block(index))
         for lease in dropped:
+            if lease.state in TAKEN:
+                self._count_client(lease.chaddr, -1)
+            self._offers.pop(lease.address, None)
             del self._by_address[lease.address]
             self._unindex(lease)
+        self._tainted.difference_update(self._addresses(index))
         return dropped
 
     def suspend_block(self, index: int) -> None:
@@ -138,8 +167,7 @@ class LeaseTable:
         block = self._blocks[index]
         if block.serving:
             block.serving = False
-            self.free_count -= len(block.free)
-            self._with_free.pop(index, None)
+            self._close(index, block)
 
     def resume_block(self, index: int) -> None:
         """Block ``index`` may be leased from again; it is added if it is new."""
@@ -148,9 +176,20 @@ class LeaseTable:
             self.add_block(index)
         elif not block.serving:
             block.serving = True
-            self.free_count += len(block.free)
-            if block.free:
-                self._with_free[index] = None
+            self._open(index, block)
+
+    def _open(self, index: int, block: _BlockLeases) -> None:
+        self._free_counts[block.zone] += len(block.free)
+        if block.free:
+            self._with_free[block.zone][index] = None
+
+    def _close(self, index: int, block: _BlockLeases) -> None:
+        self._free_counts[block.zone] -= len(block.free)
+        self._with_free[block.zone].pop(index, None)
+
+    def _addresses(self, index: int) -> range:
+        first = self._pool.first_address(index)
+        return range(first, first + self._pool.block_size)
 
     @property
     def block_indices(self) -> Collection[int]:
@@ -163,24 +202,36 @@ class LeaseTable:
 
     def in_block(self, index: int) -> Iterator[Lease]:
         """The latest bindings of the addresses of block ``index``, of any state."""
-        first = self._pool.first_address(index)
-        for address in range(first, first + self._pool.block_size):
+        for address in self._addresses(index):
             lease = self._by_address.get(address)
             if lease is not None:
                 yield lease
 
     def reserve(self, address: int) -> None:
         """``address`` is never handed out from now on; an unexpired lease on it runs out by itself."""
-        self._reserved.add(address)
+        self._blocked.add(address)
         index = self._pool.index_of(address)
         block = self._blocks.get(index)
         if block is not None and address in block.free:
-            block.usable -= 1
             self._take(index, block, address)
 
     def is_reserved(self, address: int) -> bool:
         """Whether ``address`` is never handed out."""
-        return address in self._reserved
+        return address in self._blocked
+
+    @property
+    def free_count(self) -> int:
+        """How many addresses outside the subnets are free."""
+        return self._free_counts[0]
+
+    def free_in_zone(self, zone: int) -> int:
+        """How many addresses of a zone are free."""
+        return self._free_counts[zone]
+
+    def free_beside(self, index: int) -> int:
+        """How many addresses are free in the zone of own block ``index``, that block not counted."""
+        block = self._blocks[index]
+        return self._free_counts[block.zone] - (len(block.free) if block.serving else 0)
 
     def usage(self, index: int) -> tuple[int, int]:
         """(offered, leased) of own block ``index``."""
@@ -194,7 +245,7 @@ class LeaseTable:
     def is_unused(self, index: int) -> bool:
         """Whether own block ``index`` has no offer, no lease and no declined address."""
         block = self._blocks[index]
-        return len(block.free) == block.usable
+        return not (block.offered or block.leased or block.declined)
 
     # --- lookup ---------------------------------------------------------------------------------
 
@@ -231,20 +282,63 @@ class LeaseTable:
         return other is not None and other.state is LeaseState.LEASED and other.address != address
 
     def is_free(self, address: int) -> bool:
-        """Whether ``address`` lies in a block of ours and may be bound now."""
+        """Whether ``address`` lies in a block of ours and may be bound to anyone now."""
         block = self._blocks.get(self._pool.index_of(address)) if address in self._pool else None
         return block is not None and block.serving and address in block.free
 
     def is_unbound(self, address: int) -> bool:
         """Whether ``address`` lies in a block of ours, handed out from or not, and is nobody's."""
         block = self._blocks.get(self._pool.index_of(address)) if address in self._pool else None
-        return block is not None and address in block.free
+        if block is None:
+            return False
+        lease = self._by_address.get(address)
+        is_reserved = self.plan.reservation(address) is not None and (lease is None or lease.state not in TAKEN)
+        return address in block.free or is_reserved
 
-    def pick_free(self) -> int | None:
-        """A free address: from the earliest claimed block that has one; there the one unused for longest."""
-        for index in self._with_free:
-            return next(iter(self._blocks[index].free))
+    def is_open_to(self, address: int, identity: bytes, chaddr: bytes, *, is_vouched_for: bool = False) -> bool:
+        """Whether ``address``, in a block of ours, may be bound to this client now: it is free, or reserved for it and
+        not taken. ``is_vouched_for``: another node of ours, which saw the whole request, has recognised the client."""
+        reservation = self.plan.reservation(address)
+        if reservation is None:
+            return self.is_free(address)
+        block = self._blocks.get(self._pool.index_of(address))
+        lease = self._by_address.get(address)
+        return (
+            block is not None
+            and block.serving
+            and address not in self._blocked
+            and (lease is None or lease.state not in TAKEN)
+            and (is_vouched_for or reservation.recognises(identity, chaddr))
+        )
+
+    def pick_free(self, identity: bytes, zone: int = 0) -> int | None:
+        """A free address: from the earliest claimed block of the zone that has one.
+
+        There the one that a hash of the client's key names, if nobody had it before, so that a client gets the same
+        address from a server that forgot everything; else the one unused for longest (DHCP-SERVER B6).
+        """
+        for index in self._with_free[zone]:
+            free = self._blocks[index].free
+            first = self._pool.first_address(index)
+            wanted = first + zlib.crc32(identity) % self._pool.block_size
+            if wanted in free and wanted not in self._by_address and wanted not in self._tainted:
+                return wanted
+            return next(iter(free))
         return None
+
+    def oldest_offer(self) -> Lease | None:
+        """The offer that has waited longest for its REQUEST."""
+        for address in self._offers:
+            return self._by_address[address]
+        return None
+
+    def taken_by(self, chaddr: bytes) -> int:
+        """How many addresses are offered to, leased to, or were declined by this hardware address."""
+        return self._taken_by_chaddr.get(chaddr, 0)
+
+    def is_tainted(self, address: int) -> bool:
+        """Whether somebody unknown may use ``address``: it was declined, or came to us in a dispute."""
+        return address in self._tainted
 
     # --- change ---------------------------------------------------------------------------------
 
@@ -262,17 +356,20 @@ class LeaseTable:
         if lease is None:
             lease = Lease(address, identity, chaddr, state, expires_at)
             self._by_address[address] = lease
-            self._count(address, None, state)
+            self._count(lease, None, state)
         else:
             if lease.identity != identity or lease.chaddr != chaddr:
                 self._unindex(lease)
+                if lease.state in TAKEN:
+                    self._count_client(lease.chaddr, -1)
+                    self._count_client(chaddr, 1)
                 lease.identity, lease.chaddr, lease.hostname = identity, chaddr, b""
                 lease.held_until = 0.0
-            self._count(address, lease.state, state)
+            self._count(lease, lease.state, state)
             lease.state, lease.expires_at = state, expires_at
         if hostname and hostname != lease.hostname:
-            lease.hostname = hostname
             lease.held_until = 0.0
+            lease.hostname = hostname
         self._by_identity[identity] = address
         self._by_chaddr[chaddr] = address
         self._schedule(lease)
@@ -296,14 +393,29 @@ class LeaseTable:
 
     def end(self, lease: Lease, state: LeaseState) -> None:
         """An offer or lease is over: ``state`` is RELEASED or EXPIRED; the address is free, its client remembered."""
-        self._count(lease.address, lease.state, state)
+        self._count(lease, lease.state, state)
         lease.state = state
 
     def forget(self, lease: Lease) -> None:
         """The address is free and nobody is remembered (a withdrawn offer)."""
-        self._count(lease.address, lease.state, None)
+        self._count(lease, lease.state, None)
         del self._by_address[lease.address]
         self._unindex(lease)
+
+    def taint(self, address: int) -> None:
+        """Somebody unknown may use ``address``, in a block of ours: it is to be probed before it is offered again."""
+        self._tainted.add(address)
+
+    def taint_block(self, index: int) -> None:
+        """The same for every address of own block ``index`` that is not leased."""
+        for address in self._addresses(index):
+            lease = self._by_address.get(address)
+            if lease is None or lease.state is not LeaseState.LEASED:
+                self._tainted.add(address)
+
+    def untaint(self, address: int) -> None:
+        """Nobody answered for ``address``."""
+        self._tainted.discard(address)
 
     def pop_expired(self, now: float) -> Lease | None:
         """The next binding in a TAKEN state whose time has run out, or None. The caller ends it."""
@@ -336,33 +448,51 @@ class LeaseTable:
         if self._by_chaddr.get(lease.chaddr) == lease.address:
             del self._by_chaddr[lease.chaddr]
 
-    def _count(self, address: int, old: LeaseState | None, new: LeaseState | None) -> None:
-        """Keep the per-block counters and the free set in step with a change of state."""
+    def _count(self, lease: Lease, old: LeaseState | None, new: LeaseState | None) -> None:
+        """Keep the counters and the free set in step with a change of state."""
         if old is new:
             return
+        address = lease.address
         index = self._pool.index_of(address)
         block = self._blocks[index]
-        offered = (new is LeaseState.OFFERED) - (old is LeaseState.OFFERED)
-        leased = (new is LeaseState.LEASED) - (old is LeaseState.LEASED)
-        block.offered += offered
-        block.leased += leased
-        self.offered_count += offered
-        self.leased_count += leased
+        for state, change in ((old, -1), (new, 1)):
+            if state is LeaseState.LEASED:
+                block.leased += change
+                self.leased_count += change
+            elif state is LeaseState.OFFERED:
+                block.offered += change
+                self.offered_count += change
+            elif state is LeaseState.DECLINED:
+                block.declined += change
+                self.declined_count += change
+        if old is LeaseState.OFFERED:
+            del self._offers[address]
+        elif new is LeaseState.OFFERED:
+            self._offers[address] = None
         was_taken, is_taken = old in TAKEN, new in TAKEN
-        if was_taken == is_taken or address in self._reserved:
+        if was_taken == is_taken:
             return
+        self._count_client(lease.chaddr, 1 if is_taken else -1)
         if is_taken:
-            self._take(index, block, address)
-            return
-        block.free[address] = None
-        if block.serving:
-            self.free_count += 1
-            self._with_free[index] = None
+            if address in block.free:
+                self._take(index, block, address)
+        elif address not in self._blocked and self.plan.is_for_anyone(address):
+            block.free[address] = None
+            if block.serving:
+                self._free_counts[block.zone] += 1
+                self._with_free[block.zone][index] = None
+
+    def _count_client(self, chaddr: bytes, change: int) -> None:
+        count = self._taken_by_chaddr.get(chaddr, 0) + change
+        if count > 0:
+            self._taken_by_chaddr[chaddr] = count
+        else:
+            self._taken_by_chaddr.pop(chaddr, None)
 
     def _take(self, index: int, block: _BlockLeases, address: int) -> None:
         """A free address of a block is free no more."""
         del block.free[address]
         if block.serving:
-            self.free_count -= 1
+            self._free_counts[block.zone] -= 1
             if not block.free:
-                del self._with_free[index]
+                del self._with_free[block.zone][index]

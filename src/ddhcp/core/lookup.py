@@ -25,7 +25,7 @@ from ..swarm import (
 from .blocks import BlockState
 from .claims import Claims
 from .context import Context
-from .leases import LeaseState, LeaseTable
+from .leases import Lease, LeaseState, LeaseTable
 from .peers import Peer, Peers
 from .questions import Questions
 from .remedies import Remedy
@@ -116,6 +116,12 @@ class Lookup:
         if wanted is not None and wanted in self._context.pool and self._ask_owner(key, question, wanted, now):
             return True
         return self._ask_everybody(key, question, now)
+
+    def ask_for(self, request: Message, link: str, identity: bytes, address: int, now: float) -> bool:
+        """Ask the owner of ``address``, in the pool, whether the client may have it. False if there is nobody to ask;
+        else ``resolved`` is called soon."""
+        key = (request.xid, request.chaddr)
+        return key in self._asked or self._ask_owner(key, _Question(request, link, identity), address, now)
 
     def _ask_owner(self, key: tuple[int, bytes], question: _Question, address: int, now: float) -> bool:
         owner = self._claims.owner_address(self._context.pool.index_of(address))
@@ -240,16 +246,21 @@ class Lookup:
             self._redirect(message.address, message.xid, message.chaddr, peer)
             return
         lease = self._leases.at(message.address)
-        holds_it = (
-            lease is not None
-            and lease.state is not LeaseState.DECLINED
-            and self._leases.belongs(lease, message.identity, message.chaddr)
-            and (lease.state is LeaseState.LEASED or self._leases.is_free(message.address))
-        )
+        holds_it = self._holds(lease, message)
         remaining_s = math.ceil(lease.expires_at - now) if lease is not None and holds_it else 0
         self._context.tell(
             peer.address, Found(holds_it, message.address, message.xid, message.chaddr, max(0, remaining_s))
         )
+
+    def _holds(self, lease: Lease | None, message: LookupMessage) -> bool:
+        """Whether the address is leased to the client, or free and reserved for it or last used by it."""
+        leases, address = self._leases, message.address
+        is_its_own = lease is not None and leases.belongs(lease, message.identity, message.chaddr)
+        if lease is not None and lease.state is LeaseState.LEASED:
+            return is_its_own
+        if leases.plan.reservation(address) is None and (lease is None or not is_its_own):
+            return False
+        return leases.is_open_to(address, message.identity, message.chaddr, is_vouched_for=True)
 
     def on_locate(self, message: Locate, peer: Peer, now: float) -> None:
         """Another node looks for clients: say which of them have a lease here."""

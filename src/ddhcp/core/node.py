@@ -10,10 +10,12 @@ from collections.abc import Callable
 from ..dhcp.constants import OPT_LEASE_TIME
 from ..swarm import DecodeError, Extension, Inquire, LeaseMessage, UpdateClaim
 from . import events as e
+from .addresses import AddressPlan
 from .blocks import BlockState
 from .claims import INQUIRIES, PROMISE_MARGIN_S, Claims
 from .config import NodeConfig
 from .context import Context
+from .decisions import Decision
 from .effects import Effect, Stopped
 from .errors import ConfigError
 from .extensions import Extensions
@@ -38,7 +40,7 @@ class Node:
 
     def __init__(self, config: NodeConfig, rng: random.Random) -> None:
         self._context = Context(config, rng)
-        self._leases = LeaseTable(config.pool)
+        self._leases = LeaseTable(config.pool, AddressPlan(config.pool, config.policy))
         self._peers = Peers()
         self._server = Server(self._context, self._leases, self._peers)
         self._claims: Claims = self._server.claims
@@ -58,6 +60,7 @@ class Node:
             e.ClientLinkUp: self._on_client_link_up,
             e.ClientLinkDown: self._on_client_link_down,
             e.DhcpReceived: self._server.receive,
+            e.AddressProbed: self._server.probed,
             e.SetOption: self._on_set_option,
             e.RemoveOption: self._on_remove_option,
             e.EndLease: self._on_end_lease,
@@ -121,6 +124,7 @@ class Node:
         ends_at = lease.latest_end(now) if state is LeaseState.LEASED else lease.expires_at
         is_over = ends_at <= now
         if is_over and state is LeaseState.DECLINED:
+            self._leases.taint(lease.address)
             return
         if state in (LeaseState.LEASED, LeaseState.DECLINED) and not is_over:
             self._context.cover_lease(ends_at - now)
@@ -291,6 +295,10 @@ class Node:
             )
         return views
 
+    def decision(self, chaddr: bytes) -> Decision | None:
+        """What was last decided about the client with this hardware address (chaddr, 16 bytes)."""
+        return self._server.decisions.of(chaddr)
+
     def leases(self) -> list[StoredLease]:
         """Every binding of this node's blocks, whatever its state."""
         return [lease.stored() for lease in self._leases]
@@ -309,6 +317,7 @@ class Node:
             "ddhcp.blocks.held": self._claims.held_count,
             "ddhcp.leases.free": self._leases.free_count,
             "ddhcp.peers": len(self._peers),
+            "dhcp.declined": self._leases.declined_count,
             "dhcp.waiting": self._server.waiting_count(),
             "swarm.forwards": len(self._forwarding),
         }

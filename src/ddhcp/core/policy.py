@@ -21,6 +21,8 @@ MAX_PROBE_TIMEOUT_S = 1.0  # clients ask again after that, and some give up (B8)
 MAX_LEASE_S = 0xFFFFFFFE  # 0xFFFFFFFF would be for ever, which no owner of a block can promise
 MAX_CLIENT_ID = 255
 _MAC_SIZE = 6
+_ETHERNET = b"\1"  # a client identifier of this and the hardware address says no more than the latter
+_DUID_AT = 5  # in a client identifier of type 255, after the IAID (RFC 4361 6.1)
 _BOOT_FILE_MAX = 254  # option 67 with the NUL that firmware wants
 _SERVER_NAME_MAX = 254
 _OWN_OPTIONS = frozenset((0, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 61, 82, 255))
@@ -172,6 +174,21 @@ class Reservation:
         if len(self.hostname) > 255 or any(byte < 33 or byte == 127 for byte in self.hostname):
             raise ConfigError(f"host {self.name}: its hostname has spaces or control characters, or is too long")
 
+    def recognises(self, identity: bytes, chaddr: bytes) -> bool:
+        """Whether this host is the client with that key (see :func:`ddhcp.dhcp.identity`) and chaddr (16 bytes).
+
+        A host known by its name alone is not told apart here: whoever saw its request has looked at the name.
+        """
+        mac = chaddr[:_MAC_SIZE]
+        if mac in self.hardware_addresses or _ETHERNET + mac in self.client_ids:
+            return True
+        if not (self.hardware_addresses or self.client_ids or self.duids):
+            return True
+        if identity[:1] != b"\0":
+            return False
+        client_id = identity[1:]
+        return client_id in self.client_ids or (client_id[:1] == b"\xff" and client_id[_DUID_AT:] in self.duids)
+
     def _derived_name(self) -> str:
         if self.hostname:
             return self.hostname.decode("ascii", "backslashreplace")
@@ -268,16 +285,15 @@ class Limits:
     forgiven at once.
 
     ``identities_per_mac``: client identifiers with an address under one hardware address at a time.
-    ``offers_per_node``: offers that wait for their REQUEST at a time from clients never seen before; the oldest makes
-    room. ``discover_*`` and ``nak_*``: per hardware address, and from all together.
+    ``discover_*`` and ``nak_*``: per hardware address, and from all together. There is no limit to all DISCOVERs by
+    default: what they hold is bounded by the free addresses of this node, and an offer nobody takes up soon makes room.
     """
 
     identities_per_mac: int = 8
-    offers_per_node: int = 1024
-    discover_per_s: float = 2.0
-    discover_burst: int = 10
-    total_discover_per_s: float = 300.0
-    total_discover_burst: int = 2000
+    discover_per_s: float = 5.0
+    discover_burst: int = 20
+    total_discover_per_s: float = 0.0
+    total_discover_burst: int = 0
     nak_per_s: float = 0.5
     nak_burst: int = 5
     total_nak_per_s: float = 100.0
@@ -293,7 +309,7 @@ class Limits:
 class Policy:
     """All of it.
 
-    ``everyone``: beside ``NodeConfig.options`` and ``lease_time_s``, which win. ``denied``: hardware addresses not
+    ``everyone``: but for options and lease time, which are ``NodeConfig``'s. ``denied``: hardware addresses not
     served. ``relays``: accepted for any subnet; others' requests are dropped (I27). ``ignore_client_id``: go by
     hardware address alone (G4). ``echo_client_id``: return option 61, as RFC 6842 wants (C4). ``authoritative``: the
     swarm is the only server of its networks: a client that asks to keep an address of another network is refused at
@@ -316,6 +332,8 @@ class Policy:
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
+        if self.everyone.options or self.everyone.lease_time_s is not None:
+            raise ConfigError("options and lease time of everyone are the node's own; leave them out of the policy")
         for mac in self.denied:
             if len(mac) != _MAC_SIZE:
                 raise ConfigError(f"denied hardware address {mac.hex(':')} does not have {_MAC_SIZE} bytes")

@@ -1,49 +1,40 @@
-"""The DHCP server's decisions (RFC 2131 4.3): what a client is offered, acknowledged or refused.
+"""The DHCP server's decisions (RFC 2131 4.3): what a client is acknowledged or refused, and who else is told.
 
 Where this server differs from a lone one, the mesh is the reason: every node carries the same server identifier, so a
 request may be about an address of any node's block, and only that block's owner may refuse it.
+
+DISCOVER is answered in ``offers.py``; bindings end in ``endings.py``; what a client gets follows from ``terms.py``.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
 
-from ..dhcp import DecodeError, Message, build_reply, delivery, identity, parse_request
+from ..dhcp import DecodeError, Message, identity, parse_request
 from ..dhcp import constants as c
-from ..swarm import Surrender
+from .addresses import AddressPlan
 from .claims import Claims
 from .config import NodeConfig
 from .context import Context
-from .effects import ProlongLease, RunHook, SaveLease, SendDhcp
-from .events import ClientLink, DhcpReceived
+from .decisions import Decisions
+from .effects import ProlongLease, RunHook, SaveLease
+from .endings import Endings
+from .events import AddressProbed, ClientLink, DhcpReceived
 from .forwarding import SHORTEST_GRANT_S, Forwarding
+from .leasequery import LeaseQueries
 from .leases import ACTIVE, TAKEN, Lease, LeaseState, LeaseTable
+from .limits import RateLimiter
 from .lookup import Lookup
+from .offers import Offers
 from .peers import Peers
 from .pool import dotted
 from .replicas import Replicas
+from .replies import Exchange, Replies, mac_text
 from .surrender import Surrenders
+from .terms import Terms, TermsBook
 
-OFFER_LIFETIME_S = 12.0  # an offer nobody took up is free again after this, as in classic nodes
-WAIT_LIFETIME_S = 30.0  # how long a DISCOVER that could not be answered is remembered; a live client repeats it sooner
-MAX_WAITING = 4096  # clients remembered while no address is free
-DECLINE_PROBATION_S = 600.0  # how long a declined address is not used (DHCP-SERVER F4)
-SHORTEST_LEASE_S = 60  # a client may ask for less than the configured time, but not for less than this (C9)
-TIMER_JITTER = 0.05  # T1 and T2 are spread by up to this share of the lease, so that clients do not renew in step (C8)
-
-
-@dataclass(slots=True)
-class _Waiting:
-    request: Message
-    link: str
-    until: float
-
-
-def mac_text(chaddr: bytes) -> str:
-    """The first six bytes of a chaddr as classic hooks want them: upper-case hexadecimal with colons."""
-    return chaddr[:6].hex(":").upper()
+FOREIGN_SERVER_LOG_S = 60.0  # how often the answers of another DHCP server are reported
 
 
 class Server:
@@ -52,16 +43,23 @@ class Server:
     def __init__(self, context: Context, leases: LeaseTable, peers: Peers) -> None:
         self._context = context
         self._leases = leases
-        self._links: dict[str, ClientLink] = {}
-        self._link_options: dict[str, dict[int, bytes]] = {}
-        self._waiting: dict[bytes, _Waiting] = {}
-        self.options: dict[int, bytes] = dict(context.config.options)
+        self._configure()
+        self._foreign_rate = RateLimiter(1 / FOREIGN_SERVER_LOG_S, 1)
+        self.decisions = Decisions()
+        self.book = TermsBook(context, leases)
+        self._replies = Replies(context, self.decisions)
+        self._endings = Endings(context, leases, self.book, self._replies)
+        self._offers = Offers(
+            context, leases, self._replies, self.decisions,
+            commit=self._commit, refresh=self._refresh, take_out=self._endings.take_out,
+        )  # fmt: skip
         self.claims = Claims(
-            context, leases, peers, waiting=self.waiting_count, on_supply=self.serve_waiting, on_lost=self._on_lost
-        )
+            context, leases, peers, waiting=self._waiting_at_home, on_supply=self._offers.serve_waiting,
+            on_lost=self._on_lost,
+        )  # fmt: skip
         self.replicas = Replicas(context, self.claims)
         self.forwarding = Forwarding(
-            context, self.claims, leases, peers, self.replicas, grant=self._ack, refuse=self._nak_forwarded,
+            context, self.claims, leases, peers, self.replicas, grant=self._ack_forwarded, refuse=self._nak_forwarded,
             bind=self.bind, released=self.release,
         )  # fmt: skip
         redirect = self.forwarding.redirect
@@ -69,18 +67,27 @@ class Server:
         self.surrenders = Surrenders(
             context, self.claims, leases, peers, released=self.release, declined=self.decline, redirect=redirect
         )
+        self._offers.claims, self._offers.lookup = self.claims, self.lookup
+        self._endings.claims, self._endings.forwarding = self.claims, self.forwarding
+        self._endings.surrenders = self.surrenders
+        self._queries = LeaseQueries(context, leases, self.claims)
 
     # --- links and options ----------------------------------------------------------------------
 
     def link_up(self, link: ClientLink) -> None:
         """Serve on a client link, or take its changed address into account."""
-        self._links[link.name] = link
-        self._refresh_options()
+        self.book.link_up(link)
+        self._on_links_changed()
 
     def link_down(self, name: str) -> None:
         """Serve no more on a client link."""
-        self._links.pop(name, None)
-        self._link_options.pop(name, None)
+        self.book.link_down(name)
+        self._on_links_changed()
+
+    def _on_links_changed(self) -> None:
+        self._reserve_own()
+        plan, links = self._leases.plan, self.book.links.values()
+        self.claims.serves_home = plan.zone_count == 1 or any(not plan.zone_at(link.address) for link in links)
 
     def set_option(self, code: int, value: bytes) -> None:
         """Give clients option ``code`` from now on; option 51 changes the lease time (in seconds, 4 bytes)."""
@@ -88,55 +95,53 @@ class Server:
             if len(value) == 4 and any(value):
                 self._context.lease_time_s = int.from_bytes(value, "big")
                 self._context.cover_lease(self._context.lease_time_s)
+                self.book.refresh()
             return
-        self.options[code] = value
-        self._refresh_options()
+        self.book.node_options[code] = value
+        self.book.refresh()
+        self._reserve_own()
 
     def remove_option(self, code: int) -> None:
         """Give option ``code`` no more."""
-        self.options.pop(code, None)
-        self._refresh_options()
+        self.book.node_options.pop(code, None)
+        self.book.refresh()
 
     def reconfigure(self, before: NodeConfig, config: NodeConfig) -> None:
         """Take a changed configuration."""
         if config.options != before.options:
-            self.options = dict(config.options)
-            self._refresh_options()
+            self.book.node_options = dict(config.options)
+        if config.policy != before.policy:
+            self._leases.replan(AddressPlan(config.pool, config.policy))
+            self._configure()
+            self._offers.configure()
+            self._endings.configure()
+            self.book.configure()
+        self.book.refresh()
+        self._on_links_changed()
 
-    def effective_options(self, name: str | None = None) -> dict[int, bytes]:
-        """The options a client gets on a link (the first one by default), with those the node derives itself."""
-        pool = self._context.pool
-        link = self._links.get(name) if name is not None else next(iter(self._links.values()), None)
-        mask, broadcast = pool.netmask, pool.broadcast
-        derived: dict[int, bytes] = {}
-        if link is not None:
-            network = 0xFFFFFFFF << (32 - link.prefix_len) & 0xFFFFFFFF
-            if link.prefix_len <= pool.prefix_len and pool.prefix & network == link.address & network:
-                mask, broadcast = network, link.address & network | ~network & 0xFFFFFFFF
-            derived[c.OPT_SERVER_ID] = link.address.to_bytes(4, "big")
-        derived[c.OPT_SUBNET_MASK] = mask.to_bytes(4, "big")
-        derived[c.OPT_BROADCAST] = broadcast.to_bytes(4, "big")
-        return derived | self.options
+    def _configure(self) -> None:
+        self._policy = self._context.config.policy
+        limits = self._policy.limits
+        self._nak_rate = RateLimiter(limits.nak_per_s, limits.nak_burst, limits.total_nak_per_s, limits.total_nak_burst)
 
-    def _refresh_options(self) -> None:
+    def effective_options(self) -> dict[int, bytes]:
+        """The options a client gets on the first link, with those the node derives itself."""
+        return self.book.options(next(iter(self.book.links.values()), None))
+
+    def _reserve_own(self) -> None:
+        """Addresses that are no client's: network, broadcast, server, router."""
         pool = self._context.pool
         reserved = {pool.prefix, pool.broadcast}
-        for name, link in self._links.items():
-            options = self._link_options[name] = self.effective_options(name)
+        for link in self.book.links.values():
+            options = self.book.options(link)
             reserved.add(link.address)
             reserved.add(int.from_bytes(options[c.OPT_BROADCAST], "big"))
         for code in (c.OPT_ROUTER, c.OPT_SERVER_ID):
-            value = self.options.get(code, b"")
+            value = self.book.node_options.get(code, b"")
             reserved.update(int.from_bytes(value[i : i + 4], "big") for i in range(0, len(value) - 3, 4))
         for address in reserved:
             if address in pool:
                 self._leases.reserve(address)
-
-    def _server_id(self, link: str) -> int:
-        return int.from_bytes(self._link_options[link][c.OPT_SERVER_ID], "big")
-
-    def _names_us(self, server_id: int, link: str) -> bool:
-        return server_id == self._server_id(link) or any(server_id == other.address for other in self._links.values())
 
     # --- requests -------------------------------------------------------------------------------
 
@@ -145,133 +150,96 @@ class Server:
         context = self._context
         context.counters["dhcp.recv_pkg"] += 1
         context.counters["dhcp.recv_byte"] += len(event.data)
-        link = self._links.get(event.link)
+        link = self.book.links.get(event.link)
         if link is None:
             context.count("dhcp.drop.no-such-link")
             return
         try:
-            request = parse_request(event.data)
+            request = parse_request(event.data, leasequery=bool(self._policy.leasequery_sources))
         except DecodeError as error:
-            context.count(f"dhcp.drop.{error.reason}")
-            return
-        if request.giaddr:
-            context.count("dhcp.drop.relayed")
+            self._on_unreadable(event, error.reason, now)
             return
         kind = request.message_type
+        if kind == c.LEASEQUERY:
+            self._queries.answer(request, link, now)
+            return
+        x = self._admit(request, link, event, now)
+        if x is None:
+            return
         if kind == c.DISCOVER:
             context.counters["dhcp.recv_discover"] += 1
-            self._on_discover(request, event.link, now)
+            self._offers.discover(x, now)
         elif kind == c.REQUEST:
             context.counters["dhcp.recv_request"] += 1
-            self._on_request(request, event.link, event.destination, now)
+            self._on_request(x, now)
         elif kind == c.RELEASE:
             context.counters["dhcp.recv_release"] += 1
-            self._on_release(request, event.link, now)
+            if self._endings.on_release(x, now):
+                self._offers.serve_waiting(now)
         elif kind == c.DECLINE:
             context.count("dhcp.recv_decline")
-            self._on_decline(request, event.link, now)
+            self._endings.on_decline(x, now)
+            self._offers.ensure_supply(x.terms.zone, now)
         else:
             context.count("dhcp.recv_inform")
-            self._on_inform(request, event.link, event.source)
+            self._on_inform(x, now)
 
-    def _on_discover(self, request: Message, link: str, now: float) -> None:
-        """Choose an address (RFC 2131 4.3.1): the current binding, the previous one, the one asked for, any."""
-        if self._context.stopping:
-            return
-        key = identity(request)
-        lease = self._leases.of(key, request.chaddr)
-        has_one_here = lease is not None and lease.state in ACTIVE
-        if not has_one_here and self.lookup.ask(request, link, key, now):
-            return
-        self._offer_own(request, link, key, now)
+    def _on_unreadable(self, event: DhcpReceived, reason: str, now: float) -> None:
+        """No client's message. The answers of another server are reported: it may be one nobody knows of (I28)."""
+        self._context.count(f"dhcp.drop.{reason}")
+        is_own = any(event.source == link.address for link in self.book.links.values())
+        if reason == "reply" and not is_own and self._foreign_rate.allows(event.link.encode(), now):
+            self._context.log(logging.WARNING, "foreign-dhcp-server", address=dotted(event.source), link=event.link)
+
+    def _admit(self, request: Message, link: ClientLink, event: DhcpReceived, now: float) -> Exchange | None:
+        """Who is not served, and why (I27, W11)."""
+        reason = ""
+        terms: Terms | None = None
+        if request.giaddr and not self.book.accepts_relay(request.giaddr):
+            reason = "relay-not-allowed"
+        elif self.book.is_denied(request):
+            reason = "denied"
+        else:
+            terms = self.book.of(request, link)
+            reason = terms.denied if terms is not None else "no-subnet"
+        if terms is None or reason:
+            self._replies.ignore(request, link.name, reason, now)
+            return None
+        key = identity(request, ignore_client_id=self._policy.ignore_client_id)
+        return Exchange(request, terms, key, event.source, event.destination != c.BROADCAST_ADDRESS)
+
+    def _refresh(self, x: Exchange) -> Exchange | None:
+        """The exchange with what holds for its client now, None if its link is gone."""
+        link = self.book.links.get(x.link)
+        terms = self.book.of(x.request, link) if link is not None else None
+        if terms is None:
+            return None
+        return x if terms is x.terms else Exchange(x.request, terms, x.key, x.source, x.is_unicast)
+
+    def _exchange(self, request: Message, link_name: str) -> Exchange | None:
+        """The exchange for a request that another node was asked about."""
+        link = self.book.links.get(link_name)
+        terms = self.book.of(request, link) if link is not None else None
+        if terms is None:
+            return None
+        return Exchange(request, terms, identity(request, ignore_client_id=self._policy.ignore_client_id))
 
     def _on_looked_up(self, request: Message, link: str, key: bytes, address: int | None, now: float) -> None:
-        """The owner of the address that a client asked for has spoken, or has not."""
-        if link not in self._links or self._context.stopping:
-            return
-        if address is None:
-            self._offer_own(request, link, key, now)
-            return
-        self._context.counters["dhcp.send_offer"] += 1
-        self._reply(request, c.OFFER, link, address, self._wanted_lease_s(request))
+        x = self._exchange(request, link)
+        if x is not None:
+            self._offers.looked_up(x, address, now)
 
-    def _offer_own(self, request: Message, link: str, key: bytes, now: float) -> None:
-        address = self._choose(request, key, now)
-        if address is None:
-            self._wait(key, request, link, now)
-            return
-        self._waiting.pop(key, None)
-        self._offer(request, key, link, address, now)
-
-    def _choose(self, request: Message, key: bytes, now: float) -> int | None:
-        leases = self._leases
-        lease = leases.of(key, request.chaddr)
-        if lease is not None:
-            if lease.state in ACTIVE:
-                if self._can_lease(lease.address, now):
-                    return lease.address
-                return None  # the binding is kept while the block is fenced: better wait than hand out a second address
-            if lease.state is not LeaseState.DECLINED and self._is_grantable(lease.address, now):
-                return lease.address
-        wanted = request.requested_address
-        if wanted is not None and self._is_grantable(wanted, now):
-            return wanted
-        address = leases.pick_free()
-        return address if address is not None and self._can_lease(address, now) else None
-
-    def _can_lease(self, address: int, now: float) -> bool:
-        """Whether a REQUEST for ``address``, which is ours, would be granted: what could not is not offered either."""
-        shortest_s = min(self._context.lease_time_s, SHORTEST_GRANT_S)
-        return self.claims.may_promise(self._context.pool.index_of(address), shortest_s, now)
-
-    def _is_grantable(self, address: int, now: float) -> bool:
-        return self._leases.is_free(address) and self._can_lease(address, now)
-
-    def _offer(self, request: Message, key: bytes, link: str, address: int, now: float) -> None:
-        lease = self._leases.at(address)
-        if lease is None or lease.state not in ACTIVE:
-            self._leases.bind(address, key, request.chaddr, LeaseState.OFFERED, now + OFFER_LIFETIME_S)
-        elif lease.state is LeaseState.OFFERED:
-            lease.expires_at = now + OFFER_LIFETIME_S
-        self._context.counters["dhcp.send_offer"] += 1
-        self._reply(request, c.OFFER, link, address, self._wanted_lease_s(request))
-        self.claims.ensure_supply(now)
-
-    def _wait(self, key: bytes, request: Message, link: str, now: float) -> None:
-        """No address yet: remember the client, so that it is offered one as soon as there is one."""
-        self._context.count("dhcp.no_address")
-        if key not in self._waiting and len(self._waiting) >= MAX_WAITING:
-            self._context.count("dhcp.drop.too-many-waiting")
-            return
-        self._waiting.pop(key, None)
-        self._waiting[key] = _Waiting(request, link, now + WAIT_LIFETIME_S)
-        self.claims.ensure_supply(now)
-
-    def waiting_count(self) -> int:
-        """How many clients wait for an address."""
-        return len(self._waiting)
-
-    def serve_waiting(self, now: float) -> None:
-        """Addresses became free: offer them to those who wait, in the order they came."""
-        for key, waiting in list(self._waiting.items()):
-            if waiting.until <= now or waiting.link not in self._links:
-                del self._waiting[key]
-                continue
-            address = self._choose(waiting.request, key, now)
-            if address is None:
-                return
-            del self._waiting[key]
-            self._offer(waiting.request, key, waiting.link, address, now)
-
-    def _on_request(self, request: Message, link: str, destination: int, now: float) -> None:
+    def _on_request(self, x: Exchange, now: float) -> None:
         """RFC 2131 4.3.2. The client's state follows from the packet alone."""
+        request = x.request
         server_id, wanted = request.server_identifier, request.requested_address
         is_selecting = server_id is not None
-        is_unicast = destination != c.BROADCAST_ADDRESS
         if server_id is not None:
-            if not self._names_us(server_id, link):
-                self._withdraw_offer(request)
+            override = request.server_identifier_override if request.giaddr else None
+            if server_id != override and not self.book.names_us(server_id, x.terms):
+                self._withdraw_offer(x)
                 self._context.count("dhcp.other_server_chosen")
+                self.decisions.note(x.chaddr, now, "REQUEST", "ignored", "other-server-chosen", wanted or 0)
                 return
             if wanted is None:
                 wanted = request.ciaddr
@@ -279,79 +247,124 @@ class Server:
         elif wanted is None:
             wanted = request.ciaddr
         if not wanted:
-            self._on_request_without_address(request, link, now)
+            self._on_request_without_address(x, now)
             return
-        self._decide(request, link, wanted, is_selecting=is_selecting, is_unicast=is_unicast, now=now)
+        self._decide(x, wanted, is_selecting=is_selecting, now=now)
 
-    def _on_request_without_address(self, request: Message, link: str, now: float) -> None:
+    def _on_request_without_address(self, x: Exchange, now: float) -> None:
         """A REQUEST that names no address (D11): a client with a lease gets it confirmed, any other no answer."""
-        lease = self._leases.of(identity(request), request.chaddr)
+        lease = self._leases.of(x.key, x.chaddr)
         if lease is None or lease.state not in ACTIVE:
-            self._context.count("dhcp.drop.request-without-address")
+            self._replies.ignore(x.request, x.link, "request-without-address", now)
             return
-        self._grant(request, link, lease.address, now)
+        self._grant(x, lease.address, now)
 
-    def _decide(
-        self, request: Message, link: str, address: int, *, is_selecting: bool, is_unicast: bool, now: float
-    ) -> None:
-        pool = self._context.pool
-        if address not in pool:
-            is_foreign_network = not self._is_on_link(address, link)
-            if is_selecting or is_foreign_network or (is_unicast and request.ciaddr):
-                self._nak(request, link, b"address not in this network")
-            else:
-                self._context.count("dhcp.unknown_address")
+    def _decide(self, x: Exchange, address: int, *, is_selecting: bool, now: float) -> None:
+        plan = self._leases.plan
+        zone = plan.zone_at(address)
+        if zone != x.terms.zone:
+            self._decide_elsewhere(x, address, is_selecting=is_selecting, now=now)
             return
-        index = pool.index_of(address)
+        reservation = plan.reservation(address)
+        if reservation is not None and reservation is not x.terms.reservation:
+            self._nak(x, address, b"address reserved for another client", "reserved-for-another", now)
+            return
+        index = self._context.pool.index_of(address)
         if self.claims.is_serving(index, now):
-            self._decide_own(request, link, address, now)
+            self._decide_own(x, address, is_selecting=is_selecting, now=now)
             return
         owner = self.claims.owner_address(index)
         if owner is not None:
-            lease_s = self._wanted_lease_s(request)
-            self.forwarding.ask(request, link, address, lease_s, owner, now)
+            self.decisions.note(x.chaddr, now, "REQUEST", "asking", "other-node", address)
+            lease_s = x.terms.lease_time_s(x.request.lease_time_s)
+            self.forwarding.ask(x.request, x.link, address, lease_s, owner, now)
             return
         if not is_selecting and self.claims.adopt_for_client(
-            index, now, lambda at: self._decide_adopted(request, link, address, at)
+            index, now, lambda at: self._decide_adopted(x, address, at)
         ):
             return
         if is_selecting and not self.claims.is_learning and not self._leases.has_block(index):
-            self._nak(request, link, b"address no longer available")
+            self._nak(x, address, b"address no longer available", "no-owner", now)
             return
-        self._context.count("dhcp.unknown_owner")  # silence: whoever owns it may answer, else the client starts over
+        # Silence: whoever owns it may answer, else the client starts over.
+        self._context.count("dhcp.unknown_owner")
+        self.decisions.note(x.chaddr, now, "REQUEST", "ignored", "owner-unknown", address)
 
-    def _decide_adopted(self, request: Message, link: str, address: int, now: float) -> None:
+    def _decide_elsewhere(self, x: Exchange, address: int, *, is_selecting: bool, now: float) -> None:
+        """The address is not one of the client's subnet (D5, D8)."""
+        is_foreign_network = address not in x.terms.network or address in self._context.pool
+        is_renewing_here = x.is_unicast and x.request.ciaddr
+        if is_selecting or is_renewing_here or (is_foreign_network and self._policy.authoritative):
+            self._nak(x, address, b"address not in this network", "wrong-network", now)
+            return
+        self._context.count("dhcp.unknown_address")
+        self.decisions.note(x.chaddr, now, "REQUEST", "ignored", "not-ours", address)
+
+    def _decide_adopted(self, x: Exchange, address: int, now: float) -> None:
         """The block of an address that a client wants to renew has become ours, because its owner fell silent."""
-        if link in self._links and self.claims.is_serving(self._context.pool.index_of(address), now):
-            self._decide_own(request, link, address, now)
+        current = self._refresh(x)
+        if current is not None and self.claims.is_serving(self._context.pool.index_of(address), now):
+            self._decide_own(current, address, is_selecting=False, now=now)
 
-    def _decide_own(self, request: Message, link: str, address: int, now: float) -> None:
-        key = identity(request)
+    def _decide_own(self, x: Exchange, address: int, *, is_selecting: bool, now: float) -> None:
         holder = self._leases.at(address)
         if holder is not None and holder.state in TAKEN:
-            if holder.state is LeaseState.DECLINED or not self._leases.belongs(holder, key, request.chaddr):
-                self._nak(request, link, b"address in use")
+            if holder.state is LeaseState.DECLINED or not self._leases.belongs(holder, x.key, x.chaddr):
+                self._nak(x, address, b"address in use", "in-use", now)
                 return
-        else:
-            has_another = self._leases.holds_another(address, key, request.chaddr)
-            is_renewing = request.server_identifier is None
-            if has_another or not (
-                self._leases.is_free(address) or (is_renewing and self.claims.is_renewable(address))
-            ):
-                self._nak(request, link, b"address not available")
-                return
-        self._grant(request, link, address, now)
+        elif self._leases.holds_another(address, x.key, x.chaddr) or not (
+            self._offers.may_have(x, address) or (not is_selecting and self.claims.is_renewable(address))
+        ):
+            self._nak(x, address, b"address not available", "not-available", now)
+            return
+        elif not self._policy.authoritative and not is_selecting and not self._is_known(holder, x):
+            self._decide_unknown(x, address, now)
+            return
+        if not x.request.ciaddr and self._has_better(x, address, now):
+            self._nak(x, address, b"another address is reserved for you", "another-reserved", now)
+            return
+        self._grant(x, address, now)
 
-    def _is_on_link(self, address: int, link: str) -> bool:
-        interface = self._links[link]
-        return address >> (32 - interface.prefix_len) == interface.address >> (32 - interface.prefix_len)
+    def _is_known(self, holder: Lease | None, x: Exchange) -> bool:
+        return holder is not None and self._leases.belongs(holder, x.key, x.chaddr)
 
-    def _grant(self, request: Message, link: str, address: int, now: float) -> None:
-        granted_s = self.bind(
-            address, identity(request), request.chaddr, self._wanted_lease_s(request), now, request.hostname
+    def _decide_unknown(self, x: Exchange, address: int, now: float) -> None:
+        """Nobody remembers this client, and other servers may be about (D7, D8)."""
+        if x.is_unicast and x.request.ciaddr:
+            self._nak(x, address, b"unknown lease", "unknown-lease", now)
+            return
+        self._context.count("dhcp.unknown_client")
+        self.decisions.note(x.chaddr, now, "REQUEST", "ignored", "unknown-client", address)
+
+    def _has_better(self, x: Exchange, address: int, now: float) -> bool:
+        """Whether the client's reserved address is another one that it would certainly get if it started over (D10)."""
+        reservation = x.terms.reservation
+        if reservation is None or reservation.address is None or reservation.address == address:
+            return False
+        index = self._context.pool.index_of(reservation.address)
+        return (
+            self._leases.plan.zone_of(index) == x.terms.zone
+            and self.claims.is_serving(index, now)
+            and self._offers.may_have(x, reservation.address)
         )
+
+    # --- granting and refusing ------------------------------------------------------------------
+
+    def _grant(self, x: Exchange, address: int, now: float) -> None:
+        lease_s = x.terms.lease_time_s(x.request.lease_time_s)
+        granted_s = self.bind(address, x.key, x.chaddr, lease_s, now, x.request.hostname)
         if granted_s > 0:
-            self._ack(request, link, address, granted_s, now)
+            self._ack(x, address, granted_s, now)
+        else:
+            self.decisions.note(x.chaddr, now, "REQUEST", "ignored", "not-promised", address)
+
+    def _commit(self, x: Exchange, address: int, now: float) -> bool:
+        """Lease at once what would be offered (RFC 4039)."""
+        lease_s = x.terms.lease_time_s(x.request.lease_time_s)
+        granted_s = self.bind(address, x.key, x.chaddr, lease_s, now, x.request.hostname)
+        if granted_s > 0:
+            self._ack(x, address, granted_s, now, is_rapid=True)
+        return granted_s > 0
 
     def bind(self, address: int, key: bytes, chaddr: bytes, lease_s: int, now: float, hostname: bytes = b"") -> int:
         """Lease an address of ours that is free or the client's own. Returns the seconds granted, 0 if none may be."""
@@ -377,202 +390,86 @@ class Server:
         if lease.is_covered(granted_s):
             self._context.effects.append(ProlongLease(address))
         else:
-            row = lease.cover(granted_s, self._context.config.renewal_slack_s)
-            self._context.effects.append(SaveLease(row))
+            self._context.effects.append(SaveLease(lease.cover(granted_s, self._context.config.renewal_slack_s)))
         return granted_s
 
-    def _save(self, lease: Lease) -> None:
-        """The lease was ended by its client: what the store says about prolonging it is void."""
-        lease.granted_s, lease.held_until = 0, 0.0
-        self._context.effects.append(SaveLease(lease.stored()))
-
-    def _ack(self, request: Message, link: str, address: int, lease_s: int, now: float) -> None:
-        if link not in self._links:
-            return
+    def _ack(self, x: Exchange, address: int, lease_s: int, now: float, *, is_rapid: bool = False) -> None:
         context = self._context
-        context.counters["dhcp.send_ack"] += 1
-        self._reply(request, c.ACK, link, address, lease_s, durable=True)
-        mac = mac_text(request.chaddr)
+        self._replies.ack(x, address, lease_s, now, is_rapid=is_rapid)
+        mac = mac_text(x.chaddr)
         context.effects.append(RunHook(("lease", dotted(address), mac)))
-        context.log(logging.INFO, "lease-granted", address=dotted(address), mac=mac, seconds=lease_s, link=link)
-        self.claims.ensure_supply(now)
+        context.log(logging.INFO, "lease-granted", address=dotted(address), mac=mac, seconds=lease_s, link=x.link)
+        self._offers.ensure_supply(x.terms.zone, now)
+
+    def _ack_forwarded(self, request: Message, link: str, address: int, lease_s: int, now: float) -> None:
+        x = self._exchange(request, link)
+        if x is not None:
+            self._ack(x, address, lease_s, now)
 
     def _nak_forwarded(self, request: Message, link: str, now: float) -> None:
-        if link in self._links:
-            self._nak(request, link, b"refused by the owner of the address")
+        x = self._exchange(request, link)
+        if x is not None:
+            address = request.requested_address or request.ciaddr
+            self._nak(x, address, b"refused by the owner of the address", "owner-refused", now)
 
-    def _nak(self, request: Message, link: str, text: bytes) -> None:
-        context = self._context
-        context.counters["dhcp.send_nak"] += 1
-        context.log(logging.INFO, "lease-refused", mac=mac_text(request.chaddr), reason=text.decode(), link=link)
-        server_id = self._server_id(link)
-        payload = build_reply(request, c.NAK, server_identifier=server_id, text=text, mtu=self._links[link].mtu)
-        self._send(request, c.NAK, link, payload, 0)
+    def _nak(self, x: Exchange, address: int, text: bytes, reason: str, now: float) -> None:
+        if self._nak_rate.allows(x.chaddr, now):
+            self._replies.nak(x, text, reason, address, now)
+        else:
+            self._replies.ignore(x.request, x.link, "nak-rate", now, address)
 
-    def _withdraw_offer(self, request: Message) -> None:
+    def _withdraw_offer(self, x: Exchange) -> None:
         """The client chose another server: our offer to it is free again (D2)."""
-        lease = self._leases.of(identity(request), request.chaddr)
+        lease = self._leases.of(x.key, x.chaddr)
         if lease is not None and lease.state is LeaseState.OFFERED:
             self._leases.forget(lease)
 
-    def _on_release(self, request: Message, link: str, now: float) -> None:
-        """RFC 2131 4.3.4; no answer. At the owner when that is another node."""
-        address, server_id = request.ciaddr, request.server_identifier
-        if address not in self._context.pool or (server_id is not None and not self._names_us(server_id, link)):
-            self._context.count("dhcp.drop.release-of-no-lease")
-            return
-        index = self._context.pool.index_of(address)
-        owner = self.claims.owner_address(index)
-        if owner is not None:
-            if not self.surrenders.tell(Surrender(address, request.xid, request.chaddr, identity(request)), owner, now):
-                self.forwarding.tell_released(request, address, owner)
-            return
-        lease = self._leases.at(address)
-        if (
-            lease is None
-            or lease.state is not LeaseState.LEASED
-            or not self._leases.belongs(lease, identity(request), request.chaddr)
-        ):
-            self._context.count("dhcp.drop.release-of-no-lease")
-            return
-        self.release(address, now)
-
     def release(self, address: int, now: float) -> None:
-        """End the lease of ``address`` (which must be leased here); its client is remembered."""
-        lease = self._leases.at(address)
-        if lease is not None:
-            self._end(lease, LeaseState.RELEASED)
-            lease.expires_at = now
-            self._save(lease)
-            self.serve_waiting(now)
-
-    def _end(self, lease: Lease, state: LeaseState) -> None:
-        self._leases.end(lease, state)
-        address, mac = dotted(lease.address), mac_text(lease.chaddr)
-        self._context.effects.append(RunHook(("release", address, mac)))
-        self._context.log(logging.INFO, f"lease-{state.value}", address=address, mac=mac)
-
-    def _on_decline(self, request: Message, link: str, now: float) -> None:
-        """RFC 2131 4.3.3: the client found its address in use. Believed only from who holds it (F3)."""
-        address, server_id = request.requested_address, request.server_identifier
-        if server_id is not None and not self._names_us(server_id, link):
-            self._context.count("dhcp.drop.decline-of-no-lease")
-            return
-        if address is not None and address in self._context.pool:
-            owner = self.claims.owner_address(self._context.pool.index_of(address))
-            if owner is not None:
-                declined = Surrender(address, request.xid, request.chaddr, identity(request), is_declined=True)
-                self.surrenders.tell(declined, owner, now)
-                return
-        lease = self._leases.at(address) if address is not None else None
-        if (
-            lease is None
-            or lease.state not in ACTIVE
-            or not self._leases.belongs(lease, identity(request), request.chaddr)
-        ):
-            self._context.count("dhcp.drop.decline-of-no-lease")
-            return
-        self.decline(lease.address, now)
+        """End the lease of ``address``, if it is leased here; its client is remembered."""
+        if self._endings.release(address, now):
+            self._offers.serve_waiting(now)
 
     def decline(self, address: int, now: float) -> None:
-        """Its client found ``address`` (offered or leased here) in use: nobody gets it for a while."""
-        lease = self._leases.at(address)
-        if lease is None:
-            return
-        self._leases.bind(address, lease.identity, lease.chaddr, LeaseState.DECLINED, now + DECLINE_PROBATION_S)
-        self._save(lease)
-        self._context.log(
-            logging.WARNING, "address-declined", address=dotted(address), mac=mac_text(lease.chaddr),
-            seconds=int(DECLINE_PROBATION_S),
-        )  # fmt: skip
-        self.claims.ensure_supply(now)
+        """A client at another node found ``address``, offered or leased here to it, in use."""
+        self._endings.decline(address, now)
+        self._offers.ensure_supply(self._leases.plan.zone_at(address) or 0, now)
 
-    def _on_inform(self, request: Message, link: str, source: int) -> None:
+    def _on_inform(self, x: Exchange, now: float) -> None:
         """RFC 2131 4.3.5: parameters only; no lease is looked at, nothing is refused."""
-        context = self._context
-        address = request.ciaddr or source
-        if not address or not self._is_on_link(address, link):
-            context.count("dhcp.drop.inform-from-elsewhere")
+        address = x.request.ciaddr or x.source
+        if not address or not (address in x.terms.network or self._is_on_link(address, x.terms.link)):
+            self._replies.ignore(x.request, x.link, "inform-from-elsewhere", now, address)
             return
-        context.counters["dhcp.send_ack"] += 1
-        self._reply(request, c.ACK, link, 0, None, source=source)
-        context.effects.append(RunHook(("inform", dotted(address), mac_text(request.chaddr))))
+        self._replies.inform(x)
+        self._context.effects.append(RunHook(("inform", dotted(address), mac_text(x.chaddr))))
 
-    def _wanted_lease_s(self, request: Message) -> int:
-        """The lease time to offer: what is configured, or the shorter one the client asks for (C9)."""
-        wanted = request.lease_time_s
-        if wanted is None:
-            return self._context.lease_time_s
-        return max(min(SHORTEST_LEASE_S, self._context.lease_time_s), min(wanted, self._context.lease_time_s))
-
-    def _reply(
-        self,
-        request: Message,
-        kind: int,
-        link: str,
-        address: int,
-        lease_s: int | None,
-        *,
-        source: int = 0,
-        durable: bool = False,
-    ) -> None:
-        t1_s = t2_s = 0
-        if lease_s is not None:
-            jitter = self._context.rng.random() * TIMER_JITTER * lease_s
-            t1_s, t2_s = int(lease_s * 0.5 - jitter), int(lease_s * 0.875 - jitter)
-        payload = build_reply(
-            request, kind, server_identifier=self._server_id(link), your_address=address, lease_time_s=lease_s,
-            t1_s=t1_s, t2_s=t2_s, options=self._link_options[link], mtu=self._links[link].mtu,
-        )  # fmt: skip
-        self._send(request, kind, link, payload, address, source=source, durable=durable)
-
-    def _send(
-        self,
-        request: Message,
-        kind: int,
-        link: str,
-        payload: bytes,
-        address: int,
-        *,
-        source: int = 0,
-        durable: bool = False,
-    ) -> None:
-        to = delivery(request, kind, address, source)
-        counters = self._context.counters
-        counters["dhcp.send_pkg"] += 1
-        counters["dhcp.send_byte"] += len(payload)
-        # Replies leave from the link's own address (E8), whatever option 54 is configured to say.
-        source_address = self._links[link].address
-        binding = address if durable else None
-        self._context.effects.append(
-            SendDhcp(link, payload, source_address, to.address, to.port, to.mac, durable, binding)
-        )
+    @staticmethod
+    def _is_on_link(address: int, link: ClientLink) -> bool:
+        return address >> (32 - link.prefix_len) == link.address >> (32 - link.prefix_len)
 
     # --- time -----------------------------------------------------------------------------------
+
+    def waiting_count(self) -> int:
+        """How many clients wait for an address."""
+        return self._offers.waiting_count()
+
+    def _waiting_at_home(self) -> int:
+        return self._offers.waiting_in(0)
+
+    def probed(self, event: AddressProbed, now: float) -> None:
+        """What a probe found."""
+        self._offers.probed(event, now)
 
     def deadline(self) -> float:
         """When :meth:`run` wants to be called next; infinity if never."""
         expiry = self._leases.next_expiry_at()
-        at = math.inf if expiry is None else expiry
-        first = next(iter(self._waiting.values()), None)
-        return at if first is None else min(at, first.until)
+        return min(self._offers.deadline(), math.inf if expiry is None else expiry)
 
     def run(self, now: float) -> None:
         """End what has run out."""
-        ended = False
-        while (lease := self._leases.pop_expired(now)) is not None:
-            ended = True
-            if lease.state is LeaseState.LEASED:
-                self._end(lease, LeaseState.EXPIRED)
-            else:
-                self._leases.forget(lease)
-        if ended:
-            self.serve_waiting(now)
-        while self._waiting:  # forget those that did not ask again
-            key, waiting = next(iter(self._waiting.items()))
-            if waiting.until > now:
-                return
-            del self._waiting[key]
+        if self._endings.run(now):
+            self._offers.serve_waiting(now)
+        self._offers.run(now)
 
     def _on_lost(self, index: int, leases: list[Lease]) -> None:
         """A block went to another node; its clients renew there by way of RENEWLEASE."""

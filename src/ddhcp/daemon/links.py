@@ -16,6 +16,7 @@ from .client_link import BATCH, ClientSockets, explain
 from .guard import Callback
 from .interfaces import ChangeMonitor, Interface, look
 from .logs import EventLog
+from .prober import Prober
 from .server_link import ServerLink
 
 RELOOK_S = 2.0  # how often an interface that is missing is looked for besides netlink's hints
@@ -53,6 +54,7 @@ class Links:
         self._clients: dict[str, ClientSockets] = {}
         self._states: dict[str, str] = {}
         self._relook_at: float | None = None
+        self._probers: dict[str, Prober] = {}
         self._monitor = ChangeMonitor()
         self._watch(self._monitor.fileno(), self._on_change)
 
@@ -88,6 +90,39 @@ class Links:
         """When :meth:`look` wants to be called next; None if never."""
         return self._relook_at
 
+    def _probe(self, effect: f.ProbeAddress, now: float) -> None:
+        """Ask on a client link who uses an address. Raises OSError."""
+        sockets = self._clients.get(effect.link)
+        if sockets is None:
+            return
+        prober = self._probers.get(effect.link)
+        if prober is None:
+            prober = self._probers[effect.link] = Prober(sockets.interface)
+            self._watch(prober.fileno(), partial(self._on_arp, effect.link))
+        prober.probe(effect, now)
+
+    def _on_arp(self, name: str, now: float) -> None:
+        prober = self._probers.get(name)
+        if prober is None:
+            return
+        for _ in range(BATCH):
+            try:
+                event = prober.receive(now)
+            except OSError:
+                event = None
+                self._counters["daemon.receive_errors"] += 1
+            if event is None:
+                break
+            self._feed(event, now)
+        if prober.is_done(now):  # not before an ARP frame comes: it is the frames that would go on waking us
+            self._close_prober(name)
+
+    def _close_prober(self, name: str) -> None:
+        prober = self._probers.pop(name, None)
+        if prober is not None:
+            self._unwatch(prober.fileno())
+            prober.close()
+
     def close(self) -> None:
         """Give all sockets back."""
         if self._server is not None:
@@ -113,6 +148,8 @@ class Links:
                 sockets = self._clients.get(effect.link)
                 if sockets is not None:
                     sockets.send(effect)
+            elif isinstance(effect, f.ProbeAddress):
+                self._probe(effect, now)
             elif isinstance(effect, f.SendMulticast | f.SendUnicast) and self._server is not None:
                 self._server.send(effect)
         except OSError as error:
@@ -260,6 +297,7 @@ class Links:
         return True
 
     def _close_client(self, sockets: ClientSockets) -> None:
+        self._close_prober(sockets.interface.name)
         self._unwatch(sockets.udp.fileno())
         sockets.close()
         del self._clients[sockets.interface.name]

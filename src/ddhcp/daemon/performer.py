@@ -81,6 +81,8 @@ class Performer:
                     self._hooks.call(effect.arguments)
             elif isinstance(effect, f.Stopped):
                 self.has_stopped = True
+            elif isinstance(effect, f.ProbeAddress):
+                self._send(effect, now)
             elif effect.durable and self._must_wait(effect):
                 self._waiting.append(effect)
             else:

@@ -30,21 +30,18 @@ def delivery(
     your_address: int,
     source_address: int = 0,
     *,
-    source_port: int = c.SERVER_PORT,
     always_broadcast: bool = False,
     never_broadcast: bool = False,
 ) -> Delivery:
     """Where the answer of ``message_type`` to ``request`` (from :func:`parse_request`) goes, by rules E1-E6 in order.
 
-    ``your_address``: the address offered or acknowledged. ``source_address`` and ``source_port``: of the request's
-    datagram; the address serves INFORM messages that leave ciaddr empty (E6), the port relay agents that ask for
-    answers to it (RFC 8357). ``always_broadcast`` and ``never_broadcast`` overrule the client's broadcast flag (E10);
-    the former wins, and without a usable hardware address a client that has no IPv4 address is only reached by
-    broadcast.
+    ``your_address``: the address offered or acknowledged. ``source_address``: of the request's datagram, for INFORM
+    messages that leave ciaddr empty (E6). ``always_broadcast`` and ``never_broadcast`` overrule the client's broadcast
+    flag (E10); the former wins, and without a usable hardware address a client that has no IPv4 address is only reached
+    by broadcast.
     """
     if request.giaddr:
-        port = source_port if source_port != c.SERVER_PORT and request.has_relay_source_port else c.SERVER_PORT
-        return Delivery(request.giaddr, port, None)
+        return Delivery(request.giaddr, c.SERVER_PORT, None)
     if message_type == c.NAK:
         return _BROADCAST
     kind = request.message_type

@@ -228,6 +228,18 @@ class Message:
         return self.options.get(c.OPT_VENDOR_CLASS, b"").rstrip(b"\0")
 
     @property
+    def user_classes(self) -> tuple[bytes, ...]:
+        """Option 77: the classes of RFC 3004's list, and the whole value, which many clients send without the list's
+        lengths."""
+        value = self.options.get(c.OPT_USER_CLASS, b"")
+        classes = [value] if value else []
+        position = 0
+        while position < len(value) and 0 < value[position] < len(value) - position:
+            classes.append(value[position + 1 : position + 1 + value[position]])
+            position += 1 + value[position]
+        return tuple(classes)
+
+    @property
     def text(self) -> bytes:
         """Option 56 without trailing NULs: a server's words on a NAK (RFC 2132 9.9); b"" if absent. Raw bytes."""
         return self.options.get(c.OPT_MESSAGE, b"").rstrip(b"\0")
@@ -239,12 +251,6 @@ class Message:
         return None if value is None else decode_fqdn(value)
 
     # --- the relay agent's option (RFC 3046) --------------------------------------------------------
-
-    @property
-    def relay_agent_info(self) -> bytes | None:
-        """Option 82 as it came; None if absent or shorter than one sub-option."""
-        value = self.options.get(c.OPT_RELAY_AGENT, b"")
-        return value if len(value) >= 2 else None
 
     @property
     def relay_suboptions(self) -> dict[int, bytes]:
@@ -264,19 +270,6 @@ class Message:
     def server_identifier_override(self) -> int | None:
         """Option 82's sub-option 11: what the relay wants as option 54 of the answer (RFC 5107, rule C3)."""
         return self._relay_address(c.RELAY_SERVER_ID_OVERRIDE)
-
-    @property
-    def has_relay_source_port(self) -> bool:
-        """Option 82's sub-option 19: the relay wants answers at the port it sends from (RFC 8357)."""
-        return c.RELAY_SOURCE_PORT in self.relay_suboptions
-
-    @property
-    def subnet_address(self) -> int:
-        """An address in the client's subnet; 0 if it is the receiving interface's.
-
-        In rule B11's order: link selection, subnet selection, giaddr.
-        """
-        return self.link_selection or self.subnet_selection or self.giaddr
 
 
 def _read_area(data: bytes, position: int, options: dict[int, bytes]) -> None:

@@ -1,0 +1,67 @@
+"""Which addresses of the pool are for whom, as far as that follows from the configuration alone."""
+
+from __future__ import annotations
+
+from .policy import Policy, Reservation, Subnet
+from .pool import Pool
+
+_SKIPS_EDGES_BELOW = 24  # prefix length; in larger pools .0 and .255 are left out: old clients refuse them (B7, Q21)
+_BYTE = 0xFF
+
+
+class AddressPlan:
+    """Subnets, ranges and reserved addresses, each a lookup.
+
+    The blocks of a subnet form a zone, numbered from 1 in the order of ``policy.subnets``; zone 0 has all other blocks.
+    Subnets consist of whole blocks.
+    """
+
+    def __init__(self, pool: Pool, policy: Policy) -> None:
+        self._pool = pool
+        self._subnets = policy.subnets
+        self._skips_edges = pool.prefix_len < _SKIPS_EDGES_BELOW and pool.block_size > 1
+        self._reserved = {r.address: r for r in policy.reservations if r.address is not None}
+        self._limits = [
+            (pool.index_of(s.network.prefix), pool.index_of(s.network.last), number)
+            for number, s in enumerate(policy.subnets, 1)
+        ]
+        self.zone_count = 1 + len(policy.subnets)
+
+    def zone_of(self, index: int) -> int:
+        """The zone of block ``index``."""
+        for first, last, zone in self._limits:
+            if first <= index <= last:
+                return zone
+        return 0
+
+    def blocks_of(self, zone: int) -> tuple[int, int]:
+        """First and last block index of a subnet's zone; of zone 0 the whole pool's, with the subnets in it."""
+        if zone == 0:
+            return 0, self._pool.block_count - 1
+        first, last, _ = self._limits[zone - 1]
+        return first, last
+
+    def subnet(self, zone: int) -> Subnet | None:
+        """The subnet of a zone; None for zone 0."""
+        return self._subnets[zone - 1] if zone else None
+
+    def zone_at(self, address: int) -> int | None:
+        """The zone of an address; None outside the pool."""
+        return self.zone_of(self._pool.index_of(address)) if address in self._pool else None
+
+    def reservation(self, address: int) -> Reservation | None:
+        """Whose address this is, if it is reserved."""
+        return self._reserved.get(address)
+
+    def is_for_anyone(self, address: int) -> bool:
+        """Whether ``address``, in the pool, may be given to a client without reservation."""
+        if address in self._reserved or (self._skips_edges and address & _BYTE in (0, _BYTE)):
+            return False
+        if not self._subnets:
+            return True
+        subnet = self.subnet(self.zone_of(self._pool.index_of(address)))
+        if subnet is None:
+            return True
+        if address in (subnet.network.prefix, subnet.network.last) or address in subnet.routers:
+            return False
+        return not subnet.ranges or any(address in each for each in subnet.ranges)

@@ -1,0 +1,157 @@
+"""How bindings end: RELEASE, DECLINE, expiry, and addresses found in use by somebody else."""
+
+from __future__ import annotations
+
+import logging
+
+from ..swarm import Surrender
+from .claims import Claims
+from .context import Context
+from .effects import ForgetLease, RunHook, SaveLease
+from .forwarding import Forwarding
+from .leases import ACTIVE, Lease, LeaseState, LeaseTable
+from .limits import RateLimiter
+from .pool import dotted
+from .replies import Exchange, Replies, mac_text
+from .surrender import Surrenders
+from .terms import TermsBook
+
+
+class Endings:
+    """Ends bindings. ``claims``, ``forwarding`` and ``surrenders`` are set by the owner."""
+
+    def __init__(self, context: Context, leases: LeaseTable, book: TermsBook, replies: Replies) -> None:
+        self._context = context
+        self._leases = leases
+        self._book = book
+        self._replies = replies
+        self.configure()
+        self.claims: Claims
+        self.forwarding: Forwarding
+        self.surrenders: Surrenders
+
+    def configure(self) -> None:
+        """Take a changed policy."""
+        self._conflicts = self._context.config.policy.conflicts
+        declines = self._conflicts.declines_per_client
+        self._decline_rate = RateLimiter(declines / self._conflicts.probation_s, declines)
+
+    # --- RELEASE --------------------------------------------------------------------------------
+
+    def on_release(self, x: Exchange, now: float) -> bool:
+        """RFC 2131 4.3.4; no answer. At the owner when that is another node. Whether an address became free here."""
+        request = x.request
+        address, server_id = request.ciaddr, request.server_identifier
+        if address not in self._context.pool or (server_id is not None and not self._book.names_us(server_id, x.terms)):
+            self._replies.ignore(request, x.link, "release-of-no-lease", now, address)
+            return False
+        owner = self.claims.owner_address(self._context.pool.index_of(address))
+        if owner is not None:
+            if not self.surrenders.tell(Surrender(address, request.xid, x.chaddr, x.key), owner, now):
+                self.forwarding.tell_released(request, address, owner)
+            return False
+        lease = self._leases.at(address)
+        if (
+            lease is None
+            or lease.state is not LeaseState.LEASED
+            or not self._leases.belongs(lease, x.key, request.chaddr)
+        ):
+            self._replies.ignore(request, x.link, "release-of-no-lease", now, address)
+            return False
+        return self.release(address, now)
+
+    def release(self, address: int, now: float) -> bool:
+        """End the lease of ``address``, if it is leased here; its client is remembered."""
+        lease = self._leases.at(address)
+        if lease is None or lease.state is not LeaseState.LEASED:
+            return False
+        self._end(lease, LeaseState.RELEASED)
+        lease.expires_at = now
+        self._save(lease)
+        return True
+
+    def _save(self, lease: Lease) -> None:
+        """The lease was ended: what the store says about prolonging it is void."""
+        lease.granted_s, lease.held_until = 0, 0.0
+        self._context.effects.append(SaveLease(lease.stored()))
+
+    def _end(self, lease: Lease, state: LeaseState) -> None:
+        self._leases.end(lease, state)
+        address, mac = dotted(lease.address), mac_text(lease.chaddr)
+        self._context.effects.append(RunHook(("release", address, mac)))
+        self._context.log(logging.INFO, f"lease-{state.value}", address=address, mac=mac)
+
+    # --- DECLINE and conflicts ------------------------------------------------------------------
+
+    def on_decline(self, x: Exchange, now: float) -> None:
+        """RFC 2131 4.3.3: the client found its address in use. Believed only from who holds it (F3)."""
+        request = x.request
+        address, server_id = request.requested_address or 0, request.server_identifier
+        if address not in self._context.pool or (server_id is not None and not self._book.names_us(server_id, x.terms)):
+            self._replies.ignore(request, x.link, "decline-of-no-lease", now, address)
+            return
+        owner = self.claims.owner_address(self._context.pool.index_of(address))
+        if owner is not None:
+            self.surrenders.tell(Surrender(address, request.xid, x.chaddr, x.key, is_declined=True), owner, now)
+            return
+        lease = self._leases.at(address)
+        if lease is None or lease.state not in ACTIVE or not self._leases.belongs(lease, x.key, x.chaddr):
+            self._replies.ignore(request, x.link, "decline-of-no-lease", now, address)
+            return
+        self.decline(address, now)
+
+    def decline(self, address: int, now: float) -> None:
+        """Its client found ``address``, offered or leased here, in use: nobody gets it for a while. Past the caps it is
+        given back instead, and probed before it is offered to anybody else (F4)."""
+        lease = self._leases.at(address)
+        if lease is None or lease.state not in ACTIVE:
+            return
+        if lease.state is LeaseState.LEASED:
+            self._context.effects.append(RunHook(("release", dotted(address), mac_text(lease.chaddr))))
+        if not self._decline_rate.allows(lease.chaddr, now) or self._has_declined_enough():
+            self._context.count("dhcp.drop.too-many-declines")
+            self._context.log(logging.WARNING, "too-many-declines", address=dotted(address), mac=mac_text(lease.chaddr))
+            self._leases.taint(address)
+            self._leases.forget(lease)
+            self._context.effects.append(ForgetLease(address))
+            return
+        self._put_on_probation(lease, now)
+        self._context.log(
+            logging.WARNING, "address-declined", address=dotted(address), mac=mac_text(lease.chaddr),
+            seconds=self._conflicts.probation_s,
+        )  # fmt: skip
+
+    def take_out(self, lease: Lease, mac: bytes, now: float) -> None:
+        """Somebody with hardware address ``mac`` answered for an address that was to be offered."""
+        self._context.count("dhcp.conflicts")
+        self._put_on_probation(lease, now)
+        self._context.log(
+            logging.WARNING, "address-in-use", address=dotted(lease.address), mac=mac_text(lease.chaddr),
+            by=mac_text(mac), seconds=self._conflicts.probation_s,
+        )  # fmt: skip
+
+    def _has_declined_enough(self) -> bool:
+        leases = self._leases
+        own = sum(leases.free_in_zone(zone) for zone in range(leases.plan.zone_count))
+        own += leases.offered_count + leases.leased_count + leases.declined_count
+        return leases.declined_count >= max(1, int(own * self._conflicts.max_declined_share))
+
+    def _put_on_probation(self, lease: Lease, now: float) -> None:
+        until = now + self._conflicts.probation_s
+        self._leases.bind(lease.address, lease.identity, lease.chaddr, LeaseState.DECLINED, until)
+        self._save(lease)
+
+    # --- time -----------------------------------------------------------------------------------
+
+    def run(self, now: float) -> bool:
+        """End what has run out; whether anything has."""
+        ended = False
+        while (lease := self._leases.pop_expired(now)) is not None:
+            ended = True
+            if lease.state is LeaseState.LEASED:
+                self._end(lease, LeaseState.EXPIRED)
+                continue
+            if lease.state is LeaseState.DECLINED:
+                self._leases.taint(lease.address)
+            self._leases.forget(lease)
+        return ended
