@@ -162,7 +162,6 @@ LIMITS: dict[str, Setting[float]] = {
                   f"{text}; 0: no limit", reloadable=True)
     for name, kind, text in (
         ("identities_per_mac", _COUNT, "Client identifiers with an address under one hardware address at a time"),
-        ("offers_per_node", _COUNT, "Offers that wait for their REQUEST, from clients never seen before, at a time"),
         ("discover_per_s", _RATE, "DISCOVERs per second of one hardware address"),
         ("discover_burst", _COUNT, "How many of those may come at once"),
         ("total_discover_per_s", _RATE, "DISCOVERs per second of all together"),
