@@ -13,12 +13,14 @@ from ddhcp.core import Node, NodeConfig, Pool
 from ddhcp.core import effects as f
 from ddhcp.core import events as e
 from ddhcp.core.errors import ConfigError
+from ddhcp.core.policy import Conflicts, Policy, Probe
 from ddhcp.core.records import StoredBlock, StoredLease
 from ddhcp.dhcp import Message
 from ddhcp.dhcp import constants as c
 
 POOL = Pool(0x0A000000, 20, 32)
-CONFIG = NodeConfig(POOL, tentative_timeout_s=3, learning_phase=False)
+UNPROBED = Policy(conflicts=Conflicts(probe=Probe.NEVER))
+CONFIG = NodeConfig(POOL, tentative_timeout_s=3, learning_phase=False, policy=UNPROBED)
 LEASE_S = CONFIG.lease_time_s
 SERVER_ID = 0x0A000001
 LINK_LOCAL = b"\xfe\x80" + bytes(13) + b"\x01"

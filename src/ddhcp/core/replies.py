@@ -125,8 +125,8 @@ class Replies:
         payload = build_reply(
             request, kind, server_identifier=server_id(request, terms), your_address=address, lease_time_s=lease_s,
             t1_s=t1_s, t2_s=t2_s, options=given, forced=forced, next_server=terms.next_server,
-            boot_file=terms.boot_file, server_name=terms.server_name, echo_client_id=self._context.config.policy.echo_client_id,
-            mtu=terms.link.mtu, omitted=omitted,
+            boot_file=terms.boot_file, server_name=terms.server_name,
+            echo_client_id=self._context.config.policy.echo_client_id, mtu=terms.link.mtu, omitted=omitted,
         )  # fmt: skip
         if omitted:
             self._context.count("dhcp.options_omitted", len(omitted))
