@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from logging.handlers import SysLogHandler, WatchedFileHandler
 from typing import TextIO
 
+from .escaping import escape, printable
+from .journal import JournalHandler, leads_to_journal
 from .recent import RecentEvents
 
 MAX_LINES_PER_EVENT = 50  # of one event name within WINDOW_S; the rest is counted and told at the window's end
@@ -18,18 +20,6 @@ WINDOW_S = 10.0
 
 _OWN_KEYS = ("time", "level", "event", "traceback")  # of a JSON line; an event's field of such a name gets a "_"
 _COLOURS = {logging.WARNING: "\033[33m", logging.ERROR: "\033[31m", logging.CRITICAL: "\033[31m"}
-
-
-def escape(value: object) -> str:
-    """A value as text for a log line: bare if harmless, else quoted with everything unusual escaped."""
-    text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
-    if text and all(" " < char <= "~" and char not in '"\\=' for char in text):
-        return text
-    return json.dumps(text)
-
-
-def _printable(text: str) -> str:
-    return "".join(char if " " <= char <= "~" else json.dumps(char)[1:-1] for char in text)
 
 
 class EventFormatter(logging.Formatter):
@@ -59,7 +49,7 @@ class EventFormatter(logging.Formatter):
         text = " ".join(parts)
         if record.exc_info:
             # Its message may quote a packet: indented and escaped, no line of it can pass for an event.
-            text += "".join(f"\n    {_printable(row)}" for row in self.formatException(record.exc_info).splitlines())
+            text += "".join(f"\n    {printable(row)}" for row in self.formatException(record.exc_info).splitlines())
         colour = _COLOURS.get(record.levelno) if self._colours else None
         return f"{colour}{text}\033[0m" if colour else text
 
@@ -164,7 +154,8 @@ class _ConsoleHandler(logging.StreamHandler[TextIO]):
 
 
 def make_handler(*, file: str | None, syslog: bool, as_json: bool) -> logging.Handler:
-    """Where log lines go: a file, syslog, or standard error. Raises OSError."""
+    """Where log lines go: a file, syslog, or standard error; with their fields to the journal if that leads there.
+    Raises OSError."""
     handler: logging.Handler
     if file is not None:
         handler = _FileHandler(file, encoding="utf-8")
@@ -173,6 +164,9 @@ def make_handler(*, file: str | None, syslog: bool, as_json: bool) -> logging.Ha
         handler = _SyslogHandler("/dev/log", facility=SysLogHandler.LOG_DAEMON)
         handler.ident = "ddhcp: "
         handler.setFormatter(EventFormatter(as_json=as_json, with_time=False))
+    elif leads_to_journal(sys.stderr) and not as_json:
+        handler = JournalHandler()
+        handler.setFormatter(EventFormatter(with_time=False))
     else:
         handler = _ConsoleHandler(sys.stderr)
         handler.setFormatter(EventFormatter(as_json=as_json, colours=sys.stderr.isatty()))

@@ -12,12 +12,13 @@ from ..core import effects as f
 from ..core import events as e
 from ..core.blocks import BlockState
 from ..core.records import StoredBlock
-from .committer import Committer
+from .committer import Batch, Committer
 from .hooks import Hooks
 from .latency import HANDLING_BOUNDS_S, Histogram
 from .logs import EventLog
 from .store import Store
 
+TELL_AGAIN_S = 60.0  # a disk that goes on failing in the same way
 _STORE_EFFECTS = (f.SaveBlock, f.ForgetBlock, f.SaveLease, f.ForgetLease)
 
 
@@ -50,6 +51,10 @@ class Performer:
         self._rows: list[f.StoreEffect] = []
         self._waiting: list[f.Effect] = []
         self._unsaved: dict[int, f.StoreEffect] = {}  # by address, the latest row that is not known to be on disk
+        self._failing_since: float | None = None
+        self._told_at = 0.0
+        self._told_error: str | None = None
+        self._withheld = 0  # answers since the failure was last told
         self.has_stopped = False
         self.store_error: str | None = None
         self.handling = Histogram(HANDLING_BOUNDS_S)
@@ -105,16 +110,14 @@ class Performer:
         for batch in self._committer.take_done():
             self.store_error = batch.error
             if batch.error is not None:
-                self._counters["daemon.commit_errors"] += 1
-                self._counters["daemon.answers_withheld"] += len(batch.waiting)
-                self._log.write(
-                    logging.ERROR, "store-failed",
-                    {"error": batch.error, "answers_withheld": len(batch.waiting), "advice": "check the disk"},
-                )  # fmt: skip
+                self._on_failed(batch, now)
                 # Claims that were withheld were not made: the node must not count on them.
                 if any(isinstance(effect, f.SendMulticast) for effect in batch.waiting):
                     self.feed(e.SendFailed(), now)
                 continue
+            if self._failing_since is not None:
+                self._log.write(logging.WARNING, "store-recovered", {"seconds": round(now - self._failing_since)})
+                self._failing_since = None
             for row in batch.rows.values():
                 address = row.lease.address if isinstance(row, f.SaveLease) else getattr(row, "address", None)
                 if address is not None and self._unsaved.get(address) is row:
@@ -123,6 +126,19 @@ class Performer:
                 self._save_everything(now)
             for effect in batch.waiting:
                 self._send(effect, now)
+
+    def _on_failed(self, batch: Batch, now: float) -> None:
+        """Nothing of a batch is on disk: count, and tell it, though not over and over."""
+        self._counters["daemon.commit_errors"] += 1
+        self._counters["daemon.answers_withheld"] += len(batch.waiting)
+        self._withheld += len(batch.waiting)
+        if self._failing_since is None:
+            self._failing_since, self._told_at, self._told_error = now, -TELL_AGAIN_S, None
+        if batch.error != self._told_error or now - self._told_at >= TELL_AGAIN_S:
+            self._told_error, self._told_at = batch.error, now
+            fields = {"error": batch.error, "answers_withheld": self._withheld, "advice": "check the disk"}
+            self._log.write(logging.ERROR, "store-failed", fields)
+            self._withheld = 0
 
     def _save_everything(self, now: float) -> None:
         """The store lost its file: write what the node knows into the new one."""
