@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -13,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from . import kernel, layout, processes, programs, rootless
+from . import kernel, layout, lifecycle, processes, programs, rootless
 from .clients import Client, Clients
 from .network import Network, TestbedError
 from .waiting import wait_until
@@ -69,6 +71,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("words", metavar="ARGUMENTS", nargs=argparse.REMAINDER)
     sub = command("exec", _exec, "run COMMAND where the interfaces srvX and cltX are (needed without root only)")
     sub.add_argument("words", metavar="COMMAND", nargs=argparse.REMAINDER)
+    sub = command("lifecycle", _lifecycle, "count what the nodes send while nothing happens")
+    sub.add_argument("--seconds", type=float, default=600.0, metavar="S", help="how long to listen (default: 600)")
+    sub.add_argument("--json", action="store_true", help="print one JSON object")
     sub = command("demo", _demo, "watch a client keep its address while it moves through a mesh of three realms")
     sub.add_argument("--client", choices=sorted(programs.PROGRAMS), help="the DHCP client program to run")
     return parser
@@ -259,6 +264,21 @@ def _status(arguments: argparse.Namespace) -> int:
                 escape(client.events[-1].reason) if client.events else "none",
             )
         console.print(table)
+    return 0
+
+
+def _lifecycle(arguments: argparse.Namespace) -> int:
+    if not arguments.seconds > 0:
+        raise TestbedError(f"{arguments.seconds:g} seconds is no time to listen for; use more than 0")
+    console = Console(stderr=True)
+    with console.status("listening") as status:
+        found = lifecycle.measure(
+            Network(), arguments.seconds, lambda left_s: status.update(f"listening, {left_s:.0f} s to go")
+        )
+    if arguments.json:
+        print(json.dumps(dataclasses.asdict(found)))
+    else:
+        print(lifecycle.describe(found))
     return 0
 
 
