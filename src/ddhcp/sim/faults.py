@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .setup import Setup
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 SILENCING = frozenset(
     ("partition", "one-way", "flapping", "link-by-link", "pause", "suspend", "send-errors", "link-down", "burst")
 )
+
+FOR_GOOD = 1.0  # the value of a crash, stop or wipe after which the machine stays down
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,21 @@ def draw_faults(setup: Setup, rng: random.Random) -> list[Fault]:
     first_s = min(setup.safety_s * 0.2, setup.tentative_timeout_s * 2.0 + setup.block_timeout_s)
     faults = [_draw(setup, rng, rng.uniform(first_s, setup.safety_s)) for _ in range(count)]
     faults.sort(key=lambda fault: (fault.at, fault.kind, fault.nodes))
-    return _spaced(faults, 2 * setup.refresh_s)
+    return _spaced(_with_survivors(faults, setup), 2 * setup.refresh_s)
+
+
+def _with_survivors(faults: list[Fault], setup: Setup) -> list[Fault]:
+    """At most half of the nodes, less than all, go for good; the others come back."""
+    gone: set[int] = set()
+    kept = []
+    for fault in faults:
+        if fault.kind in ("crash", "stop", "wipe") and fault.value == FOR_GOOD:
+            if len(gone.union(fault.nodes)) > (setup.nodes - 1) // 2:
+                fault = replace(fault, until=min(setup.safety_s, fault.at + setup.longest_fault_s), value=0.0)
+            else:
+                gone.update(fault.nodes)
+        kept.append(fault)
+    return kept
 
 
 def _spaced(faults: list[Fault], pause_s: float) -> list[Fault]:
@@ -80,7 +96,9 @@ def _draw(setup: Setup, rng: random.Random, at: float) -> Fault:
         return Fault(kind, at, until, value=rng.choice((0.2, 0.5)))
     if kind in ("crash", "stop", "wipe"):
         for_good = rng.random() < 0.25
-        return Fault(kind, at, setup.safety_s if for_good else until, one, 1.0 if for_good else rng.randrange(0, 3) / 4)
+        return Fault(
+            kind, at, setup.safety_s if for_good else until, one, FOR_GOOD if for_good else rng.randrange(0, 3) / 4
+        )
     if kind == "reboot-all":
         return Fault(kind, at, min(setup.safety_s, at + rng.uniform(1, 30)), tuple(everybody), rng.choice((0.0, 20.0)))
     if kind == "clock-step":
@@ -192,7 +210,7 @@ class FaultInjector:
             simulation.kill_at_commit(node, how)
         else:
             simulation.crash(node, wipe=fault.kind == "wipe")
-        if fault.value != 1.0:
+        if fault.value != FOR_GOOD:
             simulation.engine.at(fault.until, simulation.restart, node)
         else:
             simulation.gone.add(node)
@@ -200,7 +218,7 @@ class FaultInjector:
     def _stop(self, fault: Fault, number: int) -> None:
         (node,) = fault.nodes
         self._simulation.stop(node)
-        if fault.value != 1.0:
+        if fault.value != FOR_GOOD:
             self._simulation.engine.at(fault.until + 6.0, self._simulation.restart, node)
         else:
             self._simulation.gone.add(node)
