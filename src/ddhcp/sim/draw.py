@@ -8,13 +8,15 @@ import random
 from .setup import Setup
 
 LARGEST = 100  # nodes, unless the command line says otherwise
+SIZE_WEIGHTS = (900, 80, 17, 3)  # of swarms of 2 to 5, 6 to 10, 11 to 30, and more nodes
 
 
 def draw_setup(seed: int, fixed: dict[str, object]) -> Setup:
     """The setup of a seed. ``fixed``: fields of :class:`~ddhcp.sim.setup.Setup` that are not to be drawn."""
     rng = random.Random(f"{seed}/setup")
     # Small swarms for the most part: they fail in the same ways and take less time to show it.
-    nodes_drawn = max(2, round(LARGEST ** (rng.random() ** 3)))
+    sizes = (rng.randint(2, 5), rng.randint(6, 10), rng.randint(11, 30), rng.randint(31, LARGEST))
+    (nodes_drawn,) = rng.choices(sizes, SIZE_WEIGHTS)
     wanted = fixed.get("nodes")
     nodes = wanted if isinstance(wanted, int) else nodes_drawn
     clients_drawn = max(2, round(nodes * rng.choice((1.0, 2.0, 4.0)) * rng.uniform(0.5, 1.5)))
