@@ -33,6 +33,7 @@ MAX_DIGITS = 10
 _STATUS = {"bad-request": 400, "not-found": 404, "conflict": 409}
 _FILES = {
     "app.js": "text/javascript",
+    "dom.js": "text/javascript",
     "map.js": "text/javascript",
     "style.css": "text/css",
     "icon.svg": "image/svg+xml",
