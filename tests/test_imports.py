@@ -28,6 +28,7 @@ PURE_STDLIB = {
     "hashlib",
     "heapq",
     "hmac",
+    "ipaddress",
     "itertools",
     "logging",
     "math",

@@ -214,6 +214,23 @@ def test_explain_a_client(host: Host) -> None:
     assert "no lease" in " ".join(unknown["because"])  # type: ignore[arg-type]
 
 
+def test_a_client_that_roams_is_followed(host: Host) -> None:
+    address = lease(host.swarm, 0, 1)
+
+    def renew(node: int, xid: int) -> None:
+        options = {c.OPT_MESSAGE_TYPE: bytes((c.REQUEST,))}
+        request = Message(xid=xid, chaddr=client(1), ciaddr=int(IPv4Address(address)), options=options)
+        host.swarm.client_sends(node, request, source=request.ciaddr)
+        host.swarm.run_for(0.1)
+
+    assert host.ask("leases")["leases"][0]["at"] is None  # type: ignore[index]
+    renew(1, 70)
+    assert host.ask("leases")["leases"][0]["at"] == "fe80::2"  # type: ignore[index]
+    assert "realm of the node at fe80::2" in " ".join(host.ask("explain", subject=address)["because"])  # type: ignore[arg-type]
+    renew(0, 71)
+    assert host.ask("leases")["leases"][0]["at"] is None  # type: ignore[index]
+
+
 def test_release_frees_an_address_of_ours(host: Host) -> None:
     address = lease(host.swarm, 0, 1)
     assert host.ask("release", address=address) == {

@@ -3,8 +3,10 @@ Roaming)."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 
 from ..dhcp import Message, hardware_identity, identity
 from ..dhcp.constants import HTYPE_ETHERNET
@@ -25,6 +27,7 @@ from .claims import PROMISE_MARGIN_S, Claims
 from .context import Context
 from .leases import TAKEN, LeaseState, LeaseTable
 from .peers import Peer, Peers
+from .pool import dotted
 from .questions import Questions
 from .remedies import Remedy
 from .replicas import Replicas
@@ -33,6 +36,7 @@ from .replicas import Replicas
 RETRY_DELAYS_S = (0.25, 0.25, 0.5, 1.0, 2.0)
 OWN_WORD_AT_ATTEMPT = 3  # half a second has passed: a replica may speak for a silent owner (rule M2)
 MAX_FORWARDS = 1024  # requests under way at once; each is a client that will ask again if it gets no answer
+MAX_PLACES = 65536  # clients remembered to be elsewhere: some 10 MB; whoever is forgotten is shown as being here
 MAX_REDIRECTS = 2  # of one question: two nodes that take each other for the owner must not play ball with it
 SHORTEST_GRANT_S = 10  # less than this is not worth acknowledging: the client would do nothing but renew
 
@@ -83,6 +87,7 @@ class Forwarding:
         self._refuse = refuse
         self._bind = bind
         self._released = released
+        self._places: dict[int, bytes] = {}
         self._pending: Questions[tuple[int, bytes], Forward] = Questions(
             RETRY_DELAYS_S, MAX_FORWARDS, ask=self._send, give_up=self._on_silence
         )
@@ -251,6 +256,26 @@ class Forwarding:
         granted_s = self._bind(address, key, message.chaddr, wanted_s, now)
         if granted_s > 0:
             self._answer(LEASEACK, message, granted_s if message.lease_time_s else 0, peer, durable=True)
+            self.note_place(address, message.chaddr, peer.address)
+
+    def note_place(self, address: int, chaddr: bytes, at: bytes = b"") -> None:
+        """A client has renewed ``address``, of ours, in the realm of the node ``at``, b"" for our own. For people only:
+        nothing is decided by it."""
+        if self._places.get(address, b"") == at:
+            return
+        self._places.pop(address, None)
+        if at:
+            self._places[address] = at
+            if len(self._places) > MAX_PLACES:
+                del self._places[next(iter(self._places))]
+        where = str(IPv6Address(at)) if at else "here"
+        self._context.log(
+            logging.INFO, "client-moved", address=dotted(address), mac=chaddr[:6].hex(":").upper(), to=where
+        )
+
+    def place(self, address: int) -> bytes:
+        """The node in whose realm the client of ``address`` was last seen, b"" for ours."""
+        return self._places.get(address, b"")
 
     def redirect(self, address: int, xid: int, chaddr: bytes, peer: Peer) -> None:
         """Tell a peer of ours who owns the address that it asked us about, if we know."""

@@ -33,16 +33,24 @@ def in_order(indices: Collection[int], first: int, end: int, budget: int) -> tup
 
 
 class Inspection:
-    """What can be asked of a node. ``waiting``: how many clients wait for an address."""
+    """What can be asked of a node. ``waiting``: how many clients wait for an address; ``place``: see :meth:`place`."""
 
     def __init__(
-        self, context: Context, claims: Claims, leases: LeaseTable, peers: Peers, waiting: Callable[[], int]
+        self,
+        context: Context,
+        claims: Claims,
+        leases: LeaseTable,
+        peers: Peers,
+        *,
+        waiting: Callable[[], int],
+        place: Callable[[int], bytes],
     ) -> None:
         self._context = context
         self._claims = claims
         self._leases = leases
         self._peers = peers
         self._waiting = waiting
+        self._place = place
 
     @property
     def address(self) -> bytes:
@@ -134,6 +142,10 @@ class Inspection:
         """The latest binding of a client by its chaddr (16 bytes)."""
         lease = self._leases.of(b"", chaddr)
         return lease.stored() if lease is not None else None
+
+    def place(self, address: int) -> bytes:
+        """The node (16 bytes) in whose realm the client of ``address``, of ours, renewed last; b"" if that is ours."""
+        return self._place(address)
 
     def is_reserved(self, address: int) -> bool:
         """Whether ``address`` is never handed out."""

@@ -48,7 +48,10 @@ class Node:
         self._extensions = Extensions(self._context, self._leases, self._peers, self._server)
         self._claims.orphans.known_leases = self._server.replicas
         self._claims.give_leases = self._extensions.handover.give
-        self.inspect = Inspection(self._context, self._claims, self._leases, self._peers, self._server.waiting_count)
+        self.inspect = Inspection(
+            self._context, self._claims, self._leases, self._peers,
+            waiting=self._server.waiting_count, place=self._forwarding.place,
+        )  # fmt: skip
         self._has_stopped = False
         self._handlers: dict[type, Callable[..., None]] = {
             e.Start: self._on_start,

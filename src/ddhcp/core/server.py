@@ -355,6 +355,7 @@ class Server:
         granted_s = self.bind(address, x.key, x.chaddr, lease_s, now, x.request.hostname)
         if granted_s > 0:
             self._ack(x, address, granted_s, now)
+            self.forwarding.note_place(address, x.chaddr)
         else:
             self.decisions.note(x.chaddr, now, "REQUEST", "ignored", "not-promised", address)
 

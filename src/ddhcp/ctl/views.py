@@ -119,12 +119,12 @@ def leases(rows: Sequence[Object], is_search: bool) -> RenderableType:
     """Leases as a table."""
     if not rows:
         return Text("No lease matches." if is_search else "This node has no leases.", "dim")
-    made = table("address", "hardware address", "state", "left", "name", right=("left",))
+    made = table("address", "hardware address", "state", "left", "where", "name", right=("left",))
     for row in rows:
         left = row["expires_in_s"] if row["state"] in ("leased", "offered", "declined") else None
         made.add_row(
             text(row["address"]), text(row["mac"]), text(row["state"], STATE_STYLES.get(row["state"], "dim")),
-            text(duration(left)), text(row["hostname"]),
+            text(duration(left)), text(row.get("at") or "here", "" if row.get("at") else "dim"), text(row["hostname"]),
         )  # fmt: skip
     return made
 

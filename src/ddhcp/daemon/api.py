@@ -214,7 +214,7 @@ class Api:
         )
         now = self._clock()
         return {
-            "leases": [lease_row(row, self._pool, now) for row in rows],
+            "leases": [lease_row(row, self._pool, now, self._node.inspect.place(row.address)) for row in rows],
             "next": dotted(following) if following is not None else None,
         }
 

@@ -26,12 +26,12 @@ def explain_address(node: Node, pool: Pool, address: int, now: float) -> dict[st
     if reserved:
         because.append("The address is reserved (network, broadcast, server or router): it is never leased.")
     elif lease is not None:
-        because.append(_about_lease(lease, now))
+        because += _about_lease_and_place(lease, inspect.place(address), now)
     elif block is not None and block.state == BlockState.OURS:
         because.append("It was never leased by this node since it owns the block: it is free.")
     return answer | {
         "block": block_row(block, pool) if block is not None else None,
-        "lease": lease_row(lease, pool, now) if lease is not None else None,
+        "lease": lease_row(lease, pool, now, inspect.place(lease.address)) if lease is not None else None,
         "reserved": reserved,
         "because": because,
     }
@@ -44,7 +44,7 @@ def explain_client(node: Node, pool: Pool, chaddr: bytes, now: float) -> dict[st
     because: list[str] = []
     block: BlockView | None = None
     if lease is not None:
-        because.append(_about_lease(lease, now))
+        because += _about_lease_and_place(lease, inspect.place(lease.address), now)
         index = pool.index_of(lease.address)
         block = inspect.block(index, now)
         because += _about_block(pool, index, block, inspect.totals())
@@ -56,7 +56,7 @@ def explain_client(node: Node, pool: Pool, chaddr: bytes, now: float) -> dict[st
         because += _why_no_new_lease(inspect.totals())
     return {
         "mac": mac_text(chaddr),
-        "lease": lease_row(lease, pool, now) if lease is not None else None,
+        "lease": lease_row(lease, pool, now, inspect.place(lease.address)) if lease is not None else None,
         "block": block_row(block, pool) if block is not None else None,
         "because": because,
     }
@@ -87,6 +87,12 @@ def _about_block(pool: Pool, index: int, block: BlockView | None, totals: Totals
             return [f"{name} is wanted by another node, which has not claimed it yet; nobody leases from it."]
         case _:
             return [f"{name} is never used: none of its addresses can be leased."]
+
+
+def _about_lease_and_place(lease: StoredLease, place: bytes, now: float) -> list[str]:
+    if not place or lease.state != "leased":
+        return [_about_lease(lease, now)]
+    return [_about_lease(lease, now), f"The client was last heard in the realm of the node at {address_text(place)}."]
 
 
 def _about_lease(lease: StoredLease, now: float) -> str:

@@ -56,8 +56,9 @@ def block_row(block: BlockView, pool: Pool) -> dict[str, object]:
     }
 
 
-def lease_row(lease: StoredLease, pool: Pool, now: float) -> dict[str, object]:
-    """One binding. ``expires_in_s`` is negative for one that has ended."""
+def lease_row(lease: StoredLease, pool: Pool, now: float, place: bytes = b"") -> dict[str, object]:
+    """One binding. ``expires_in_s`` is negative for one that has ended. ``at``: the other node in whose realm the
+    client renewed last, None if that was here."""
     return {
         "address": dotted(lease.address),
         "mac": mac_text(lease.chaddr),
@@ -66,6 +67,7 @@ def lease_row(lease: StoredLease, pool: Pool, now: float) -> dict[str, object]:
         "state": lease.state,
         "expires_in_s": math.ceil(lease.expires_at - now),
         "block": pool.index_of(lease.address),
+        "at": address_text(place),
     }
 
 

@@ -76,6 +76,7 @@ _SCHEMAS: Object = {
             "state": _string(enum=_LEASE_STATES),
             "expires_in_s": _integer("Seconds until it ends, negative if it has"),
             "block": _integer("Index of its block", minimum=0),
+            "at": _nullable(_string("The other node in whose realm the client renewed last, null if that was here")),
         }
     ),
     "Peer": _object(

@@ -108,8 +108,8 @@ function showLeases(rows, next, replace) {
   const before = known;
   known = new Map(replace ? [] : known);
   rows.forEach((row, i) => {
-    known.set(row.address, row.mac + row.state);
-    if (before && !search && before.get(row.address) !== row.mac + row.state) made[i].classList.add("fresh");
+    known.set(row.address, row.mac + row.state + row.at);
+    if (before && !search && before.get(row.address) !== row.mac + row.state + row.at) made[i].classList.add("fresh");
   });
   const focused = replace ? document.activeElement?.dataset?.explain : undefined;
   if (replace) byId("leases").replaceChildren(...made); else byId("leases").append(...made);
@@ -133,6 +133,7 @@ function leaseRow(row) {
     element("td", {}, explainButton(row.address)), element("td", {}, plain(row.hostname)),
     element("td", { class: "wide" }, explainButton(row.mac)),
     element("td", {}, element("span", { class: "tag", "data-state": row.state }, row.state)),
+    element("td", { class: row.at ? "mono" : "quiet", title: row.at ? "in the realm of another node" : "in this node's realm" }, row.at ? plain(row.at) : "here"),
     element("td", { class: "num" }, left));
 }
 
