@@ -97,17 +97,28 @@ class Tally:
 
 
 class Load:
-    """The clients, behind one packet socket."""
+    """``count`` clients, numbered from ``first``, behind one packet socket."""
 
-    def __init__(self, interface: str, rng: random.Random, tally: Tally) -> None:
+    def __init__(
+        self,
+        interface: str,
+        rng: random.Random,
+        tally: Tally,
+        *,
+        first: int = 0,
+        count: int = CLIENTS,
+        release_share: float = RELEASE_SHARE,
+    ) -> None:
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_IP))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
         self._socket.bind((interface, 0))
         self._socket.setblocking(False)
         self._rng = rng
+        self._release_share = release_share
         self._tally = tally
         self.clients = {
-            mac: Client(mac) for mac in (b"\x02\xdd" + number.to_bytes(4, "big") for number in range(CLIENTS))
+            mac: Client(mac)
+            for mac in (b"\x02\xdd" + number.to_bytes(4, "big") for number in range(first, first + count))
         }
         self._idle = list(self.clients.values())
         self._busy: dict[bytes, Client] = {}
@@ -160,7 +171,7 @@ class Load:
         draw = self._rng.random()
         if not client.address or client.lease_ends_at <= now or draw < DISCOVER_SHARE:
             self._say(client, c.DISCOVER, now)
-        elif draw < DISCOVER_SHARE + RELEASE_SHARE:
+        elif draw < DISCOVER_SHARE + self._release_share:
             self._say(client, c.RELEASE, now, ciaddr=client.address, server=True)
             client.address = 0
             self._end(client)
@@ -220,14 +231,11 @@ class Load:
 
 
 @contextmanager
-def _daemon(namespace: str, directory: Path, *, learning: bool, slack_s: int) -> Iterator[subprocess.Popen[bytes]]:
-    """The daemon, which the block must have killed when it ends."""
-    (directory / "ddhcp.toml").write_text(f"[store]\nrenewal-slack = {slack_s}\n")
-    command = [sys.executable, "-P", "-m", "ddhcp.daemon.main", "-D", "-F", str(directory / "ddhcp.toml")]
-    command += ["-t", "2", "-B", "60", "-b", "6", "-s", str(CLIENTS)]
+def daemon(namespace: str, directory: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The real daemon with its store, socket and log in ``directory``; killed at the end if it is still there."""
+    command = [sys.executable, "-P", "-m", "ddhcp.daemon.main", "-D", "-t", "2", "-B", "60", "-b", "6"]
     command += ["-N", str(ADDRESS.network), "-i", SWARM_INTERFACE, "-c", INTERFACE, "-o", f"lease-time={LEASE_S}"]
-    command += ["--store", str(directory / "leases.sqlite"), "-C", str(directory / "ctl")]
-    command += [] if learning else ["-L"]
+    command += ["--store", str(directory / "leases.sqlite"), "-C", str(directory / "ctl"), *arguments]
     with (directory / "log").open("ab") as log:
         process = subprocess.Popen(inside(namespace, command), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         try:
@@ -269,8 +277,9 @@ def run(kills: int, seed: int, tell: bool = True) -> Tally:
             load = Load(CLIENT_INTERFACE, rng, tally)
         is_first = True
         while tally.kills < kills:
-            slack_s = rng.choice(SLACKS_S)
-            with _daemon(names.server, directory, learning=not is_first, slack_s=slack_s) as process:
+            (directory / "ddhcp.toml").write_text(f"[store]\nrenewal-slack = {rng.choice(SLACKS_S)}\n")
+            options = ["-F", str(directory / "ddhcp.toml"), "-s", str(CLIENTS), *(["-L"] if is_first else [])]
+            with daemon(names.server, directory, *options) as process:
                 started_at = boot_time()
                 if is_first or rng.random() >= EARLY_SHARE:
                     load.run(started_at + ANSWER_WITHIN_S, until_answered=True)

@@ -49,8 +49,8 @@ _GROUPS: tuple[tuple[str, tuple[Setting[object], ...]], ...] = (
     (
         "running",
         (
-            schema.DAEMONIZE, schema.CONTROL_SOCKET, schema.STORE_PATH, schema.PID_FILE, schema.LOG_FILE, schema.SYSLOG,
-            schema.LOG_FORMAT,
+            schema.DAEMONIZE, schema.CONTROL_SOCKET, schema.STORE_PATH, schema.PID_FILE, schema.USER, schema.GROUP,
+            schema.LOG_FILE, schema.SYSLOG, schema.LOG_FORMAT,
         ),
     ),
 )  # fmt: skip

@@ -265,7 +265,8 @@ class Loop:
         self._take(change, now)
         self._reloader.accept(change)
         answer: dict[str, object] = {"applied": list(change.applied), "needs_restart": list(change.needs_restart)}
-        self._log.write(logging.INFO, "reloaded", answer)
+        told = {"applied": ",".join(change.applied), "needs_restart": ",".join(change.needs_restart)}
+        self._log.write(logging.INFO, "reloaded", {name: keys or "none" for name, keys in told.items()})
         return answer
 
     def _take(self, change: Change, now: float) -> None:

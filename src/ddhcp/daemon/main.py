@@ -9,7 +9,7 @@ import os
 import random
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .. import __version__
@@ -26,6 +26,7 @@ from .http import parse_listen, read_token
 from .interfaces import Interface, look
 from .logs import EventLog, make_handler
 from .loop import Loop
+from .privileges import Identity, drop, find_identity, give_directories
 from .reload import Reloader, level_number
 from .server_link import check_at_start
 from .service import ServiceManager
@@ -45,12 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if invocation.action != "run":
             return _show(invocation, settings)
         command = _hook_command(settings)
+        identity = find_identity(settings[schema.USER], settings[schema.GROUP])
         clients = [_client_interface(name) for name in settings[schema.CLIENT_INTERFACES]]
         server = look(settings[schema.SERVER_INTERFACE])  # it may appear later; clients' interfaces may not
         config = node_config(settings, _network(settings, clients))
         if settings[schema.DAEMONIZE]:
             background = Background()
-        return _run(settings, config, command, server, clients, background, invocation)
+        return _run(settings, config, command, server, clients, background, invocation, identity)
     except (StartError, OSError) as error:
         if background is not None:
             background.fail(str(error))
@@ -80,16 +82,21 @@ def _run(
     clients: list[Interface],
     background: Background | None,
     invocation: Invocation,
+    identity: Identity | None,
 ) -> int:
     log = EventLog(_log_handler(settings), level_number(settings))
     service = ServiceManager()
+    open_http = _http(settings)
     with contextlib.ExitStack() as stack:
         if settings[schema.DAEMONIZE] or settings[schema.PID_FILE] is not None:
             stack.callback(PidFile(_pid_path(settings)).remove)
+        if identity is not None:
+            give_directories(_own_directories(settings, config.pool), identity)
+            drop(identity)  # before there are threads
         loop = _make_loop(settings, config, hook, log, service, _reloader(invocation, settings, config))
         stack.callback(loop.close)
         loop.open_control(_control_path(settings))
-        _open_http(loop, settings)
+        open_http(loop)
         if server is not None:
             check_at_start(server)
         else:
@@ -113,16 +120,17 @@ def _run(
     return 0
 
 
-def _open_http(loop: Loop, settings: Settings) -> None:
+def _http(settings: Settings) -> Callable[[Loop], None]:
+    """What opens the HTTP interface, with the token read already: its file may be readable for root alone."""
     listen = settings[schema.HTTP_LISTEN]
     token_file = settings[schema.HTTP_TOKEN_FILE]
     if listen is None:
         if token_file is not None:
             raise StartError("a token file without HTTP does nothing; say where to serve with --http ADDRESS:PORT")
-        return
-    loop.open_http(
-        parse_listen(listen), settings[schema.HTTP_NAMES], read_token(token_file) if token_file is not None else None
-    )
+        return lambda loop: None
+    address, names = parse_listen(listen), settings[schema.HTTP_NAMES]
+    token = read_token(token_file) if token_file is not None else None
+    return lambda loop: loop.open_http(address, names, token)
 
 
 def _log_handler(settings: Settings) -> logging.Handler:
@@ -205,10 +213,21 @@ def _default_network() -> ipaddress.IPv4Network:
 
 
 def _store(settings: Settings, pool: Pool) -> Store:
+    path = _store_path(settings, pool)
+    return SqliteStore(path) if path is not None else MemoryStore()
+
+
+def _store_path(settings: Settings, pool: Pool) -> Path | None:
     path = settings[schema.STORE_PATH]
     if path == "memory":
-        return MemoryStore()
-    return SqliteStore(Path(path) if path else default_store_path(settings[schema.SERVER_INTERFACE], pool))
+        return None
+    return Path(path) if path else default_store_path(settings[schema.SERVER_INTERFACE], pool)
+
+
+def _own_directories(settings: Settings, pool: Pool) -> list[Path]:
+    """Where the daemon makes files while it runs."""
+    store = _store_path(settings, pool)
+    return [_control_path(settings).parent, *([store.parent] if store is not None else [])]
 
 
 def _control_path(settings: Settings) -> Path:

@@ -191,7 +191,7 @@ class SqliteStore:
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             is_known = path.exists()
-            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
+            lock = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
         except OSError as error:
             raise StartError(
                 f"store {self.path}: {error.strerror}; name another place with --store PATH, or --store memory for none"

@@ -136,6 +136,16 @@ DAEMONIZE = Setting(
     "process.daemonize", SWITCH, False, "Run in the background", flags=("-d", "--daemonize"), flag_value=True,
     flag_help="run in the background",
 )  # fmt: skip
+USER: Setting[str | None] = Setting(
+    "process.user", Text("the name of a user", "USER"), None,
+    "Become this user after the start, with no capabilities but those for port 67 and raw frames. Its directories are "
+    "made if they do not exist; others must be writable for it", "stay who started it", example="ddhcp",
+    flags=("--user",), flag_help="become USER, keeping only what sockets need",
+)  # fmt: skip
+GROUP: Setting[str | None] = Setting(
+    "process.group", Text("the name of a group", "GROUP"), None, "The group to become", "that of the user",
+    example="ddhcp", flags=("--group",), flag_help="the group to become",
+)  # fmt: skip
 LOG_FILE: Setting[str | None] = Setting(
     "log.file", PATH, None, "Log to this file, which is opened anew on SIGHUP", "none",
     example="/var/log/ddhcp.log", flags=("--log-file",), flag_help="log to a file, reopened on SIGHUP", reloadable=True,
@@ -173,7 +183,7 @@ SETTINGS: tuple[Setting[object], ...] = (
     SERVER_INTERFACE, CLIENT_INTERFACES, NETWORK_SETTING, BLOCK_BITS,
     TENTATIVE_TIMEOUT, BLOCK_TIMEOUT, NEEDLESS_TIMEOUT, SPARE_LEASES, LEARNING_PHASE,
     HOOK, STORE_PATH, RENEWAL_SLACK, CONTROL_SOCKET,
-    HTTP_LISTEN, HTTP_NAMES, HTTP_TOKEN_FILE, PID_FILE, DAEMONIZE, LOG_FILE, SYSLOG, LOG_FORMAT, LOG_LEVEL,
+    HTTP_LISTEN, HTTP_NAMES, HTTP_TOKEN_FILE, PID_FILE, DAEMONIZE, USER, GROUP, LOG_FILE, SYSLOG, LOG_FORMAT, LOG_LEVEL,
     *dhcp.SETTINGS,
 )  # fmt: skip
 ENTRIES: tuple[Entries, ...] = dhcp.ENTRIES
