@@ -70,6 +70,12 @@ ANSWERS: dict[str, Any] = {
     "options": {"lease_time_s": 300, "options": [{"code": 6, "value": "0a000035"}, {"code": 15, "value": "6d657368"}]},
     "set-option": {"lease_time_s": 300, "options": []},
     "release": {"released": "10.0.0.97", "mac": "02:00:00:00:00:01"},
+    "reservations": {
+        "hosts": [{"name": EVIL, "address": None, "macs": ["02:00:00:00:00:01"], "deny": False}],
+        "held": [],
+    },
+    "reserve": {"held": ["10.0.0.5"]},
+    "unreserve": {"held": []},
     "drain": {"draining": True, "blocks": 4},
     "reload": {"notes": []},
 }
@@ -145,6 +151,7 @@ COMMANDS = [
     ["status"], ["blocks"], ["blocks", "--map"], ["blocks", "--ours"], ["leases"], ["leases", "x"], ["peers"],
     ["stats"],
     ["events"], ["explain", "10.0.0.97"], ["top", "--once"], ["options"], ["options", "set", "6:4:1.2.3.4"],
+    ["reserve"], ["reserve", "10.0.0.5"], ["reserve", "--remove", "10.0.0.5"],
     ["release", "10.0.0.97"], ["drain"], ["reload"],
 ]  # fmt: skip
 
@@ -272,6 +279,7 @@ def test_what_a_classic_daemon_cannot_tell_is_said(run: Run, daemon: Daemon, arg
     [
         (["leases", "--limit", "many"], "whole number"),
         (["options", "set"], "which option"),
+        (["reserve", "--remove"], "which address"),
         (["options", "set", "6"], "CODE:LEN"),
         (["options", "sot", "6"], "invalid choice"),
         (["explain"], "required"),

@@ -249,6 +249,48 @@ def test_release_names_the_owner_of_another_nodes_address(host: Host) -> None:
         host.ask("release", address=elsewhere)
 
 
+def test_a_held_address_is_leased_to_nobody_until_it_is_let_go(host: Host) -> None:
+    mine = next(row for row in host.ask("blocks")["blocks"] if row["state_name"] == "ours")  # type: ignore[attr-defined]
+    first = int(IPv4Address(mine["first"]))
+    addresses = [str(IPv4Address(first + i)) for i in range(32)]
+    for address in addresses[1:]:
+        if not host.ask("explain", subject=address)["reserved"]:
+            host.ask("reserve", address=address)
+    held = host.ask("reservations")["held"]
+    assert isinstance(held, list)
+    free = host.ask("status")["leases"]["free"]  # type: ignore[index]
+    for address in held:
+        assert "holds it back" in " ".join(host.ask("explain", subject=address)["because"])  # type: ignore[arg-type]
+    host.ask("unreserve", address=held[0])
+    assert host.ask("status")["leases"]["free"] == free + 1  # type: ignore[index]
+    with pytest.raises(RequestError, match="not held"):
+        host.ask("unreserve", address=held[0])
+    with pytest.raises(RequestError, match="never handed out"):
+        host.ask("reserve", address="10.0.0.1")
+    with pytest.raises(RequestError, match="not in the pool"):
+        host.ask("reserve", address="192.0.2.1")
+
+
+def test_a_held_lease_runs_out_and_its_address_stays_held(host: Host) -> None:
+    address = lease(host.swarm, 0, 1)
+    host.ask("reserve", address=address)
+    host.ask("release", address=address)
+    assert lease(host.swarm, 0, 1) != address
+    free = host.ask("status")["leases"]["free"]  # type: ignore[index]
+    host.ask("unreserve", address=address)
+    assert host.ask("status")["leases"]["free"] == free + 1  # type: ignore[index]
+
+
+def test_a_refused_client_is_explained(host: Host) -> None:
+    address = lease(host.swarm, 0, 1)
+    options = {c.OPT_MESSAGE_TYPE: bytes((c.REQUEST,)), 50: int(IPv4Address(address)).to_bytes(4, "big")}
+    (nak,) = host.swarm.client_sends(0, Message(xid=9, chaddr=client(2), options=options))
+    assert nak.message_type == c.NAK
+    found = host.ask("explain", subject="02:00:00:00:02:02")
+    assert found["decision"]["outcome"] == "refused"  # type: ignore[index]
+    assert "somebody else holds the address" in found["because"][0]  # type: ignore[index]
+
+
 def test_options_are_set_and_removed(host: Host) -> None:
     host.ask("set-option", code=6, value="0a000035")
     assert {"code": 6, "value": "0a000035"} in host.ask("options")["options"]  # type: ignore[operator]

@@ -127,6 +127,15 @@ class EndLease:
 
 
 @dataclass(slots=True, frozen=True)
+class HoldAddress:
+    """The operator has ``address``, in the pool, handed out to nobody from now on, or (``held`` false) again. A lease
+    of it runs out by itself."""
+
+    address: int
+    held: bool = True
+
+
+@dataclass(slots=True, frozen=True)
 class ResetStatistics:
     """The operator resets the counters (control socket, request 7)."""
 
@@ -158,6 +167,7 @@ Event = (
     | SetOption
     | RemoveOption
     | EndLease
+    | HoldAddress
     | ResetStatistics
     | Reconfigure
     | SendFailed

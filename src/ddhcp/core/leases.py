@@ -215,6 +215,17 @@ class LeaseTable:
         if block is not None and address in block.free:
             self._take(index, block, address)
 
+    def unreserve(self, address: int) -> None:
+        """The opposite of :meth:`reserve`."""
+        self._blocked.discard(address)
+        index = self._pool.index_of(address)
+        block = self._blocks.get(index)
+        lease = self._by_address.get(address)
+        is_taken = lease is not None and lease.state in TAKEN
+        if block is None or is_taken or address in block.free or not self._is_for_anyone(address):
+            return
+        self._give_back(index, block, address)
+
     def is_reserved(self, address: int) -> bool:
         """Whether ``address`` is never handed out."""
         return address in self._blocked
@@ -477,10 +488,7 @@ class LeaseTable:
             if address in block.free:
                 self._take(index, block, address)
         elif address not in self._blocked and self.plan.is_for_anyone(address):
-            block.free[address] = None
-            if block.serving:
-                self._free_counts[block.zone] += 1
-                self._with_free[block.zone][index] = None
+            self._give_back(index, block, address)
 
     def _count_client(self, chaddr: bytes, change: int) -> None:
         count = self._taken_by_chaddr.get(chaddr, 0) + change
@@ -488,6 +496,13 @@ class LeaseTable:
             self._taken_by_chaddr[chaddr] = count
         else:
             self._taken_by_chaddr.pop(chaddr, None)
+
+    def _give_back(self, index: int, block: _BlockLeases, address: int) -> None:
+        """An address of a block is free."""
+        block.free[address] = None
+        if block.serving:
+            self._free_counts[block.zone] += 1
+            self._with_free[block.zone][index] = None
 
     def _take(self, index: int, block: _BlockLeases, address: int) -> None:
         """A free address of a block is free no more."""

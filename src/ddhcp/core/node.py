@@ -23,10 +23,12 @@ from .forwarding import Forwarding
 from .inspection import Inspection
 from .leases import LeaseState, LeaseTable
 from .peers import Peers
+from .policy import Reservation
 from .records import StoredBlock, StoredLease
 from .server import Server
 from .views import BlockView, NodeView
 
+MAX_HELD = 4096  # addresses that the operator may keep from being handed out; more is a range in the configuration
 REFRESH_FACTOR = 4  # what classic control tools show; classic nodes refresh when a quarter of T has passed
 
 
@@ -52,6 +54,7 @@ class Node:
             self._context, self._claims, self._leases, self._peers,
             waiting=self._server.waiting_count, place=self._forwarding.place,
         )  # fmt: skip
+        self._held: dict[int, None] = {}
         self._has_stopped = False
         self._handlers: dict[type, Callable[..., None]] = {
             e.Start: self._on_start,
@@ -67,6 +70,7 @@ class Node:
             e.SetOption: self._on_set_option,
             e.RemoveOption: self._on_remove_option,
             e.EndLease: self._on_end_lease,
+            e.HoldAddress: self._on_hold_address,
             e.ResetStatistics: self._on_reset_statistics,
             e.Reconfigure: self._on_reconfigure,
             e.SendFailed: self._on_send_failed,
@@ -244,6 +248,16 @@ class Node:
         self._server.reconfigure(before, config)
         self._claims.ensure_supply(now)
 
+    def _on_hold_address(self, event: e.HoldAddress, now: float) -> None:
+        if event.held:
+            if not self._leases.is_reserved(event.address) and len(self._held) < MAX_HELD:
+                self._held[event.address] = None
+                self._leases.reserve(event.address)
+        elif event.address in self._held:
+            del self._held[event.address]
+            self._leases.unreserve(event.address)
+            self._server.serve_waiting(now)
+
     def _on_reset_statistics(self, event: e.ResetStatistics, now: float) -> None:
         for name in self._context.counters:
             self._context.counters[name] = 0
@@ -297,6 +311,14 @@ class Node:
                 )
             )
         return views
+
+    def held(self) -> list[int]:
+        """The addresses that the operator keeps from being handed out, in the order of asking."""
+        return list(self._held)
+
+    def reservations(self) -> tuple[Reservation, ...]:
+        """The hosts of the configuration."""
+        return self._context.config.policy.reservations
 
     def decision(self, chaddr: bytes) -> Decision | None:
         """What was last decided about the client with this hardware address (chaddr, 16 bytes)."""

@@ -450,6 +450,10 @@ class Server:
 
     # --- time -----------------------------------------------------------------------------------
 
+    def serve_waiting(self, now: float) -> None:
+        """Addresses became free: offer them to those who wait."""
+        self._offers.serve_waiting(now)
+
     def waiting_count(self) -> int:
         """How many clients wait for an address."""
         return self._offers.waiting_count()

@@ -105,6 +105,15 @@ def add_subcommands(parser: argparse.ArgumentParser, common: Parser) -> None:
         "  ddhcpctl release 10.0.0.5",
     )
     release.add_argument("address", metavar="ADDRESS", help="an address that this node leases")
+    reserve = add(
+        "reserve", _reserve, "hold an address back, so that it is leased to nobody until the next start",
+        "  ddhcpctl reserve                      what is reserved and held back\n"
+        "  ddhcpctl reserve 10.0.0.5             a lease of it runs out by itself\n"
+        "  ddhcpctl reserve --remove 10.0.0.5    let it be leased again\n"
+        "For good, and for a host of your choice, write a [[host]] into ddhcp.toml.",
+    )  # fmt: skip
+    reserve.add_argument("address", nargs="?", metavar="ADDRESS", help="an address of the pool")
+    reserve.add_argument("--remove", action="store_true", help="let it be leased again")
     options = add(
         "options", _options, "the DHCP options that clients get, and changes to them until the next start",
         "  ddhcpctl options\n"
@@ -351,12 +360,28 @@ def _act(daemon: Daemon, options: argparse.Namespace, command: str, text: str, *
     if not options.json:
         from .text import safe
 
-        print(safe(text.format(**found)))
+        print(safe(text.format_map(found)))
     return found
 
 
 def _release(daemon: Daemon, options: argparse.Namespace) -> Object:
     return _act(daemon, options, "release", "{released} of {mac} is free again", address=options.address)
+
+
+def _reserve(daemon: Daemon, options: argparse.Namespace) -> Object:
+    from . import views
+
+    if options.address is not None:
+        command, done = ("unreserve", "may be leased again") if options.remove else ("reserve", "is held back")
+        return _act(daemon, options, command, f"{options.address} {done}", address=options.address)
+    if options.remove:
+        raise CtlError("which address? for example: ddhcpctl reserve --remove 10.0.0.5")
+    try:
+        found = daemon.ask("reservations")
+    except ClassicDaemon:
+        raise ClassicDaemon("a classic daemon reserves nothing") from None
+    _show(options, lambda: views.reservations(found))
+    return found
 
 
 def _drain(daemon: Daemon, options: argparse.Namespace) -> Object:

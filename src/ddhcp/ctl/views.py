@@ -179,6 +179,16 @@ def _readable(value: bytes) -> str:
     return value.decode("ascii") if value and all(32 <= byte < 127 for byte in value) else ""
 
 
+def reservations(found: Object) -> RenderableType:
+    """Reserved hosts and held addresses."""
+    made = table("host", "address", "hardware addresses")
+    for host in found["hosts"]:
+        what = "never served" if host["deny"] else host["address"] or "any"
+        made.add_row(text(host["name"]), text(what), text(", ".join(host["macs"])))
+    held = Text("Held back: " + (", ".join(map(safe, found["held"])) or "nothing") + ".")
+    return Group(made, Text(""), held) if found["hosts"] else Group(Text("No host is reserved.", "dim"), held)
+
+
 def event(found: Object) -> Text:
     """One event as a line."""
     line = Text(f"{clock(found['time'])} ", "dim")
@@ -194,9 +204,6 @@ def explanation(found: Object) -> RenderableType:
     """Why an address or a client is served, or is not."""
     head = Text(safe(found.get("address") or found.get("mac")), "bold")
     lines: list[RenderableType] = [head, *(Text(f"- {safe(reason)}") for reason in found["because"])]
-    if found.get("decisions"):
-        lines.append(Text("\nLast decisions", "bold"))
-        lines += [event(decision) for decision in found["decisions"]]
     return Group(*lines)
 
 

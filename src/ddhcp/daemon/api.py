@@ -25,7 +25,7 @@ from .clock import boot_time
 from .explaining import explain_address, explain_client
 from .health import Facts, level_of, problems
 from .recent import RecentEvents
-from .rows import address_text, block_row, lease_row, mac_text, matcher, matches, parse_mac, peer_row
+from .rows import address_text, block_row, lease_row, mac_text, matcher, matches, parse_mac, peer_row, reservation_row
 
 API_VERSION = 1
 DEFAULT_PAGE = 200
@@ -89,6 +89,9 @@ class Api:
             "options": self._options,
             "set-option": self._set_option,
             "remove-option": self._remove_option,
+            "reservations": self._reservations,
+            "reserve": self._reserve,
+            "unreserve": self._unreserve,
             "release": self._release,
             "drain": self._drain,
             "reload": self._reload,
@@ -257,6 +260,14 @@ class Api:
             "options": [{"code": code, "value": value.hex()} for code, value in sorted(options.items())],
         }
 
+    def _reservations(self, arguments: Arguments) -> Answer:
+        hosts = self._node.reservations()
+        return {
+            "hosts": [reservation_row(host) for host in hosts[:MAX_PAGE]],
+            "left_out": max(0, len(hosts) - MAX_PAGE),
+            "held": [dotted(address) for address in self._node.held()],
+        }
+
     # --- actions --------------------------------------------------------------------------------
 
     def _set_option(self, arguments: Arguments) -> Answer:
@@ -286,6 +297,24 @@ class Api:
             raise RequestError(f"{dotted(address)} is not leased by this node{hint}", "not-found")
         self._host.feed_event(e.EndLease(address))
         return {"released": dotted(address), "mac": mac_text(lease.chaddr)}
+
+    def _reserve(self, arguments: Arguments) -> Answer:
+        address = _address(arguments, "address")
+        if address not in self._pool:
+            raise RequestError(f"{dotted(address)} is not in the pool {self._pool}")
+        self._host.feed_event(e.HoldAddress(address))
+        if address not in self._node.held():
+            raise RequestError(
+                f"{dotted(address)} cannot be held: it is never handed out anyway, or too many are held", "conflict"
+            )
+        return {"held": [dotted(held) for held in self._node.held()]}
+
+    def _unreserve(self, arguments: Arguments) -> Answer:
+        address = _address(arguments, "address")
+        if address not in self._node.held():
+            raise RequestError(f"{dotted(address)} is not held", "not-found")
+        self._host.feed_event(e.HoldAddress(address, held=False))
+        return {"held": [dotted(held) for held in self._node.held()]}
 
     def _drain(self, arguments: Arguments) -> Answer:
         ours = self._node.inspect.totals().blocks[BlockState.OURS]

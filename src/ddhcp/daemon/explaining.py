@@ -4,9 +4,36 @@ from __future__ import annotations
 
 from ..core import Node, Pool, dotted
 from ..core.blocks import BlockState
+from ..core.decisions import Decision
 from ..core.records import StoredLease
 from ..core.views import BlockView, Totals
 from .rows import address_text, block_row, lease_row, mac_text
+
+_OUTCOMES = {
+    "offered": "answered with an offer",
+    "granted": "acknowledged",
+    "refused": "refused (DHCPNAK)",
+    "ignored": "left unanswered",
+    "waiting": "put aside until an address is free",
+    "asking": "passed on to the node that decides",
+}
+_REASONS = {
+    "no-free-address": "no address of ours was free; it is offered one as soon as a block is claimed",
+    "other-node": "the address is of another node's block",
+    "other-server-chosen": "the client chose another server's offer, which is on its network too",
+    "owner-unknown": "nobody is known to own the address's block; if an owner exists, it may answer",
+    "unknown-client": "it asks for a lease that this node knows nothing of",
+    "unknown-lease": "it asks for a lease that this node knows nothing of",
+    "not-promised": "the server link is down and what was promised for the block runs out",
+    "not-ours": "the address is not one of this server's",
+    "reserved-for-another": "the address is reserved for another client",
+    "another-reserved": "another address is reserved for this client",
+    "no-owner": "nobody owns the block of the address any more; the client starts over",
+    "wrong-network": "the address does not belong to the network that the client is in",
+    "in-use": "somebody else holds the address",
+    "not-available": "the address cannot be leased now, or the client holds another one",
+    "owner-refused": "the node that owns the address refused",
+}
 
 
 def explain_address(node: Node, pool: Pool, address: int, now: float) -> dict[str, object]:
@@ -23,7 +50,12 @@ def explain_address(node: Node, pool: Pool, address: int, now: float) -> dict[st
     block, lease = inspect.block(index, now), inspect.lease(address)
     reserved = inspect.is_reserved(address)
     because = [*_about_block(pool, index, block, inspect.totals())]
-    if reserved:
+    host = next((host for host in node.reservations() if host.address == address), None)
+    if host is not None:
+        because.append(f"The configuration reserves it for host {host.name}: nobody else gets it.")
+    if address in node.held():
+        because.append("An operator holds it back (ddhcpctl reserve): it is leased to nobody until that ends.")
+    elif reserved:
         because.append("The address is reserved (network, broadcast, server or router): it is never leased.")
     elif lease is not None:
         because += _about_lease_and_place(lease, inspect.place(address), now)
@@ -41,7 +73,8 @@ def explain_client(node: Node, pool: Pool, chaddr: bytes, now: float) -> dict[st
     """Everything this node knows of one client."""
     inspect = node.inspect
     lease = inspect.lease_of(chaddr)
-    because: list[str] = []
+    decision = node.decision(chaddr)
+    because = [_about_decision(decision, now)] if decision is not None else []
     block: BlockView | None = None
     if lease is not None:
         because += _about_lease_and_place(lease, inspect.place(lease.address), now)
@@ -54,12 +87,35 @@ def explain_client(node: Node, pool: Pool, chaddr: bytes, now: float) -> dict[st
             "another node's block, its owner knows of it: explain the address to learn who that is."
         )
         because += _why_no_new_lease(inspect.totals())
+        if decision is None:
+            because.append(
+                "Nothing was heard from it lately: is it in another realm, or do its packets not arrive here?"
+            )
     return {
         "mac": mac_text(chaddr),
         "lease": lease_row(lease, pool, now, inspect.place(lease.address)) if lease is not None else None,
         "block": block_row(block, pool) if block is not None else None,
+        "decision": _decision_row(decision, now) if decision is not None else None,
         "because": because,
     }
+
+
+def _decision_row(decision: Decision, now: float) -> dict[str, object]:
+    return {
+        "ago_s": round(now - decision.at, 1),
+        "message": decision.message,
+        "outcome": decision.outcome,
+        "reason": decision.reason,
+        "address": dotted(decision.address) if decision.address else None,
+    }
+
+
+def _about_decision(decision: Decision, now: float) -> str:
+    about = f" for {dotted(decision.address)}" if decision.address else ""
+    reason = _REASONS.get(decision.reason, decision.reason.replace("-", " "))
+    outcome = _OUTCOMES.get(decision.outcome, decision.outcome)
+    text = f"Its last {decision.message}{about}, {max(0, round(now - decision.at))} s ago, was {outcome}"
+    return f"{text}: {reason}." if reason else f"{text}."
 
 
 def _about_block(pool: Pool, index: int, block: BlockView | None, totals: Totals) -> list[str]:

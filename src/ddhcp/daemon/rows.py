@@ -7,6 +7,7 @@ import re
 from ipaddress import IPv6Address
 
 from ..core import Pool, dotted
+from ..core.policy import Reservation
 from ..core.records import StoredLease
 from ..core.views import BlockView, PeerView
 from ..ctl.answers import STATE_NAMES
@@ -68,6 +69,16 @@ def lease_row(lease: StoredLease, pool: Pool, now: float, place: bytes = b"") ->
         "expires_in_s": math.ceil(lease.expires_at - now),
         "block": pool.index_of(lease.address),
         "at": address_text(place),
+    }
+
+
+def reservation_row(reservation: Reservation) -> dict[str, object]:
+    """A host of the configuration."""
+    return {
+        "name": reservation.name,
+        "address": None if reservation.address is None else dotted(reservation.address),
+        "macs": [mac_text(mac) for mac in reservation.hardware_addresses],
+        "deny": reservation.deny,
     }
 
 

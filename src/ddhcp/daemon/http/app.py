@@ -77,6 +77,8 @@ class Web:
             Route(f"{PREFIX}/options", self.options, **read),  # type: ignore[arg-type]
             Route(f"{PREFIX}/options/{{code}}", self.set_option, methods=["PUT"]),
             Route(f"{PREFIX}/options/{{code}}", self.remove_option, methods=["DELETE"]),
+            Route(f"{PREFIX}/reservations", self.reservations, **read),  # type: ignore[arg-type]
+            Route(f"{PREFIX}/reservations/{{address}}", self.reserve, methods=["PUT", "DELETE"]),
             Route(f"{PREFIX}/drain", self.act("drain"), methods=["POST"]),
             Route(f"{PREFIX}/reload", self.act("reload"), methods=["POST"]),
         ]
@@ -184,11 +186,21 @@ class Web:
         _take(request)
         return _json(await self._snapshots.ask("options"))
 
+    async def reservations(self, request: Request) -> Response:
+        """Reserved hosts, and addresses held back."""
+        _take(request)
+        return _json(await self._snapshots.ask("reservations"))
+
     # --- actions --------------------------------------------------------------------------------
 
     async def release(self, request: Request) -> Response:
         """End a lease."""
         return _json(await self._snapshots.ask("release", address=request.path_params["address"]))
+
+    async def reserve(self, request: Request) -> Response:
+        """Hold an address back, or let it go."""
+        command = "reserve" if request.method == "PUT" else "unreserve"
+        return _json(await self._snapshots.ask(command, address=request.path_params["address"]))
 
     async def set_option(self, request: Request) -> Response:
         """Set a DHCP option."""

@@ -213,6 +213,21 @@ def _list(key: str, item: str, following: Object) -> Object:
     return _object({**_API, key: _array(_ref(item)), "next": following})
 
 
+def _reservations(with_hosts: bool) -> Object:
+    held = {"held": _array(_string(format="ipv4"), "Addresses that an operator holds back")}
+    if not with_hosts:
+        return _object({**_API, **held})
+    host = _object(
+        {
+            "name": _string(),
+            "address": _nullable(_string(format="ipv4")),
+            "macs": _array(_string()),
+            "deny": _BOOLEAN,
+        }
+    )
+    return _object({**_API, "hosts": _array(host), "left_out": _integer(minimum=0), **held})
+
+
 def _paths() -> Object:
     code = _path("code", _integer(minimum=1, maximum=254))
     value = _object({"value": _string("Hexadecimal bytes", pattern="^([0-9a-fA-F]{2}){0,255}$")})
@@ -298,6 +313,17 @@ def _paths() -> Object:
                 body=value,
             ),
             "delete": _operation("Give it no more", _ref("Options"), code, refused=(400, 404), changes=True),
+        },
+        "/reservations": {"get": _operation("Reserved hosts, and addresses that are held back", _reservations(True))},
+        "/reservations/{address}": {
+            "put": _operation(
+                "Lease an address to nobody until the next start", _reservations(False),
+                _path("address", _string(format="ipv4")), refused=(400, 409), changes=True,
+            ),
+            "delete": _operation(
+                "Let it be leased again", _reservations(False), _path("address", _string(format="ipv4")),
+                refused=(400, 404), changes=True,
+            ),
         },
         "/drain": {
             "post": _operation(
