@@ -15,7 +15,7 @@ HOT = {
     "swarm": "_address _codec _messages",
     "core": (
         "addresses announcing blocks claims context decisions effects endings events forwarding inquiring leases "
-        "limits lookup node offers peers pool records replies server terms"
+        "limits lookup node offers peers pool records replies replication server terms"
     ),
 }
 

@@ -4,11 +4,14 @@ Durability: the driver writes every ``Save…``/``Forget…`` effect of a batch 
 ``durable=True`` may leave only after every store effect returned before it is on disk; when the commit fails it
 is dropped. Effects with ``durable=False`` need not wait. A durable effect with a ``binding`` (an IPv4 address) promises
 nothing but that binding: it may leave as soon as the latest row of that address is on disk, whatever else is not.
+
+Those that every packet leads to are not frozen and have their constructors written out: a frozen dataclass takes three
+times as long to make, and mypyc compiles only a constructor that it sees. Nobody may change them all the same.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .records import StoredBlock, StoredLease
 
@@ -21,17 +24,23 @@ class SendMulticast:
     durable: bool = False
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True, init=False)
 class SendUnicast:
     """Send ``data`` to port 1235 of the peer at IPv6 link-local ``destination`` (16 bytes)."""
 
     data: bytes
     destination: bytes
-    durable: bool = False
-    binding: int | None = None
+    durable: bool
+    binding: int | None
+
+    def __init__(self, data: bytes, destination: bytes, durable: bool = False, binding: int | None = None) -> None:
+        self.data = data
+        self.destination = destination
+        self.durable = durable
+        self.binding = binding
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True, init=False)
 class SendDhcp:
     """Send a DHCP reply on client interface ``link``, from ``source``:67 to ``address``:``port``.
 
@@ -45,8 +54,28 @@ class SendDhcp:
     address: int
     port: int
     mac: bytes | None
-    durable: bool = False
-    binding: int | None = None
+    durable: bool
+    binding: int | None
+
+    def __init__(
+        self,
+        link: str,
+        payload: bytes,
+        source: int,
+        address: int,
+        port: int,
+        mac: bytes | None,
+        durable: bool = False,
+        binding: int | None = None,
+    ) -> None:
+        self.link = link
+        self.payload = payload
+        self.source = source
+        self.address = address
+        self.port = port
+        self.mac = mac
+        self.durable = durable
+        self.binding = binding
 
 
 @dataclass(slots=True, frozen=True)
@@ -73,11 +102,14 @@ class ForgetBlock:
     index: int
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True, init=False)
 class SaveLease:
     """Remember (insert or replace, keyed by address) a binding."""
 
     lease: StoredLease
+
+    def __init__(self, lease: StoredLease) -> None:
+        self.lease = lease
 
 
 @dataclass(slots=True, frozen=True)
@@ -87,22 +119,28 @@ class ForgetLease:
     address: int
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True, init=False)
 class ProlongLease:
     """The lease of ``address`` was renewed within what its row in the store allows: there is nothing to write. Whoever
     keeps a copy of it elsewhere wants to know."""
 
     address: int
 
+    def __init__(self, address: int) -> None:
+        self.address = address
 
-@dataclass(slots=True, frozen=True)
+
+@dataclass(slots=True, init=False)
 class RunHook:
     """Run the hook command with ``arguments`` (PROTOCOL, Hook), e.g. ``("lease", "10.0.0.5", "02:00:00:00:00:01")``."""
 
     arguments: tuple[str, ...]
 
+    def __init__(self, arguments: tuple[str, ...]) -> None:
+        self.arguments = arguments
 
-@dataclass(slots=True, frozen=True)
+
+@dataclass(slots=True, init=False)
 class Log:
     """One line for the operator. ``event`` is a stable name such as ``lease-granted``; ``level`` is a
     :mod:`logging` level number; ``fields`` hold values already safe to print except strings, which the log
@@ -110,7 +148,12 @@ class Log:
 
     level: int
     event: str
-    fields: dict[str, object] = field(default_factory=dict)
+    fields: dict[str, object]
+
+    def __init__(self, level: int, event: str, fields: dict[str, object] | None = None) -> None:
+        self.level = level
+        self.event = event
+        self.fields = {} if fields is None else fields
 
 
 @dataclass(slots=True, frozen=True)

@@ -46,7 +46,7 @@ class ServerLinkDown:
     """The server link is gone, down, or has no usable link-local address."""
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True, init=False)
 class SwarmReceived:
     """A datagram from the server link. ``source`` is the sender's IPv6 link-local address (16 bytes);
     ``multicast`` tells the group socket (port 1234) from the unicast one (port 1235)."""
@@ -54,6 +54,11 @@ class SwarmReceived:
     data: bytes
     source: bytes
     multicast: bool
+
+    def __init__(self, data: bytes, source: bytes, multicast: bool) -> None:
+        self.data = data
+        self.source = source
+        self.multicast = multicast
 
 
 @dataclass(slots=True, frozen=True)
@@ -81,7 +86,7 @@ class ClientLinkDown:
     name: str
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True, init=False)
 class DhcpReceived:
     """A UDP payload received on port 67 of client interface ``link`` (its name). ``source`` and ``destination``
     are the IPv4 addresses of the datagram; a destination of 255.255.255.255 marks a broadcast."""
@@ -90,6 +95,12 @@ class DhcpReceived:
     data: bytes
     source: int
     destination: int
+
+    def __init__(self, link: str, data: bytes, source: int, destination: int) -> None:
+        self.link = link
+        self.data = data
+        self.source = source
+        self.destination = destination
 
 
 @dataclass(slots=True, frozen=True)

@@ -18,7 +18,7 @@ class StoredBlock:
     promised_until: float
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True, init=False)
 class StoredLease:
     """A binding as it must survive a crash.
 
@@ -37,10 +37,30 @@ class StoredLease:
     chaddr: bytes
     state: str
     expires_at: float
-    hostname: bytes = b""
-    granted_s: int = 0
-    held_until: float = 0.0
+    hostname: bytes
+    granted_s: int
+    held_until: float
 
     def latest_end(self, now: float) -> float:
         """The latest instant at which a lease that this row covers can end if none was given after ``now``."""
         return max(self.expires_at, min(self.held_until, now + self.granted_s))
+
+    def __init__(
+        self,
+        address: int,
+        identity: bytes,
+        chaddr: bytes,
+        state: str,
+        expires_at: float,
+        hostname: bytes = b"",
+        granted_s: int = 0,
+        held_until: float = 0.0,
+    ) -> None:
+        self.address = address
+        self.identity = identity
+        self.chaddr = chaddr
+        self.state = state
+        self.expires_at = expires_at
+        self.hostname = hostname
+        self.granted_s = granted_s
+        self.held_until = held_until

@@ -19,7 +19,7 @@ TIMER_JITTER = 0.05  # T1 and T2 are spread by up to this share of the lease, so
 _ANSWERED = (c.OPT_RAPID_COMMIT, c.OPT_FQDN, c.OPT_SUBNET_SELECTION)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Exchange:
     """A client's message on its way to an answer. ``key``: the client's identity; ``source``: of the datagram;
     ``is_unicast``: whether it was sent to this server alone."""
@@ -27,8 +27,8 @@ class Exchange:
     request: Message
     terms: Terms
     key: bytes
-    source: int = 0
-    is_unicast: bool = False
+    source: int
+    is_unicast: bool
 
     @property
     def link(self) -> str:
@@ -39,6 +39,13 @@ class Exchange:
     def chaddr(self) -> bytes:
         """The client's hardware address field, 16 bytes."""
         return self.request.chaddr
+
+    def __init__(self, request: Message, terms: Terms, key: bytes, source: int = 0, is_unicast: bool = False) -> None:
+        self.request = request
+        self.terms = terms
+        self.key = key
+        self.source = source
+        self.is_unicast = is_unicast
 
 
 def mac_text(chaddr: bytes) -> str:

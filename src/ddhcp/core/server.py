@@ -397,9 +397,9 @@ class Server:
     def _ack(self, x: Exchange, address: int, lease_s: int, now: float, *, is_rapid: bool = False) -> None:
         context = self._context
         self._replies.ack(x, address, lease_s, now, is_rapid=is_rapid)
-        mac = mac_text(x.chaddr)
-        context.effects.append(RunHook(("lease", dotted(address), mac)))
-        context.log(logging.INFO, "lease-granted", address=dotted(address), mac=mac, seconds=lease_s, link=x.link)
+        mac, text = mac_text(x.chaddr), dotted(address)
+        context.effects.append(RunHook(("lease", text, mac)))
+        context.log(logging.INFO, "lease-granted", address=text, mac=mac, seconds=lease_s, link=x.link)
         self._offers.ensure_supply(x.terms.zone, now)
 
     def _ack_forwarded(self, request: Message, link: str, address: int, lease_s: int, now: float) -> None:

@@ -8,7 +8,7 @@ from . import constants as c
 from ._message import Message
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True, init=False)
 class Delivery:
     """Destination of a reply.
 
@@ -19,6 +19,11 @@ class Delivery:
     address: int
     port: int
     mac: bytes | None
+
+    def __init__(self, address: int, port: int, mac: bytes | None) -> None:
+        self.address = address
+        self.port = port
+        self.mac = mac
 
 
 _BROADCAST = Delivery(c.BROADCAST_ADDRESS, c.CLIENT_PORT, c.BROADCAST_MAC)

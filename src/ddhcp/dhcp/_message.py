@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from . import constants as c
 from ._names import Fqdn, decode_fqdn, has_controls
@@ -19,6 +19,7 @@ HEADER_SIZE = _FIXED.size  # 240: the BOOTP header and the magic cookie
 _MAX_HOSTNAME = 255  # the longest domain name (RFC 1035 2.3.4)
 _MAX_INSTANCE = 255  # bytes in one instance of an option
 _END = b"\xff"
+_NO_CHADDR, _NO_SNAME, _NO_FILE = bytes(c.CHADDR_SIZE), bytes(c.SNAME_SIZE), bytes(c.FILE_SIZE)
 _OVERLOADS = (b"\1", b"\2", b"\3")
 _OVERLOAD_FILE = 1
 _OVERLOAD_SNAME = 2
@@ -39,7 +40,7 @@ def is_unicast(address: int) -> bool:
     return 0x01000000 <= address < 0xE0000000 and address >> 24 != 127
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Message:
     """A BOOTP/DHCP message (RFC 2131 section 2).
 
@@ -48,21 +49,55 @@ class Message:
     appearance.
     """
 
-    op: int = c.BOOTREQUEST
-    htype: int = c.HTYPE_ETHERNET
-    hlen: int = c.ETHERNET_ADDRESS_SIZE
-    hops: int = 0
-    xid: int = 0
-    secs: int = 0
-    flags: int = 0
-    ciaddr: int = 0
-    yiaddr: int = 0
-    siaddr: int = 0
-    giaddr: int = 0
-    chaddr: bytes = bytes(c.CHADDR_SIZE)
-    sname: bytes = bytes(c.SNAME_SIZE)
-    file: bytes = bytes(c.FILE_SIZE)
-    options: dict[int, bytes] = field(default_factory=dict)
+    op: int
+    htype: int
+    hlen: int
+    hops: int
+    xid: int
+    secs: int
+    flags: int
+    ciaddr: int
+    yiaddr: int
+    siaddr: int
+    giaddr: int
+    chaddr: bytes
+    sname: bytes
+    file: bytes
+    options: dict[int, bytes]
+
+    def __init__(
+        self,
+        op: int = c.BOOTREQUEST,
+        htype: int = c.HTYPE_ETHERNET,
+        hlen: int = c.ETHERNET_ADDRESS_SIZE,
+        hops: int = 0,
+        xid: int = 0,
+        secs: int = 0,
+        flags: int = 0,
+        ciaddr: int = 0,
+        yiaddr: int = 0,
+        siaddr: int = 0,
+        giaddr: int = 0,
+        chaddr: bytes = _NO_CHADDR,
+        sname: bytes = _NO_SNAME,
+        file: bytes = _NO_FILE,
+        options: dict[int, bytes] | None = None,
+    ) -> None:
+        self.op = op
+        self.htype = htype
+        self.hlen = hlen
+        self.hops = hops
+        self.xid = xid
+        self.secs = secs
+        self.flags = flags
+        self.ciaddr = ciaddr
+        self.yiaddr = yiaddr
+        self.siaddr = siaddr
+        self.giaddr = giaddr
+        self.chaddr = chaddr
+        self.sname = sname
+        self.file = file
+        self.options = {} if options is None else options
 
     @classmethod
     def decode(cls, data: bytes) -> Message:
@@ -74,11 +109,15 @@ class Message:
         """
         if len(data) < HEADER_SIZE:
             raise DecodeError("too-short")
-        fields = _FIXED.unpack_from(data)
-        if fields[-1] != c.MAGIC_COOKIE:
+        (
+            op, htype, hlen, hops, xid, secs, flags, ciaddr, yiaddr, siaddr, giaddr, chaddr, sname, file, cookie,
+        ) = _FIXED.unpack_from(data)  # fmt: skip
+        if cookie != c.MAGIC_COOKIE:
             raise DecodeError("bad-cookie")
-        message = cls(*fields[:-1])
-        options = message.options
+        options: dict[int, bytes] = {}
+        message = Message(
+            op, htype, hlen, hops, xid, secs, flags, ciaddr, yiaddr, siaddr, giaddr, chaddr, sname, file, options
+        )
         _read_area(data, HEADER_SIZE, options)
         if c.OPT_OVERLOAD in options:
             message._read_overloaded()
