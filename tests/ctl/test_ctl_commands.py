@@ -77,7 +77,7 @@ ANSWERS: dict[str, Any] = {
     "reserve": {"held": ["10.0.0.5"]},
     "unreserve": {"held": []},
     "drain": {"draining": True, "blocks": 4},
-    "reload": {"notes": []},
+    "reload": {"applied": ["log.level"], "needs_restart": ["store.path"]},
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import select
@@ -11,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from ddhcp.core.log_events import EVENTS as LOG_EVENTS
 from ddhcp.daemon.clock import boot_time
 from ddhcp.daemon.errors import StartError
-from ddhcp.daemon.hooks import MAX_QUEUED, MAX_RUN_S, MAX_RUNNING, Hooks, parse_command
+from ddhcp.daemon.hooks import EVENTS, MAX_QUEUED, MAX_RUN_S, MAX_RUNNING, Hooks, parse_command
 from ddhcp.daemon.logs import EventFormatter, EventLog
 
 PATIENCE_S = 30
@@ -212,3 +214,49 @@ def test_a_command_that_cannot_run_stops_the_start(text: str) -> None:
     with pytest.raises(StartError) as refused:
         parse_command(text)
     assert "\n" not in str(refused.value)
+
+
+# -- what is told besides the classic calls --------------------------------------------------------------------
+
+
+TELL = 'env | grep ^DDHCP_ | sort > "$0.env"; cat > "$0.json"; echo "$@" > "$0.arguments"'
+
+
+def run_one(hooks: Hooks) -> None:
+    (descriptor,) = hooks.start_queued()
+    ended(hooks, descriptor)
+
+
+def test_an_event_comes_with_its_values(make_hooks: Callable[[str], Hooks], tmp_path: Path) -> None:
+    hooks = make_hooks(TELL)
+    hooks.events = frozenset({"claim"})
+    hooks.tell("blocks-claimed", {"blocks": [3, 7]})
+    run_one(hooks)
+    assert (tmp_path / "hook.arguments").read_text() == "claim\n"
+    assert (tmp_path / "hook.env").read_text() == "DDHCP_BLOCKS=3 7\nDDHCP_EVENT=claim\nDDHCP_SEQUENCE=1\n"
+    told = json.loads((tmp_path / "hook.json").read_text())
+    assert (told["event"], told["log_event"], told["blocks"]) == ("claim", "blocks-claimed", [3, 7])
+
+
+def test_a_classic_call_has_its_arguments_and_nothing_to_read(
+    make_hooks: Callable[[str], Hooks], tmp_path: Path
+) -> None:
+    hooks = make_hooks(TELL)
+    hooks.call(("lease", "10.0.0.5", "02:00:00:00:00:01"))
+    run_one(hooks)
+    assert (tmp_path / "hook.arguments").read_text() == "lease 10.0.0.5 02:00:00:00:00:01\n"
+    assert (tmp_path / "hook.json").read_text() == ""
+    assert "DDHCP_ADDRESS=10.0.0.5\n" in (tmp_path / "hook.env").read_text()
+
+
+def test_only_what_was_asked_for_is_told(make_hooks: Callable[[str], Hooks]) -> None:
+    hooks = make_hooks(TELL)
+    hooks.tell("blocks-claimed", {"blocks": [3]})
+    hooks.events = frozenset({"peer-up"})
+    hooks.tell("blocks-claimed", {"blocks": [3]})
+    hooks.tell("lease-granted", {})
+    assert hooks.start_queued() == []
+
+
+def test_every_event_that_a_hook_may_be_told_is_logged_under_that_name() -> None:
+    assert set(EVENTS) <= {event.name for event in LOG_EVENTS}

@@ -189,6 +189,7 @@ class Inspection:
                 refresh_s=peer.refresh_s or None,
                 refreshes=peer.refreshes,
                 refreshes_lost=peer.refreshes_lost,
+                software=peer.software,
             )
             for peer in self._peers
         ]

@@ -55,6 +55,14 @@ EVENTS: tuple[LogEvent, ...] = (
         reason=REASON,
         link=LINK,
     ),
+    _event(
+        "client-moved",
+        _I,
+        "A client with an address of ours renewed it in another realm, or is back in this one.",
+        address=ADDRESS,
+        mac=MAC,
+        to="the link-local address of the other realm's node, or here",
+    ),
     _event("lease-released", _I, "A client gave its address back.", address=ADDRESS, mac=MAC),
     _event("lease-expired", _I, "A lease ended without being renewed.", address=ADDRESS, mac=MAC),
     _event(
@@ -181,6 +189,22 @@ EVENTS: tuple[LogEvent, ...] = (
         pool="the pool",
         waiting="how many clients wait",
         advice="what to do",
+    ),
+    _event(
+        "peer-up",
+        _I,
+        "Another node was heard for the first time, or again after having been silent for long.",
+        address="its link-local address",
+        node_id="its node id",
+    ),
+    _event(
+        "peer-down",
+        _I,
+        "Another node was not heard for three block timeouts, or three of its refreshes. What it claimed holds for as "
+        "long as it promised.",
+        "Is it switched off, or cut off? A node that owns no block has nothing to say, and counts as gone.",
+        address="its link-local address",
+        node_id="its node id",
     ),
     _event(
         "peer-incompatible",

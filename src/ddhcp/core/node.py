@@ -24,6 +24,7 @@ from .inspection import Inspection
 from .leases import LeaseState, LeaseTable
 from .peers import Peers
 from .policy import Reservation
+from .presence import Presence
 from .records import StoredBlock, StoredLease
 from .server import Server
 from .views import BlockView, NodeView
@@ -55,6 +56,7 @@ class Node:
             waiting=self._server.waiting_count, place=self._forwarding.place,
         )  # fmt: skip
         self._held: dict[int, None] = {}
+        self._presence = Presence(self._context, self._peers)
         self._has_stopped = False
         self._handlers: dict[type, Callable[..., None]] = {
             e.Start: self._on_start,
@@ -171,6 +173,7 @@ class Node:
             return
         self._server.run(now)
         self._claims.run(now)
+        self._presence.run(now)
 
     # --- links ----------------------------------------------------------------------------------
 
@@ -212,6 +215,7 @@ class Node:
             context.count("swarm.drop.wrong-channel")
             return
         peer = self._peers.hear(event.source, node_id, now)
+        self._presence.heard(peer)
         self._extensions.on_heard(peer, now)
         if isinstance(message, UpdateClaim):
             context.counters["mcast.recv_updateclaim"] += 1

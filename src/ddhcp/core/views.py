@@ -53,7 +53,8 @@ class PeerView:
 
     ``address``: 16 bytes. ``node_id``: 8 bytes. ``heard_ago_s``: seconds since its last message. ``is_ours``: it
     speaks our extensions, None while that is not known yet. ``refresh_s``: mean seconds between its announcements,
-    None while unknown; ``refreshes`` heard and ``refreshes_lost``, an estimate.
+    None while unknown; ``refreshes`` heard and ``refreshes_lost``, an estimate. ``software``: what it says it
+    is, "" if it does not.
     """
 
     address: bytes
@@ -63,6 +64,7 @@ class PeerView:
     refresh_s: float | None
     refreshes: int
     refreshes_lost: int
+    software: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -393,8 +393,9 @@ def _reload(daemon: Daemon, options: argparse.Namespace) -> Object:
     if not options.json:
         from .text import safe
 
-        for line in found.get("notes", []):
-            print(safe(line))
+        print(f"in force now: {safe(', '.join(found['applied'])) or 'nothing new'}")
+        if found["needs_restart"]:
+            print(f"needs a restart: {safe(', '.join(found['needs_restart']))}")
     return found
 
 

@@ -137,7 +137,8 @@ def peers(rows: Sequence[Object]) -> RenderableType:
     for row in rows:
         loss = "-" if row["loss"] is None else f"{100 * row['loss']:.0f} %"
         made.add_row(
-            text(row["address"]), text(row["node_id"]), text(row["kind"], "green" if row["kind"] == "ddhcp" else ""),
+            text(row["address"]), text(row["node_id"]),
+            text(row.get("software") or row["kind"], "green" if row["kind"] == "ddhcp" else ""),
             text(f"{duration(row['heard_ago_s'])} ago"), text(duration(row["refresh_s"])), text(loss),
         )  # fmt: skip
     return made

@@ -44,7 +44,7 @@ _GROUPS: tuple[tuple[str, tuple[Setting[object], ...]], ...] = (
             schema.LEARNING_PHASE,
         ),
     ),
-    ("DHCP", (schema.HOOK,)),
+    ("DHCP", (schema.HOOK, schema.HOOK_EVENTS)),
     ("HTTP", (schema.HTTP_LISTEN, schema.HTTP_NAMES, schema.HTTP_TOKEN_FILE)),
     (
         "running",

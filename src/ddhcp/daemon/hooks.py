@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import shlex
 import shutil
 import signal
 import subprocess
+import time
 from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import BinaryIO
 
 from .clock import boot_time
 from .errors import StartError
@@ -33,25 +38,70 @@ def parse_command(text: str) -> list[str]:
     return [os.path.abspath(program), *command[1:]]  # the daemon changes its directory
 
 
-class Hooks:
-    """Runs ``command`` with each call's arguments, in the order of the calls; nothing while it is None."""
+# What a hook may be told besides the classic calls, by the event of the log that it follows from.
+EVENTS = {
+    "blocks-claimed": "claim",
+    "block-taken-over": "claim",
+    "block-adopted": "claim",
+    "blocks-given-up": "unclaim",
+    "block-handed-over": "unclaim",
+    "block-lost": "conflict",
+    "address-in-use": "conflict",
+    "peer-up": "peer-up",
+    "peer-down": "peer-down",
+}
+EVENT_NAMES = tuple(dict.fromkeys(EVENTS.values()))
+_CLASSIC_NAMES = ("event", "address", "mac")  # of a classic call's arguments
 
-    def __init__(self, command: list[str] | None, log: EventLog) -> None:
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """``values``: go into the environment as ``DDHCP_NAME``. ``document``: what the hook reads on its standard input,
+    None for nothing."""
+
+    arguments: tuple[str, ...]
+    values: Mapping[str, str]
+    document: bytes | None
+
+
+class Hooks:
+    """Runs ``command``, in the order of the calls; nothing while it is None.
+
+    ``events``: which of :data:`EVENT_NAMES` it is told besides the classic calls, which are as they always were:
+    arguments only. docs/hooks.md says what a hook may rely on.
+    """
+
+    def __init__(self, command: list[str] | None, log: EventLog, events: Iterable[str] = ()) -> None:
         self.command = command
+        self.events = frozenset(events)
         self._log = log
-        self._queue: deque[tuple[str, ...]] = deque()
+        self._number = 0
+        self._queue: deque[_Call] = deque()
         self._running: dict[int, tuple[subprocess.Popen[bytes], float]] = {}
         self.dropped = 0
 
     def call(self, arguments: tuple[str, ...]) -> None:
-        """Have the hook run; returns at once."""
+        """Have the hook run as classic daemons do; returns at once."""
+        self._put(arguments, dict(zip(_CLASSIC_NAMES, arguments, strict=False)), None)
+
+    def tell(self, name: str, fields: Mapping[str, object]) -> None:
+        """An event was logged: have the hook run if it wants to know of that; returns at once."""
+        event = EVENTS.get(name)
+        if event is None or event not in self.events:
+            return
+        values = {key: _plain(value) for key, value in fields.items()}
+        document = {"event": event, "log_event": name, "time": round(time.time(), 3), **fields}
+        self._put((event,), {"event": event, **values}, json.dumps(document, default=str).encode())
+
+    def _put(self, arguments: tuple[str, ...], values: dict[str, str], document: bytes | None) -> None:
         if self.command is None:
             return
+        self._number += 1
         if len(self._queue) >= MAX_QUEUED:
             self._queue.popleft()
             self.dropped += 1
             self._log.write(logging.WARNING, "hook-dropped", {"dropped": self.dropped})
-        self._queue.append(arguments)
+        self._queue.append(_Call(arguments, {**values, "sequence": str(self._number)}, document))
 
     def start_queued(self) -> list[int]:
         """Start what may run now; returns process descriptors to poll, one for each process started."""
@@ -60,12 +110,14 @@ class Hooks:
             self._queue.clear()
             return started
         while self._queue and len(self._running) < MAX_RUNNING:
-            arguments = self._queue.popleft()
+            call = self._queue.popleft()
             try:
-                process = subprocess.Popen(
-                    [*self.command, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL, start_new_session=True, close_fds=True,
-                )  # fmt: skip
+                with _input(call.document) as document:
+                    process = subprocess.Popen(
+                        [*self.command, *call.arguments], stdin=document, stdout=subprocess.DEVNULL,
+                        stderr=subprocess.DEVNULL, start_new_session=True, close_fds=True,
+                        env=os.environ | {f"DDHCP_{name.upper()}": value for name, value in call.values.items()},
+                    )  # fmt: skip
             except OSError as error:
                 self._log.write(logging.ERROR, "hook-failed", {"command": self.command[0], "error": error.strerror})
                 continue
@@ -98,3 +150,19 @@ class Hooks:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 self._running[descriptor] = (process, now + MAX_RUN_S)
+
+
+def _plain(value: object) -> str:
+    """A value as an environment variable holds it; no such variable can have a NUL in it."""
+    text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text.replace("\0", "")
+
+
+def _input(document: bytes | None) -> BinaryIO:
+    """What a hook reads: a file in memory, since a pipe would have to be written to while the hook runs."""
+    if document is None:
+        return open(os.devnull, "rb")
+    file = os.fdopen(os.memfd_create("ddhcp-hook"), "w+b")
+    file.write(document)
+    file.seek(0)
+    return file

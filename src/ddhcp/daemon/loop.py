@@ -273,6 +273,7 @@ class Loop:
         """What a change means for the daemon around the node."""
         if self._hooks is not None:
             self._hooks.command = change.hook
+            self._hooks.events = frozenset(change.settings[schema.HOOK_EVENTS])
         if change.handler is not None:
             self._log.redirect(change.handler)
         if schema.LOG_LEVEL.key in change.applied:

@@ -169,7 +169,7 @@ def _make_loop(
         _store(settings, config.pool),
         server_interface=settings[schema.SERVER_INTERFACE],
         client_interfaces=settings[schema.CLIENT_INTERFACES],
-        hooks=Hooks(hook, log),
+        hooks=Hooks(hook, log, settings[schema.HOOK_EVENTS]),
         reloader=reloader,
         service=service,
     )

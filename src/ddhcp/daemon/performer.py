@@ -81,6 +81,8 @@ class Performer:
                 pass
             elif isinstance(effect, f.Log):
                 self._log.write(effect.level, effect.event, effect.fields)
+                if self._hooks is not None:
+                    self._hooks.tell(effect.event, effect.fields)
             elif isinstance(effect, f.RunHook):
                 if self._hooks is not None:
                     self._hooks.call(effect.arguments)

@@ -89,6 +89,7 @@ def peer_row(peer: PeerView) -> dict[str, object]:
         "address": address_text(peer.address),
         "node_id": peer.node_id.hex(),
         "kind": "unknown" if peer.is_ours is None else "ddhcp" if peer.is_ours else "classic",
+        "software": peer.software or None,
         "heard_ago_s": round(peer.heard_ago_s, 1),
         "refresh_s": None if peer.refresh_s is None else round(peer.refresh_s, 1),
         "refreshes": peer.refreshes,

@@ -84,6 +84,7 @@ _SCHEMAS: Object = {
             "address": _nullable(_string("Link-local address")),
             "node_id": _string(pattern="^[0-9a-f]{16}$"),
             "kind": _string(enum=["ddhcp", "classic", "unknown"]),
+            "software": _nullable(_string("What it says it is; text of unknown origin: escape it")),
             "heard_ago_s": _NUMBER,
             "refresh_s": {"type": ["number", "null"], "description": "Mean time between its announcements"},
             "refreshes": _integer(minimum=0),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Network
 
 from ...core import config as core
+from ..hooks import EVENT_NAMES
 from ..http.listen import parse_listen
 from . import dhcp
 from .kinds import INTERFACE, NETWORK, PATH, STORE, SWITCH, BadValue, Choice, ListOf, Seconds, Text, Whole
@@ -89,6 +90,12 @@ HOOK: Setting[str | None] = Setting(
     "Run with what happened: lease, release or inform with the address and the MAC, or endlearning", "none",
     example="/etc/ddhcp/hook", flags=("-H", "--hook"), reloadable=True,
     flag_help="run COMMAND lease|release|inform IP MAC, or endlearning",
+)  # fmt: skip
+HOOK_EVENTS = Setting(
+    "hook.events", ListOf(Choice(*EVENT_NAMES), len(EVENT_NAMES)), (),
+    "What the hook is told besides, each by a call of its own with the values in its environment", "none",
+    example=["claim", "unclaim", "conflict", "peer-up", "peer-down"], flags=("--hook-event",), reloadable=True,
+    flag_help="run the hook for this as well; repeatable",
 )  # fmt: skip
 STORE_PATH: Setting[str | None] = Setting(
     "store.path", STORE, None,
@@ -182,7 +189,7 @@ TABLES = {
 SETTINGS: tuple[Setting[object], ...] = (
     SERVER_INTERFACE, CLIENT_INTERFACES, NETWORK_SETTING, BLOCK_BITS,
     TENTATIVE_TIMEOUT, BLOCK_TIMEOUT, NEEDLESS_TIMEOUT, SPARE_LEASES, LEARNING_PHASE,
-    HOOK, STORE_PATH, RENEWAL_SLACK, CONTROL_SOCKET,
+    HOOK, HOOK_EVENTS, STORE_PATH, RENEWAL_SLACK, CONTROL_SOCKET,
     HTTP_LISTEN, HTTP_NAMES, HTTP_TOKEN_FILE, PID_FILE, DAEMONIZE, USER, GROUP, LOG_FILE, SYSLOG, LOG_FORMAT, LOG_LEVEL,
     *dhcp.SETTINGS,
 )  # fmt: skip

@@ -158,7 +158,7 @@ async function refreshPeers() {
   const { peers, left_out: leftOut } = await ask("peers?limit=200");
   byId("peers").replaceChildren(...peers.map((peer) => element("tr", {},
     element("td", { class: "mono", title: `node id ${peer.node_id}` }, plain(peer.address)),
-    element("td", {}, element("span", { class: "tag", "data-state": peer.kind }, peer.kind)),
+    element("td", {}, element("span", { class: "tag", "data-state": peer.kind }, peer.software ? plain(peer.software) : peer.kind)),
     element("td", { class: "num" }, `${duration(peer.heard_ago_s)} ago`),
     element("td", { class: "num wide" }, duration(peer.refresh_s)),
     element("td", { class: "num" }, peer.loss === null ? "–" : `${Math.round(peer.loss * 100)} %`))));
