@@ -35,6 +35,7 @@ class Extensions:
     """The parts that speak the extensions, as one. The parts that answer clients are the server's."""
 
     def __init__(self, context: Context, leases: LeaseTable, peers: Peers, server: Server) -> None:
+        self._peers = peers
         self._context = context
         self.replicas = server.replicas
         self.greeting = Greeting(context, self._on_ours)
@@ -91,6 +92,7 @@ class Extensions:
 
     def _on_ours(self, peer: Peer, is_new: bool, now: float) -> None:
         if is_new:
+            self._peers.turned_out_ours()
             self.replicas.on_started_anew(peer.address)
         self.replication.on_ours(peer, is_new, now)
 

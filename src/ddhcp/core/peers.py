@@ -98,6 +98,11 @@ class Peers:
                 self._classic_at = now
         return peer
 
+    def turned_out_ours(self) -> None:
+        """A peer whose HELLOs were lost was taken for classic and is not: unless another one is, none was heard."""
+        if all(peer.is_ours or peer.hello_count < GREETINGS for peer in self._peers.values()):
+            self._classic_at = -math.inf
+
     def __iter__(self) -> Iterator[Peer]:
         return iter(self._peers.values())
 

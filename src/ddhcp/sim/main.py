@@ -178,12 +178,13 @@ def _results(
             yield simulate(seed, fixed, trace=trace, is_told=is_told, twice=options.twice)
         return
     with concurrent.futures.ProcessPoolExecutor(options.jobs) as pool:
-        waiting: list[concurrent.futures.Future[tuple[Report, bool]]] = []
+        waiting: set[concurrent.futures.Future[tuple[Report, bool]]] = set()
         for seed in seeds:
-            waiting.append(pool.submit(_simulate_job, seed, fixed, options.twice))
+            waiting.add(pool.submit(_simulate_job, seed, fixed, options.twice))
             if len(waiting) >= 4 * options.jobs:
-                yield waiting.pop(0).result()
-        for future in waiting:
+                done, waiting = concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED)
+                yield from (future.result() for future in done)
+        for future in concurrent.futures.as_completed(waiting):
             yield future.result()
 
 
