@@ -6,6 +6,7 @@ import enum
 import heapq
 import zlib
 from collections.abc import Collection, Iterator
+from typing import Final
 
 from .addresses import AddressPlan
 from .pool import Pool
@@ -23,8 +24,8 @@ class LeaseState(enum.Enum):
     DECLINED = "declined"
 
 
-ACTIVE = (LeaseState.OFFERED, LeaseState.LEASED)
-TAKEN = (LeaseState.OFFERED, LeaseState.LEASED, LeaseState.DECLINED)
+ACTIVE: Final = (LeaseState.OFFERED, LeaseState.LEASED)
+TAKEN: Final = (LeaseState.OFFERED, LeaseState.LEASED, LeaseState.DECLINED)
 
 
 class Lease:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from ..dhcp import Message, build_reply, delivery, encode_fqdn_reply
 from ..dhcp import constants as c
@@ -14,9 +15,11 @@ from .effects import SendDhcp
 from .policy import Broadcast
 from .terms import Terms
 
-TIMER_JITTER = 0.05  # T1 and T2 are spread by up to this share of the lease, so that clients do not renew in step (C8)
+TIMER_JITTER: Final = (
+    0.05  # T1 and T2 are spread by up to this share of the lease, so that clients do not renew in step (C8)
+)
 # Options whose value depends on what this very client sent.
-_ANSWERED = (c.OPT_RAPID_COMMIT, c.OPT_FQDN, c.OPT_SUBNET_SELECTION)
+_ANSWERED: Final = (c.OPT_RAPID_COMMIT, c.OPT_FQDN, c.OPT_SUBNET_SELECTION)
 
 
 @dataclass(slots=True, init=False)

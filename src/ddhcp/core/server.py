@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
+from typing import Final
 
 from ..dhcp import DecodeError, Message, identity, parse_request
 from ..dhcp import constants as c
@@ -34,7 +35,7 @@ from .replies import Exchange, Replies, mac_text
 from .surrender import Surrenders
 from .terms import Terms, TermsBook
 
-FOREIGN_SERVER_LOG_S = 60.0  # how often the answers of another DHCP server are reported
+FOREIGN_SERVER_LOG_S: Final = 60.0  # how often the answers of another DHCP server are reported
 
 
 class Server:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from ..dhcp import Message, OptionSet
 from ..dhcp import constants as c
@@ -12,10 +13,10 @@ from .events import ClientLink
 from .leases import LeaseTable
 from .policy import DEFAULT_MIN_LEASE_S, Broadcast, ClientClass, Network, Profile, Reservation
 
-MAX_TERMS = 4096  # sets kept; more combinations than that are made anew each time around
-_MAC_SIZE = 6
+MAX_TERMS: Final = 4096  # sets kept; more combinations than that are made anew each time around
+_MAC_SIZE: Final = 6
 # Strings that are NUL-terminated for clients that do so themselves (DHCP-SERVER Q12).
-_STRINGS = (c.OPT_HOSTNAME, c.OPT_DOMAIN_NAME, 17, 40, 64, c.OPT_TFTP_SERVER, c.OPT_BOOT_FILE)
+_STRINGS: Final = (c.OPT_HOSTNAME, c.OPT_DOMAIN_NAME, 17, 40, 64, c.OPT_TFTP_SERVER, c.OPT_BOOT_FILE)
 
 
 @dataclass(slots=True)

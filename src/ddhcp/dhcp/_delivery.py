@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from . import constants as c
 from ._message import Message
@@ -26,7 +27,7 @@ class Delivery:
         self.mac = mac
 
 
-_BROADCAST = Delivery(c.BROADCAST_ADDRESS, c.CLIENT_PORT, c.BROADCAST_MAC)
+_BROADCAST: Final = Delivery(c.BROADCAST_ADDRESS, c.CLIENT_PORT, c.BROADCAST_MAC)
 
 
 def delivery(

@@ -9,22 +9,23 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from . import constants as c
 from ._names import Fqdn, decode_fqdn, has_controls
 from ._nested import suboptions
 
-_FIXED = struct.Struct("!4BIHH4I16s64s128s4s")
-HEADER_SIZE = _FIXED.size  # 240: the BOOTP header and the magic cookie
-_MAX_HOSTNAME = 255  # the longest domain name (RFC 1035 2.3.4)
-_MAX_INSTANCE = 255  # bytes in one instance of an option
-_END = b"\xff"
+_FIXED: Final = struct.Struct("!4BIHH4I16s64s128s4s")
+HEADER_SIZE: Final = _FIXED.size  # 240: the BOOTP header and the magic cookie
+_MAX_HOSTNAME: Final = 255  # the longest domain name (RFC 1035 2.3.4)
+_MAX_INSTANCE: Final = 255  # bytes in one instance of an option
+_END: Final = b"\xff"
 _NO_CHADDR, _NO_SNAME, _NO_FILE = bytes(c.CHADDR_SIZE), bytes(c.SNAME_SIZE), bytes(c.FILE_SIZE)
-_OVERLOADS = (b"\1", b"\2", b"\3")
-_OVERLOAD_FILE = 1
-_OVERLOAD_SNAME = 2
-_TYPE_DUID = 255  # first byte of a client identifier that holds an IAID and a DUID (RFC 4361 6.1)
-_DUID_OFFSET = 5
+_OVERLOADS: Final = (b"\1", b"\2", b"\3")
+_OVERLOAD_FILE: Final = 1
+_OVERLOAD_SNAME: Final = 2
+_TYPE_DUID: Final = 255  # first byte of a client identifier that holds an IAID and a DUID (RFC 4361 6.1)
+_DUID_OFFSET: Final = 5
 
 
 class DecodeError(ValueError):

@@ -5,29 +5,32 @@ from __future__ import annotations
 import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import MappingProxyType
+from typing import Final
 
 from . import constants as c
 from ._message import Message, pack_option, pack_options
 from ._routes import with_default_route
 
-MIN_REPLY = 300  # clients and relays exist that drop anything shorter (RFC 1542 2.1, rule C13)
-_IP_UDP_HEADERS = 28
-_MIN_DATAGRAM = 576  # what every client must take (RFC 2131 section 2)
+MIN_REPLY: Final = 300  # clients and relays exist that drop anything shorter (RFC 1542 2.1, rule C13)
+_IP_UDP_HEADERS: Final = 28
+_MIN_DATAGRAM: Final = 576  # what every client must take (RFC 2131 section 2)
 
 # The fixed part with the two options that every answer has, and the three of a lease.
-_HEAD = struct.Struct("!4BIHH4I16s64s128s4s BBB BBI")
+_HEAD: Final = struct.Struct("!4BIHH4I16s64s128s4s BBB BBI")
 _SNAME_AT, _FILE_AT, _COOKIE_AT = 44, 108, 236  # in it
-_LEASE = struct.Struct("!BBI BBI BBI")
-_U32_OPTION = struct.Struct("!BBI")
-_OVERLOAD = struct.Struct("!BBB")
+_LEASE: Final = struct.Struct("!BBI BBI BBI")
+_U32_OPTION: Final = struct.Struct("!BBI")
+_OVERLOAD: Final = struct.Struct("!BBB")
 _FILE, _SNAME = 1, 2  # the fields by their values in option 52
-_END = b"\xff"
+_END: Final = b"\xff"
 
 # Given to a client that sends no parameter request list, if configured.
-_UNASKED = bytes((c.OPT_SUBNET_MASK, c.OPT_BROADCAST, c.OPT_ROUTER, c.OPT_DNS, c.OPT_HOSTNAME, c.OPT_DOMAIN_NAME))
+_UNASKED: Final = bytes(
+    (c.OPT_SUBNET_MASK, c.OPT_BROADCAST, c.OPT_ROUTER, c.OPT_DNS, c.OPT_HOSTNAME, c.OPT_DOMAIN_NAME)
+)
 
 # Never taken from the configured options: what the server sets itself, and what only clients send (Table 3).
-_NOT_CONFIGURED = frozenset(
+_NOT_CONFIGURED: Final = frozenset(
     (
         c.OPT_PAD, c.OPT_END, c.OPT_REQUESTED_ADDRESS, c.OPT_LEASE_TIME, c.OPT_OVERLOAD, c.OPT_MESSAGE_TYPE,
         c.OPT_SERVER_ID, c.OPT_PARAMETER_LIST, c.OPT_MESSAGE, c.OPT_MAX_SIZE, c.OPT_T1, c.OPT_T2, c.OPT_CLIENT_ID,
@@ -35,17 +38,17 @@ _NOT_CONFIGURED = frozenset(
     )
 )  # fmt: skip
 # Sent if the client sent them, whatever it requests: RFC 4039 4, RFC 4702 4, RFC 2563 3, RFC 3011 4 (rules C17-C19).
-_REACTIONS = (c.OPT_RAPID_COMMIT, c.OPT_FQDN, c.OPT_AUTO_CONFIGURE, c.OPT_SUBNET_SELECTION)
+_REACTIONS: Final = (c.OPT_RAPID_COMMIT, c.OPT_FQDN, c.OPT_AUTO_CONFIGURE, c.OPT_SUBNET_SELECTION)
 # Sent only to a client that requests it (RFC 8925 3.3): it makes the client give up IPv4 (rule C16).
-_ONLY_REQUESTED = frozenset((c.OPT_IPV6_ONLY,))
-_EXCEPTIONS = _NOT_CONFIGURED.union(_REACTIONS)
+_ONLY_REQUESTED: Final = frozenset((c.OPT_IPV6_ONLY,))
+_EXCEPTIONS: Final = _NOT_CONFIGURED.union(_REACTIONS)
 
 # What is kept first when not everything fits (rule C11); all other options follow in the client's order.
-_RANKS = {c.OPT_SUBNET_MASK: 0, c.OPT_MESSAGE: 1, c.OPT_ROUTER: 1, c.OPT_DNS: 2, c.OPT_CLASSLESS_ROUTES: 3}
-_OTHER_RANK = 4
+_RANKS: Final = {c.OPT_SUBNET_MASK: 0, c.OPT_MESSAGE: 1, c.OPT_ROUTER: 1, c.OPT_DNS: 2, c.OPT_CLASSLESS_ROUTES: 3}
+_OTHER_RANK: Final = 4
 
-_MAX_REMEMBERED = 256  # parameter request lists; a link has some dozens of kinds of client
-_MAX_REMEMBERED_SIZE = 255  # bytes of one; longer ones are not remembered
+_MAX_REMEMBERED: Final = 256  # parameter request lists; a link has some dozens of kinds of client
+_MAX_REMEMBERED_SIZE: Final = 255  # bytes of one; longer ones are not remembered
 
 _NO_OPTIONS: Mapping[int, bytes] = MappingProxyType({})
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from . import constants as c
 from ._message import DecodeError, Message, is_unicast
 
 # RFC 3396 would allow longer ones; no client needs them and each is kept in memory (rules A8, I3).
-MAX_CLIENT_ID = 255
+MAX_CLIENT_ID: Final = 255
 
-REASONS = frozenset(
+REASONS: Final = frozenset(
     (
         "too-short", "bad-cookie", "reply", "not-a-request", "hlen", "hardware-address", "bootp", "bad-message-type",
         "message-type", "client-id-too-long", "no-identity", "bad-giaddr", "bad-ciaddr",
@@ -19,7 +21,7 @@ REASONS = frozenset(
 "reply" is a BOOTREPLY on the server's port: another server's answer, which an operator wants to know of (rule I28).
 """
 
-_REQUEST_TYPES = frozenset(c.REQUEST_TYPES)
+_REQUEST_TYPES: Final = frozenset(c.REQUEST_TYPES)
 
 
 def parse_request(data: bytes, *, leasequery: bool = False) -> Message:
