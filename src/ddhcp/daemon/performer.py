@@ -19,6 +19,7 @@ from .logs import EventLog
 from .store import Store
 
 TELL_AGAIN_S = 60.0  # a disk that goes on failing in the same way
+_DATAGRAMS = (f.SendDhcp, f.SendUnicast, f.SendMulticast)
 _STORE_EFFECTS = (f.SaveBlock, f.ForgetBlock, f.SaveLease, f.ForgetLease)
 
 
@@ -70,15 +71,12 @@ class Performer:
 
     def _perform(self, effects: Iterable[f.Effect], now: float) -> None:
         for effect in effects:
-            if isinstance(effect, _STORE_EFFECTS):
-                if self._is_durable:
-                    self._rows.append(effect)
-                    if isinstance(effect, f.SaveLease):
-                        self._unsaved[effect.lease.address] = effect
-                    elif isinstance(effect, f.ForgetLease):
-                        self._unsaved[effect.address] = effect
-            elif isinstance(effect, f.ProlongLease):
-                pass
+            # The most frequent first.
+            if isinstance(effect, _DATAGRAMS):
+                if effect.durable and self._must_wait(effect):
+                    self._waiting.append(effect)
+                else:
+                    self._send(effect, now)
             elif isinstance(effect, f.Log):
                 self._log.write(effect.level, effect.event, effect.fields)
                 if self._hooks is not None:
@@ -86,19 +84,30 @@ class Performer:
             elif isinstance(effect, f.RunHook):
                 if self._hooks is not None:
                     self._hooks.call(effect.arguments)
-            elif isinstance(effect, f.Stopped):
-                self.has_stopped = True
+            elif isinstance(effect, f.ProlongLease):
+                pass
+            elif isinstance(effect, _STORE_EFFECTS):
+                self._store(effect)
             elif isinstance(effect, f.ProbeAddress):
                 self._send(effect, now)
-            elif effect.durable and self._must_wait(effect):
-                self._waiting.append(effect)
-            else:
-                self._send(effect, now)
+            elif isinstance(effect, f.Stopped):
+                self.has_stopped = True
+
+    def _store(self, effect: f.StoreEffect) -> None:
+        """Have a row written with the next commit."""
+        if not self._is_durable:
+            return
+        self._rows.append(effect)
+        if isinstance(effect, f.SaveLease):
+            self._unsaved[effect.lease.address] = effect
+        elif isinstance(effect, f.ForgetLease):
+            self._unsaved[effect.address] = effect
 
     def _must_wait(self, effect: f.SendDhcp | f.SendUnicast | f.SendMulticast) -> bool:
         """Whether what a durable effect promises is still on its way to the disk."""
-        if isinstance(effect, f.SendDhcp | f.SendUnicast) and effect.binding is not None:
-            return effect.binding in self._unsaved
+        binding = None if isinstance(effect, f.SendMulticast) else effect.binding
+        if binding is not None:
+            return binding in self._unsaved
         return bool(self._rows) or not self._committer.is_clean
 
     def flush(self) -> None:

@@ -46,6 +46,8 @@ _BUSY_TIMEOUT_S = 2.0  # for a backup that reads the file; the lock file keeps o
 _MAX_WAL_BYTES = 4 << 20
 _FILE_MODE = 0o600
 _CORRUPTION = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_ROWS_AT_ONCE = 64  # by one statement; SQLite keeps as many forms of it prepared as it has room for
+_LEASE_PLACES = "(?, ?, ?, ?, ?, ?, ?, ?)"
 _SIDE_FILES = ("-wal", "-shm")
 # Rows that a sound file can hold; SQLite itself would store any type anywhere. No clock goes to 1e11 seconds.
 _SOUND_BLOCKS = """
@@ -347,23 +349,9 @@ class SqliteStore:
                 leases[effect.address] = None
             else:
                 blocks[effect.index] = None
-        db.executemany(
-            "insert or replace into lease values (?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                (
-                    row.address,
-                    row.identity,
-                    row.chaddr,
-                    row.state,
-                    row.expires_at + to_wall,
-                    row.hostname,
-                    row.granted_s,
-                    row.held_until + to_wall if row.granted_s else 0.0,
-                )
-                for row in leases.values()
-                if row is not None
-            ),
-        )
+        saved = [row for row in leases.values() if row is not None]
+        for start in range(0, len(saved), _ROWS_AT_ONCE):
+            _insert_leases(db, saved[start : start + _ROWS_AT_ONCE], to_wall)
         db.executemany(
             "insert or replace into block values (?, ?)",
             ((index, until + to_wall) for index, until in blocks.items() if until is not None),
@@ -373,6 +361,17 @@ class SqliteStore:
         db.executemany(
             "delete from block where block_index = ?", ((index,) for index, until in blocks.items() if until is None)
         )
+
+
+def _insert_leases(db: sqlite3.Connection, rows: list[StoredLease], to_wall: float) -> None:
+    """Write these rows with one statement: each statement costs this thread a wait for the interpreter."""
+    values: list[object] = []
+    for row in rows:
+        values += (
+            row.address, row.identity, row.chaddr, row.state, row.expires_at + to_wall, row.hostname, row.granted_s,
+            row.held_until + to_wall if row.granted_s else 0.0,
+        )  # fmt: skip
+    db.execute("insert or replace into lease values " + ",".join([_LEASE_PLACES] * len(rows)), values)
 
 
 @contextlib.contextmanager
