@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ddhcp.core import NodeConfig, Pool
-from ddhcp.daemon.assemble import node_config
+from ddhcp.daemon.assemble import key_source, node_config
 from ddhcp.daemon.cli import build_parser, default_store_path, parse
 from ddhcp.daemon.errors import StartError
 from ddhcp.daemon.main import main
@@ -150,3 +150,9 @@ def test_settings_in_force_are_printed_with_their_sources(tmp_path: Path, capsys
     assert f'network = "10.0.0.0/16"  # {path}:1' in printed
     assert "tentative-timeout = 5  # -t" in printed
     assert "block-timeout = 60  # default" in printed
+
+
+def test_a_key_mode_without_a_key_is_refused() -> None:
+    with pytest.raises(StartError, match="--key-file"):
+        key_source(parsed("--key-mode mixed"))
+    assert key_source(parsed("")) is None

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from ..swarm import MAX_CLAIMS_PER_PACKET
 from .blocks import Block, BlockTable
 from .context import Context
 from .effects import SaveBlock
@@ -120,8 +119,8 @@ class Announcer:
         """Multicast (block index, timeout in s) pairs, in as many packets as they need. What changes an owner is
         ``durable``; a refresh is not, so that a disk that fails does not cost us blocks whose leases run."""
         context = self._context
-        for start in range(0, len(claims), MAX_CLAIMS_PER_PACKET):
-            data = context.codec.update_claim(claims[start : start + MAX_CLAIMS_PER_PACKET])
+        for start in range(0, len(claims), context.claims_per_packet):
+            data = context.codec.update_claim(claims[start : start + context.claims_per_packet])
             context.multicast(data, "updateclaim", durable)
 
     def _period_s(self, blocks: Iterable[Block], now: float) -> float:

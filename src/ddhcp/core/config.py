@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ..swarm import KeyRing
 from .errors import ConfigError
 from .policy import Policy
 from .pool import Pool
@@ -37,7 +38,8 @@ class NodeConfig:
     ``policy``: which clients get what, and what they may do; the same on every node of the swarm (DHCP-SERVER C6).
     ``renewal_slack_s``: renewals of the next so many seconds are covered by one row of the store; 0 writes each.
     ``serves_clients``: false for a node without client interface (``-S``). ``replicas``: how many peers of ours know
-    this node's leases. ``software``: name and version, which peers show to their operators. ``without``: remedies
+    this node's leases. ``software``: name and version, which peers show to their operators. ``keys``: what
+    messages are sealed with, None for a swarm that classic nodes are part of. ``without``: remedies
     switched off, for the simulator.
     """
 
@@ -54,6 +56,7 @@ class NodeConfig:
     policy: Policy = field(default_factory=Policy)
     replicas: int = DEFAULT_REPLICAS
     software: str = ""
+    keys: KeyRing | None = None
     without: frozenset[Remedy] = frozenset()
 
     def __post_init__(self) -> None:

@@ -6,11 +6,18 @@ import math
 import random
 from typing import get_args
 
-from ..swarm import INCARNATION_SIZE, ExtensionMessage, SwarmCodec
+from ..swarm import (
+    INCARNATION_SIZE,
+    MAX_CLAIMS_PER_PACKET,
+    SEALED_CLAIMS_PER_PACKET,
+    ExtensionMessage,
+    SwarmCodec,
+)
 from .blocks import UNKNOWN_ADDRESS, ZERO_ID
 from .config import NodeConfig
 from .effects import Effect, Log, SendMulticast, SendUnicast
 from .remedies import Remedy
+from .trust import Trust
 
 # In the order in which the classic control tool prints them.
 CLASSIC_COUNTERS = (
@@ -53,12 +60,18 @@ class Context:
         self.codec = self._make_codec()
         self.effects: list[Effect] = []
         self.counters: dict[str, int] = dict.fromkeys(CLASSIC_COUNTERS, 0)
+        self.trust = Trust(
+            config.keys, self.incarnation, own_address=lambda: self.address, write=lambda m: self.codec.write(m),
+            send=self._unicast_as_is, count=self.count,
+        )  # fmt: skip
 
     def reconfigure(self, config: NodeConfig) -> None:
         """Take a changed configuration with the same pool."""
         if config.lease_time_s != self.config.lease_time_s:
             self.lease_time_s = config.lease_time_s
             self.cover_lease(config.lease_time_s)
+        if config.keys is not None:
+            self.trust.renew(config.keys)
         self.config = config
 
     def identify(self, mac: bytes, address: bytes) -> None:
@@ -84,9 +97,16 @@ class Context:
 
         Without the tie-break, as among classic nodes: of two equal ids nobody yields to an inquiry, both to a claim.
         """
+        if self.trust.outweighs(self.address, source):
+            return False
         if not self.has(Remedy.TIE_BREAK):
             return node_id > self.node_id or (is_claim and node_id == self.node_id)
         return (node_id, source) > (self.node_id, self.address)
+
+    @property
+    def claims_per_packet(self) -> int:
+        """How many claims fit into one packet, a seal included."""
+        return SEALED_CLAIMS_PER_PACKET if self.trust.has_key else MAX_CLAIMS_PER_PACKET
 
     def cover_lease(self, lease_s: float) -> None:
         """A lease of this length exists or may be given from now on."""
@@ -103,19 +123,24 @@ class Context:
     def multicast(self, data: bytes, kind: str, durable: bool = False) -> None:
         """Send to the swarm; ``kind`` names the message in the statistics."""
         counters = self.counters
-        counters["mcast.send_pkg"] += 1
-        counters["mcast.send_byte"] += len(data)
         self.count(f"mcast.send_{kind}")
-        self.effects.append(SendMulticast(data, durable))
+        for datagram in self.trust.for_all(data):
+            counters["mcast.send_pkg"] += 1
+            counters["mcast.send_byte"] += len(datagram)
+            self.effects.append(SendMulticast(datagram, durable))
 
     def unicast(
         self, data: bytes, destination: bytes, kind: str, durable: bool = False, binding: int | None = None
     ) -> None:
         """Send to one peer; ``kind`` names the message in the statistics."""
-        counters = self.counters
-        counters["direct.send_pkg"] += 1
-        counters["direct.send_byte"] += len(data)
         self.count(f"direct.send_{kind}")
+        self._unicast_as_is(self.trust.for_one(data, destination), destination, durable, binding)
+
+    def _unicast_as_is(
+        self, data: bytes, destination: bytes, durable: bool = False, binding: int | None = None
+    ) -> None:
+        self.counters["direct.send_pkg"] += 1
+        self.counters["direct.send_byte"] += len(data)
         self.effects.append(SendUnicast(data, destination, durable, binding))
 
     def tell(self, destination: bytes, message: ExtensionMessage, durable: bool = False) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ..swarm import (
+    Challenge,
     Claim,
     DecodeError,
     Extension,
@@ -21,6 +22,7 @@ from ..swarm import (
     SurrenderAck,
     read_extension,
 )
+from .ages import LeaseAges
 from .context import Context
 from .effects import Effect
 from .handover import Handover
@@ -38,9 +40,10 @@ class Extensions:
         self._peers = peers
         self._context = context
         self.replicas = server.replicas
+        self.ages = LeaseAges()
         self.greeting = Greeting(context, self._on_ours)
         self.replication = Replication(context, server.claims, leases, self.greeting.probe)
-        self.handover = Handover(context, server.claims, leases, peers, self.replicas)
+        self.handover = Handover(context, server.claims, leases, peers, self.replicas, self.ages)
         self._lookup = server.lookup
         self._surrenders = server.surrenders
         self._handlers: dict[type, Callable[..., None]] = {
@@ -55,8 +58,11 @@ class Extensions:
             Redirect: self._on_redirect,
             Surrender: server.surrenders.on_surrender,
             SurrenderAck: server.surrenders.on_ack,
+            Challenge: self._on_unsealed_challenge,
         }
+        self._claims = server.claims
         self._on_forward_redirect = server.forwarding.on_redirect
+        context.trust.on_trusted = self._on_trusted
 
     def on_message(self, extension: Extension, peer: Peer, now: float) -> None:
         """An extension arrived. What this version cannot read is counted and dropped."""
@@ -66,6 +72,28 @@ class Extensions:
             self._context.count(f"swarm.drop.{error.reason}")
             return
         self._handlers[type(message)](message, peer, now)
+
+    def _on_unsealed_challenge(self, message: Challenge, peer: Peer, now: float) -> None:
+        self._context.count("swarm.drop.unsealed-challenge")
+
+    def _on_trusted(self, address: bytes, now: float) -> None:
+        """The node at ``address`` proved that it holds the key: what it said before was not heard."""
+        self.greeting.probe(address)
+
+    def believable(self, claims: tuple[Claim, ...], peer: Peer) -> tuple[Claim, ...]:
+        """Those of a peer's claims that may change what is known: in mixed mode, who does not seal takes no block from
+        who does."""
+        trust = self._context.trust
+        if not trust.is_mixed or trust.is_trusted(peer.address):
+            return claims
+        believed = []
+        for claim in claims:
+            owner = self._claims.owner_address(claim.index)
+            if owner is not None and owner != peer.address and trust.outweighs(owner, peer.address):
+                self._context.count("swarm.drop.outweighed-claim")
+            else:
+                believed.append(claim)
+        return tuple(believed)
 
     def on_heard(self, peer: Peer, now: float) -> None:
         """A peer spoke, whatever it said."""
@@ -79,6 +107,7 @@ class Extensions:
 
     def note(self, effects: list[Effect], now: float) -> None:
         """An event has been handled: what it changed goes to the replicas before its other effects leave."""
+        self.ages.note(effects, now)
         if not self._context.stopping:
             self.replication.note(effects, now)
             self.replication.run(now)

@@ -21,6 +21,7 @@ from ..swarm import (
     LeaseRecord,
     record_size,
 )
+from .ages import LeaseAges
 from .blocks import Block, BlockState
 from .claims import Claims
 from .context import Context
@@ -61,18 +62,21 @@ class _Incoming:
 
     parts: int
     until: float
-    leases: dict[int, list[StoredLease]] = field(default_factory=dict)
+    leases: dict[int, list[tuple[StoredLease, float | None]]] = field(default_factory=dict)
 
 
 class Handover:
     """Gives leases to peers of ours and takes theirs."""
 
-    def __init__(self, context: Context, claims: Claims, leases: LeaseTable, peers: Peers, replicas: Replicas) -> None:
+    def __init__(
+        self, context: Context, claims: Claims, leases: LeaseTable, peers: Peers, replicas: Replicas, ages: LeaseAges
+    ) -> None:
         self._context = context
         self._claims = claims
         self._leases = leases
         self._peers = peers
         self._replicas = replicas
+        self._ages = ages
         self._waiting: deque[_Outgoing] = deque()
         self._under_way: Questions[int, _Outgoing] = Questions(
             DELAYS_S, MAX_UNDER_WAY, ask=self._send, give_up=self._on_silence
@@ -125,7 +129,7 @@ class Handover:
 
     def _told(self, index: int, now: float) -> list[LeaseRecord]:
         return [
-            told(lease, now)
+            told(lease, now, self._ages.since(lease.address, lease.identity))
             for lease in self._leases.in_block(index)
             if lease.state is LeaseState.LEASED and lease.expires_at > now
         ]
@@ -187,7 +191,11 @@ class Handover:
             context.count("swarm.drop.bad-handover")
             return
         incoming = self._collect(peer, index, message.parts, now)
-        incoming.leases[message.part] = [lease for lease in leases if lease is not None]
+        incoming.leases[message.part] = [
+            (lease, now - record.age_s if record.age_s else None)
+            for lease, record in zip(leases, message.leases, strict=True)
+            if lease is not None
+        ]
         if len(incoming.leases) < message.parts:
             return
         del self._incoming[peer.address, index]
@@ -216,7 +224,9 @@ class Handover:
             incoming = self._incoming[peer.address, index] = _Incoming(parts, now + INCOMING_LIFETIME_S)
         return incoming
 
-    def _take(self, index: int, leases: list[StoredLease], peer: Peer, promised_s: int, now: float) -> None:
+    def _take(
+        self, index: int, leases: list[tuple[StoredLease, float | None]], peer: Peer, promised_s: int, now: float
+    ) -> None:
         if not self._claims.take_over(index, now):
             return
         self._replicas.drop_block(index)
@@ -227,32 +237,41 @@ class Handover:
         self._acknowledge(index, peer)  # first, so that the giver does not take the announcement for a dispute
         self._claims.announce_all(now)
 
-    def _merge_all(self, index: int, leases: list[StoredLease], now: float) -> None:
-        contested = sum(not self.merge(lease, now) for lease in leases)
+    def _merge_all(self, index: int, leases: list[tuple[StoredLease, float | None]], now: float) -> None:
+        contested = sum(not self.merge(lease, since, now) for lease, since in leases)
         if contested:
             self._context.log(logging.WARNING, "addresses-contested", block=index, addresses=contested)
 
-    def merge(self, lease: StoredLease, now: float) -> bool:
-        """Enter another node's lease of an address in a block of ours. False if a client of ours holds the address:
-        that one keeps it, and the other is refused at its next renewal, so that exactly one goes on (rule M7)."""
+    def merge(self, lease: StoredLease, since: float | None, now: float) -> bool:
+        """Enter another node's lease of an address in a block of ours, which its client has had ``since`` then.
+
+        False if a client of ours holds the address too. The older binding stays, ours if that cannot be told, and the
+        other client is refused at its next renewal, so that exactly one goes on (rule M7).
+        """
         leases = self._leases
         if leases.is_reserved(lease.address):
             return True
         ours = leases.at(lease.address)
-        expires_at = lease.expires_at
+        expires_at, is_uncontested = lease.expires_at, True
         if ours is not None and ours.state in TAKEN:
             if ours.state is LeaseState.DECLINED:
                 return True
             if not leases.belongs(ours, lease.identity, lease.chaddr):
                 if ours.state is LeaseState.LEASED:
-                    return False
-                leases.forget(ours)  # an offer, which a lease outweighs
+                    is_uncontested = False
+                    our_since = self._ages.since(ours.address, ours.identity)
+                    if since is None or our_since is None or since >= our_since:
+                        return False
+                else:
+                    leases.forget(ours)  # an offer, which a lease outweighs
             else:
                 expires_at = max(expires_at, ours.expires_at)
         self._context.cover_lease(expires_at - now)
         bound = leases.bind(lease.address, lease.identity, lease.chaddr, LeaseState.LEASED, expires_at, lease.hostname)
+        if since is not None:
+            self._ages.put(lease.address, lease.identity, since)
         self._context.effects.append(SaveLease(bound.stored()))
-        return True
+        return is_uncontested
 
     def _acknowledge(self, index: int, peer: Peer) -> None:
         self._context.tell(peer.address, HandoverAck(index), durable=True)

@@ -190,6 +190,7 @@ class Inspection:
                 refreshes=peer.refreshes,
                 refreshes_lost=peer.refreshes_lost,
                 software=peer.software,
+                is_trusted=self._context.trust.is_trusted(peer.address),
             )
             for peer in self._peers
         ]

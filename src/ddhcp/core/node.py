@@ -81,6 +81,7 @@ class Node:
     def handle(self, event: e.Event, now: float) -> list[Effect]:
         """Take one event and return what is to be done about it, in order."""
         self._claims.catch_up(now)
+        self._context.trust.catch_up(now)
         self._handlers[type(event)](event, now)
         self._extensions.note(self._context.effects, now)
         return self._context.take_effects()
@@ -206,22 +207,29 @@ class Node:
         if event.source == context.address:
             context.count("swarm.drop.own")
             return
+        for data, is_multicast in context.trust.incoming(event.data, event.source, event.multicast, now):
+            self._on_message(data, event.source, is_multicast, now)
+
+    def _on_message(self, data: bytes, source: bytes, is_multicast: bool, now: float) -> None:
+        """A message that may be believed to come from the node at ``source``."""
+        context = self._context
         try:
-            node_id, message = context.codec.decode(event.data)
+            node_id, message = context.codec.decode(data)
         except DecodeError as error:
             context.count(f"swarm.drop.{error.reason}")
             return
-        if event.multicast != isinstance(message, UpdateClaim | Inquire) and not isinstance(message, Extension):
+        if is_multicast != isinstance(message, UpdateClaim | Inquire) and not isinstance(message, Extension):
             context.count("swarm.drop.wrong-channel")
             return
-        peer = self._peers.hear(event.source, node_id, now)
+        peer = self._peers.hear(source, node_id, now)
         self._presence.heard(peer)
         self._extensions.on_heard(peer, now)
         if isinstance(message, UpdateClaim):
             context.counters["mcast.recv_updateclaim"] += 1
             peer.note_refresh(now)
-            self._claims.on_update_claim(peer, message.claims, now)
-            self._extensions.on_claims(message.claims, peer, now)
+            claims = self._extensions.believable(message.claims, peer)
+            self._claims.on_update_claim(peer, claims, now)
+            self._extensions.on_claims(claims, peer, now)
         elif isinstance(message, Inquire):
             context.counters["mcast.recv_inquire"] += 1
             self._claims.on_inquire(peer, message.indices, now)
@@ -349,4 +357,6 @@ class Node:
             "dhcp.declined": self._leases.declined_count,
             "dhcp.waiting": self._server.waiting_count(),
             "swarm.forwards": len(self._forwarding),
+            "swarm.replica_leases": len(self._extensions.replicas),
+            "swarm.replication_lag": self._extensions.replication.lag(),
         }

@@ -20,13 +20,15 @@ _STATES = {number: state.value for state, number in _NUMBERS.items()}
 _NO_CLIENT = b"\0"
 
 
-def told(lease: Lease, now: float) -> LeaseRecord:
-    """A lease of ours as others are told of it; an offer is none."""
+def told(lease: Lease, now: float, since: float | None = None) -> LeaseRecord:
+    """A lease of ours as others are told of it; an offer is none. ``since``: when its client got the address, None if
+    that is not known."""
     if lease.state is LeaseState.OFFERED:
         return gone(lease.address)
     remaining_s = max(0, min(_MAX_SECONDS, math.ceil(lease.expires_at - now)))
+    age_s = 0 if since is None else max(1, min(_MAX_SECONDS, math.ceil(now - since)))
     return LeaseRecord(
-        lease.address, _NUMBERS[lease.state], remaining_s, 0, lease.chaddr, lease.identity, lease.hostname[:255]
+        lease.address, _NUMBERS[lease.state], remaining_s, age_s, lease.chaddr, lease.identity, lease.hostname[:255]
     )
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import partial
+from pathlib import Path
 
 from ..core import ConfigError, NodeConfig, Pool, PoolError
 from .errors import StartError
+from .keys import KeySource, load_keys
 from .settings import Settings, dhcp, refuse, schema
 from .settings.policy import make_policy, pool_problems
 
@@ -16,6 +19,16 @@ def make_pool(network: ipaddress.IPv4Network, block_bits: int) -> Pool:
         return Pool(int(network.network_address), network.prefixlen, 1 << block_bits)
     except PoolError as error:
         raise StartError(f"{error}; change -N or -b (network or block-bits in the file)") from None
+
+
+def key_source(settings: Settings) -> KeySource | None:
+    """What reads the swarm's keys, None if there are to be none. It raises :class:`StartError`."""
+    path = settings[schema.KEY_FILE]
+    if path is None:
+        if settings.is_given(schema.KEY_MODE):
+            raise StartError("--key-mode says what to do with a key; give one with --key-file (key-file in the file)")
+        return None
+    return partial(load_keys, Path(path), is_mixed=settings[schema.KEY_MODE] == "mixed")
 
 
 def node_config(settings: Settings, network: ipaddress.IPv4Network) -> NodeConfig:
@@ -35,6 +48,7 @@ def node_config(settings: Settings, network: ipaddress.IPv4Network) -> NodeConfi
             serves_clients=bool(settings[schema.CLIENT_INTERFACES]),
             renewal_slack_s=settings[schema.RENEWAL_SLACK],
             policy=make_policy(settings),
+            replicas=settings[schema.REPLICAS],
         )
     except ConfigError as error:
         raise StartError(str(error)) from None

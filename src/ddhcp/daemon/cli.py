@@ -44,6 +44,7 @@ _GROUPS: tuple[tuple[str, tuple[Setting[object], ...]], ...] = (
             schema.LEARNING_PHASE,
         ),
     ),
+    ("swarm", (schema.KEY_FILE, schema.KEY_MODE, schema.REPLICAS)),
     ("DHCP", (schema.HOOK, schema.HOOK_EVENTS)),
     ("HTTP", (schema.HTTP_LISTEN, schema.HTTP_NAMES, schema.HTTP_TOKEN_FILE)),
     (

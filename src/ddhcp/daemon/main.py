@@ -11,13 +11,14 @@ import random
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from .. import __version__
 from ..core import Node, NodeConfig, Pool
 from ..core import config as defaults
 from ..ctl.protocol import RUNTIME_DIR_VARIABLE, default_socket_path
-from .assemble import node_config
+from .assemble import key_source, node_config
 from .cli import Invocation, default_store_path, parse
 from .client_link import open_at_start
 from .daemonize import Background, PidFile
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         identity = find_identity(settings[schema.USER], settings[schema.GROUP])
         clients = [_client_interface(name) for name in settings[schema.CLIENT_INTERFACES]]
         server = look(settings[schema.SERVER_INTERFACE])  # it may appear later; clients' interfaces may not
-        config = node_config(settings, _network(settings, clients))
+        config = _config(settings, _network(settings, clients))
         if settings[schema.DAEMONIZE]:
             background = Background()
         return _run(settings, config, command, server, clients, background, invocation, identity)
@@ -68,7 +69,7 @@ def _show(invocation: Invocation, settings: Settings) -> int:
     """What is asked for instead of running."""
     _hook_command(settings)
     network = settings[schema.NETWORK_SETTING]
-    node_config(settings, network if network is not None else _default_network())
+    _config(settings, network if network is not None else _default_network())
     if invocation.action == "print-config":
         print(effective(settings), end="")
     else:
@@ -155,13 +156,21 @@ def _log_handler(settings: Settings) -> logging.Handler:
         raise StartError(f"cannot log to {file or 'syslog'}: {error.strerror or error}; use --log-file PATH") from None
 
 
+def _config(settings: Settings, network: ipaddress.IPv4Network) -> NodeConfig:
+    """What the node is told, the swarm's keys included, which are read now."""
+    keys = key_source(settings)
+    return replace(
+        node_config(settings, network), software=f"ddhcp {__version__}", keys=keys() if keys is not None else None
+    )
+
+
 def _reloader(invocation: Invocation, settings: Settings, config: NodeConfig) -> Reloader | None:
-    if invocation.config is None:
-        return None
+    if invocation.config is None and settings[schema.KEY_FILE] is None:
+        return None  # there is nothing to read again
     pool = config.pool
     network = ipaddress.IPv4Network((pool.prefix, pool.prefix_len))
     return Reloader(
-        settings, invocation.settings, make_config=lambda new: node_config(new, network), make_hook=_hook_command,
+        settings, invocation.settings, make_config=lambda new: _config(new, network), make_hook=_hook_command,
         make_handler=_log_handler,
     )  # fmt: skip
 

@@ -94,6 +94,7 @@ def peer_row(peer: PeerView) -> dict[str, object]:
         "refresh_s": None if peer.refresh_s is None else round(peer.refresh_s, 1),
         "refreshes": peer.refreshes,
         "loss": round(peer.refreshes_lost / heard, 3) if heard else None,
+        "has_key": peer.is_trusted,
     }
 
 

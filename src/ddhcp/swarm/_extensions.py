@@ -44,6 +44,7 @@ _CLIENT_KEY = struct.Struct("!II16s")
 _FOUND = struct.Struct("!II16sI")
 _REDIRECT = struct.Struct("!II16s16s")
 _ASKED_CLIENT = struct.Struct("!I16s")
+_CHALLENGE = struct.Struct("!16s16sQ")
 _BLOCK = struct.Struct("!IIIB")
 _LEASE_HEAD = struct.Struct("!IBII16s")
 _SIZE = struct.Struct("!H")
@@ -213,6 +214,17 @@ class SurrenderAck:
     chaddr: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """CHALLENGE, always sealed. ``nonce``: seal this to prove that you live (zeros: nothing is to be proved).
+    ``answer``: the nonce that the sender was given (zeros: none), with which it says that its messages from number
+    ``floor`` on are fresh."""
+
+    nonce: bytes
+    answer: bytes
+    floor: int
+
+
 ExtensionMessage = (
     Hello
     | HandoverMessage
@@ -225,6 +237,7 @@ ExtensionMessage = (
     | Redirect
     | Surrender
     | SurrenderAck
+    | Challenge
 )
 
 Fields = Iterable[tuple[int, bytes]]
@@ -425,6 +438,7 @@ _WRITERS: dict[type, Callable[..., _Written]] = {
     ReplicateAck: lambda m: (c.REPLICATE_ACK, 0, b"", [(_PROGRESS, _write_progress(block)) for block in m.blocks]),
     Redirect: lambda m: (c.REDIRECT, 0, _REDIRECT.pack(m.address, m.xid, m.chaddr, m.owner), ()),
     Surrender: _write_surrender,
+    Challenge: lambda m: (c.CHALLENGE, 0, _CHALLENGE.pack(m.nonce, m.answer, m.floor), ()),
     SurrenderAck: lambda m: (c.SURRENDER_ACK, 0, _CLIENT_KEY.pack(m.address, m.xid, m.chaddr), ()),
 }
 
@@ -465,5 +479,6 @@ _READERS: dict[int, tuple[struct.Struct, Callable[..., ExtensionMessage]]] = {
     ),
     c.REDIRECT: (_REDIRECT, lambda flags, f, fields: Redirect(*f)),
     c.SURRENDER: (_CLIENT_KEY, _read_surrender),
+    c.CHALLENGE: (_CHALLENGE, lambda flags, f, fields: Challenge(*f)),
     c.SURRENDER_ACK: (_CLIENT_KEY, lambda flags, f, fields: SurrenderAck(*f)),
 }

@@ -24,6 +24,8 @@ REPLICATE_ACK = 39
 REDIRECT = 40
 SURRENDER = 41
 SURRENDER_ACK = 42
+SEALED = 43
+CHALLENGE = 44
 
 # What a node that says HELLO can do: a message is only sent to whoever can read it.
 CAN_HANDOVER = 1
@@ -44,6 +46,7 @@ HEADER_SIZE = 16
 MAX_DATAGRAM = 1500  # classic nodes read no more
 CLASSIC_CLAIMS_PER_PACKET = 32  # what classic nodes send; they accept as many as fit
 MAX_CLAIMS_PER_PACKET = 205  # 16 + 205 x 7 = 1451 bytes: within an Ethernet MTU beside the IPv6 and UDP headers
+SEALED_CLAIMS_PER_PACKET = 199  # a seal adds 42 bytes
 MAX_INQUIRIES_PER_PACKET = 255  # the count is one byte; 16 + 255 x 4 = 1036 bytes
 MAX_EXTENSION_PAYLOAD = 1436  # with the header 1452 bytes, all that an Ethernet MTU leaves beside IPv6 and UDP
 MAX_FIELDS = 255  # the count is one byte

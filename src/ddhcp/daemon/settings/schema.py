@@ -83,6 +83,29 @@ LEARNING_PHASE = Setting(
     flags=("-L", "--no-learning"), flag_value=False, flag_help="deactivate the learning phase after the start",
 )  # fmt: skip
 
+# --- the swarm --------------------------------------------------------------------------------------
+
+KEY_FILE: Setting[str | None] = Setting(
+    "swarm.key-file", PATH, None,
+    "The key that all servers share: messages of whoever lacks it are not heard. A file, or a directory of files while "
+    "keys are changed: all are accepted, and the one whose name sorts last signs. Read again on SIGHUP",
+    "none: messages are not authenticated, and classic nodes can take part",
+    example="/etc/ddhcp/keys", flags=("--key-file",),
+    flag_help="the key that all servers share, or a directory of keys (default: none)",
+)  # fmt: skip
+KEY_MODE = Setting(
+    "swarm.key-mode", Choice("strict", "mixed"), "strict",
+    "With a key: hear only who has it, or (mixed, while servers are given the key one after the other) the others as "
+    "well, but believe those less",
+    flags=("--key-mode",), reloadable=True,
+    flag_help="hear only who has the key, or the others as well while keys are given out",
+)  # fmt: skip
+REPLICAS = Setting(
+    "swarm.replicas", Whole(0, core.MAX_REPLICAS), core.DEFAULT_REPLICAS,
+    "How many other servers know every lease of this one, so that its clients keep their addresses when it fails",
+    flags=("--replicas",), flag_help="how many other servers know this one's leases",
+)  # fmt: skip
+
 # --- running ----------------------------------------------------------------------------------------
 
 HOOK: Setting[str | None] = Setting(
@@ -174,6 +197,7 @@ LOG_LEVEL = Setting(
 TABLES = {
     "": "",
     "claiming": "How this node claims blocks of the pool.",
+    "swarm": "What the servers share.",
     "dhcp": "What clients get.",
     "conflicts": "Addresses that somebody else uses.",
     "limits": "What clients may cost.",
@@ -189,6 +213,7 @@ TABLES = {
 SETTINGS: tuple[Setting[object], ...] = (
     SERVER_INTERFACE, CLIENT_INTERFACES, NETWORK_SETTING, BLOCK_BITS,
     TENTATIVE_TIMEOUT, BLOCK_TIMEOUT, NEEDLESS_TIMEOUT, SPARE_LEASES, LEARNING_PHASE,
+    KEY_FILE, KEY_MODE, REPLICAS,
     HOOK, HOOK_EVENTS, STORE_PATH, RENEWAL_SLACK, CONTROL_SOCKET,
     HTTP_LISTEN, HTTP_NAMES, HTTP_TOKEN_FILE, PID_FILE, DAEMONIZE, USER, GROUP, LOG_FILE, SYSLOG, LOG_FORMAT, LOG_LEVEL,
     *dhcp.SETTINGS,

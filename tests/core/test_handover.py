@@ -1,0 +1,132 @@
+"""Leases given to a peer: with their blocks when a node stops, without when the peer won a dispute."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from ddhcp.core import NodeConfig, Pool
+from ddhcp.core import events as e
+from ddhcp.core.handover import MAX_UNDER_WAY
+from ddhcp.core.records import StoredLease
+from ddhcp.dhcp import Message
+from ddhcp.dhcp import constants as c
+from ddhcp.sim import VirtualSwarm
+
+POOL = Pool(0x0A000000, 20, 4)
+CONFIG = NodeConfig(POOL, tentative_timeout_s=3, learning_phase=False, replicas=0)
+SERVER_ID = 0x0A000001
+
+
+def chaddr(number: int) -> bytes:
+    return (b"\x02\0\0\0" + number.to_bytes(2, "big")).ljust(16, b"\0")
+
+
+def message(kind: int, client: int = 1, xid: int = 7, **options: int) -> Message:
+    encoded = {int(name[1:]): value.to_bytes(4, "big") for name, value in options.items()}
+    return Message(xid=xid, chaddr=chaddr(client), options={c.OPT_MESSAGE_TYPE: bytes((kind,))} | encoded)
+
+
+def with_leases(nodes: int, clients: int, *, seed: int = 0) -> tuple[VirtualSwarm, dict[int, int]]:
+    """A swarm whose first node has many blocks of four addresses, and what its clients have."""
+    swarm = VirtualSwarm(nodes, CONFIG, seed=seed)
+    swarm.run_for(4)
+    held = {}
+    for client in range(1, clients + 1):
+        before = len(swarm.answers)
+        swarm.client_sends(0, message(c.DISCOVER, client, client))
+        while not any(a.message.chaddr == chaddr(client) for a in swarm.answers[before:]):
+            swarm.run_for(0.5)
+        offer = next(a.message for a in swarm.answers[before:] if a.message.chaddr == chaddr(client))
+        swarm.client_sends(0, message(c.REQUEST, client, client, o50=offer.yiaddr, o54=SERVER_ID))
+        assert swarm.answers[-1].message.message_type == c.ACK
+        held[client] = offer.yiaddr
+    return swarm, held
+
+
+def owners(swarm: VirtualSwarm, addresses: list[int]) -> Counter[int]:
+    """How many of the addresses each node owns the block of, with the lease."""
+    return Counter(
+        number
+        for number, node in enumerate(swarm.nodes)
+        if number not in swarm.stopped
+        for stored in node.leases()
+        if stored.address in addresses and stored.state == "leased"
+    )
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.2])
+def test_many_blocks_are_handed_over_and_spread(loss: float) -> None:
+    swarm, held = with_leases(4, 100)
+    assert len({POOL.index_of(address) for address in held.values()}) > MAX_UNDER_WAY
+    swarm.loss = loss
+    swarm.feed(0, e.Stop())
+    swarm.run_for(5)
+    assert 0 in swarm.stopped
+    took = owners(swarm, list(held.values()))
+    assert len(took) == 3
+    assert min(took.values()) > 15
+    if not loss:
+        assert sum(took.values()) == 100
+    else:
+        assert sum(took.values()) > 90  # the rest is announced a last time instead
+    swarm.loss = 0.0
+    for client, address in held.items():
+        swarm.client_sends(1 + client % 3, message(c.REQUEST, client, 1000 + client, o50=address))
+    swarm.run_for(5)
+    acks = {a.message.yiaddr for a in swarm.answers if a.message.xid >= 1000 and a.message.message_type == c.ACK}
+    assert len(acks) == sum(took.values())
+    assert not any(a.message.message_type == c.NAK for a in swarm.answers)
+
+
+def test_a_peer_that_does_not_answer_is_replaced_by_another() -> None:
+    swarm, held = with_leases(3, 20)
+    swarm.stopped.add(2)  # silently
+    swarm.feed(0, e.Stop())
+    swarm.run_for(5)
+    assert 0 in swarm.stopped
+    assert owners(swarm, list(held.values())) == {1: 20}
+
+
+def test_with_nobody_to_take_them_the_node_stops_in_time() -> None:
+    swarm, _ = with_leases(3, 40)
+    swarm.stopped |= {1, 2}
+    swarm.feed(0, e.Stop())
+    swarm.run_for(5)
+    assert 0 in swarm.stopped
+
+
+@pytest.mark.parametrize(("older", "stays"), [(None, 9), (-1000.0, 9), (0.0, 1)])
+def test_the_leases_of_a_lost_block_go_to_the_winner_and_the_younger_of_two_bindings_is_refused(
+    older: float | None, stays: int
+) -> None:
+    """``older``: since when the winner's own client has the address, relative to now."""
+    swarm, held = with_leases(2, 3)
+    loser, winner = swarm.nodes
+    index = POOL.index_of(held[1])
+    winner._claims.take_over(index, swarm.now)
+    winner._claims.announce_all(swarm.now)
+    contested = held[1]
+    winner._extensions.handover.merge(
+        StoredLease(contested, b"\1\1" + chaddr(9)[:6], chaddr(9), "leased", swarm.now + 200),
+        None if older is None else swarm.now + older,
+        swarm.now,
+    )
+    block = loser._claims.table.ours[index]
+    peer = loser._peers.get(swarm.addresses[1])
+    assert peer is not None
+    assert loser._extensions.handover.give(block, peer, swarm.now)
+    loser._claims.hand_to(block, peer.node_id, peer.address, 600, swarm.now)
+    for number, node in enumerate(swarm.nodes):
+        for effect in node._context.take_effects():
+            swarm._perform(number, effect)
+    swarm.run_for(2)
+    at_winner = {stored.address: stored.chaddr for stored in winner.leases() if stored.state == "leased"}
+    mine = {client: address for client, address in held.items() if POOL.index_of(address) == index}
+    for client, address in mine.items():
+        assert at_winner[address] == chaddr(stays if address == contested else client)
+    for number, client in ((0, 1), (1, 9)):
+        swarm.client_sends(number, message(c.REQUEST, client, 50 + client, o50=contested))
+        swarm.run_for(1)
+        assert swarm.answers[-1].message.message_type == (c.ACK if client == stays else c.NAK)
