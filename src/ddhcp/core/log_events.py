@@ -63,6 +63,14 @@ EVENTS: tuple[LogEvent, ...] = (
         mac=MAC,
         to="the link-local address of the other realm's node, or here",
     ),
+    _event(
+        "client-moved",
+        _I,
+        "A client of this node's renewed its address in another realm, or came back.",
+        address=ADDRESS,
+        mac=MAC,
+        to="the address of the node that it is at, or here",
+    ),
     _event("lease-released", _I, "A client gave its address back.", address=ADDRESS, mac=MAC),
     _event("lease-expired", _I, "A lease ended without being renewed.", address=ADDRESS, mac=MAC),
     _event(
