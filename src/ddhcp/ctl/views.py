@@ -133,9 +133,7 @@ def peers(rows: Sequence[Object]) -> RenderableType:
     """Peers as a table."""
     if not rows:
         return Text("No other node was heard.", "dim")
-    made = table(
-        "address", "node id", "kind", "heard", "refresh", "loss", right=("heard", "refresh", "loss")
-    )
+    made = table("address", "node id", "kind", "heard", "refresh", "loss", right=("heard", "refresh", "loss"))
     for row in rows:
         loss = "-" if row["loss"] is None else f"{100 * row['loss']:.0f} %"
         made.add_row(
