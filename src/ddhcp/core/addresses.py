@@ -35,11 +35,21 @@ class AddressPlan:
         return 0
 
     def blocks_of(self, zone: int) -> tuple[int, int]:
-        """First and last block index of a subnet's zone; of zone 0 the whole pool's, with the subnets in it."""
-        if zone == 0:
-            return 0, self._pool.block_count - 1
-        first, last, _ = self._limits[zone - 1]
-        return first, last
+        """First and last index of the blocks of a subnet (``zone`` > 0) from which addresses are given out freely; not
+        every block between need be one."""
+        subnet, index_of = self._subnets[zone - 1], self._pool.index_of
+        if not subnet.ranges:
+            return index_of(subnet.network.prefix), index_of(subnet.network.last)
+        return index_of(min(r.first for r in subnet.ranges)), index_of(max(r.last for r in subnet.ranges))
+
+    def is_useful(self, index: int) -> bool:
+        """Whether block ``index`` has addresses to give out freely, as far as ranges say."""
+        subnet = self.subnet(self.zone_of(index))
+        if subnet is None or not subnet.ranges:
+            return True
+        first = self._pool.first_address(index)
+        last = first + self._pool.block_size - 1
+        return any(each.first <= last and first <= each.last for each in subnet.ranges)
 
     def subnet(self, zone: int) -> Subnet | None:
         """The subnet of a zone; None for zone 0."""

@@ -49,7 +49,8 @@ class BlockChoice:
         rng, count = self._context.rng, last - first + 1
         tries = CANDIDATES * wanted
         indices = range(first, last + 1) if count <= tries else {rng.randint(first, last) for _ in range(tries)}
-        free = [index for index in indices if self._table.state(index) is BlockState.FREE]
+        is_useful = self._leases.plan.is_useful
+        free = [index for index in indices if self._table.state(index) is BlockState.FREE and is_useful(index)]
         return sorted(free, key=self._score)[:wanted]
 
     def _score(self, index: int) -> bytes:

@@ -87,7 +87,10 @@ class Offers:
         if not self._rate.allows(x.chaddr, now):
             self._replies.ignore(x.request, x.link, "discover-rate", now)
             return
-        terms = x.terms
+        terms, hint = x.terms, x.request.requested_address
+        reservation = self._plan.reservation(hint) if hint is not None else None
+        if reservation is not None and reservation is not terms.reservation:
+            del x.request.options[c.OPT_REQUESTED_ADDRESS]  # it is another host's: no node is to be asked for it
         if terms.v6only and c.OPT_IPV6_ONLY in x.request.options.get(c.OPT_PARAMETER_LIST, b""):
             self._replies.offer(x, 0, terms.lease_s, now)  # RFC 8925 3.3: no address is spent on it
             return

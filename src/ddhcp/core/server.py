@@ -196,7 +196,9 @@ class Server:
         """Who is not served, and why (I27, W11)."""
         reason = ""
         terms: Terms | None = None
-        if request.giaddr and not self.book.accepts_relay(request.giaddr):
+        if request.giaddr and any(request.giaddr == own.address for own in self.book.links.values()):
+            reason = "own-giaddr"
+        elif request.giaddr and not self.book.accepts_relay(request.giaddr):
             reason = "relay-not-allowed"
         elif self.book.is_denied(request):
             reason = "denied"

@@ -192,6 +192,8 @@ class TermsBook:
         """Link selection, then subnet selection, then giaddr, else the receiving link (DHCP-SERVER B11). A client that
         renews by way of a router, past its relay, is in the subnet of its address."""
         plan = self._plan
+        if plan.zone_count == 1:
+            return 0 if not request.giaddr or self._is_plain_relay(request) else None
         if request.giaddr:
             selected = request.link_selection or request.subnet_selection
             if selected is not None:
