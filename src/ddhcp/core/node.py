@@ -175,6 +175,7 @@ class Node:
         self._server.run(now)
         self._claims.run(now)
         self._presence.run(now)
+        self._server.ensure_supply(now)
 
     # --- links ----------------------------------------------------------------------------------
 
@@ -193,6 +194,7 @@ class Node:
     def _on_client_link_up(self, event: e.ClientLinkUp, now: float) -> None:
         self._server.link_up(event.link)
         self._claims.ensure_supply(now)
+        self._server.ensure_supply(now)
 
     def _on_client_link_down(self, event: e.ClientLinkDown, now: float) -> None:
         self._server.link_down(event.name)

@@ -45,6 +45,7 @@ class Server:
         self._context = context
         self._leases = leases
         self._configure()
+        self._subnets_here: tuple[int, ...] = ()
         self._foreign_rate = RateLimiter(1 / FOREIGN_SERVER_LOG_S, 1)
         self.decisions = Decisions()
         self.book = TermsBook(context, leases)
@@ -88,7 +89,14 @@ class Server:
     def _on_links_changed(self) -> None:
         self._reserve_own()
         plan, links = self._leases.plan, self.book.links.values()
-        self.claims.serves_home = plan.zone_count == 1 or any(not plan.zone_at(link.address) for link in links)
+        zones = {plan.zone_at(link.address) or 0 for link in links}
+        self.claims.serves_home = plan.zone_count == 1 or 0 in zones
+        self._subnets_here = tuple(sorted(zones - {0}))
+
+    def ensure_supply(self, now: float) -> None:
+        """Keep spare addresses of the subnets on this node's own links, as :class:`Claims` does of all others."""
+        for zone in self._subnets_here:
+            self._offers.ensure_supply(zone, now)
 
     def set_option(self, code: int, value: bytes) -> None:
         """Give clients option ``code`` from now on; option 51 changes the lease time (in seconds, 4 bytes)."""

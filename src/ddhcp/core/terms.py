@@ -149,6 +149,8 @@ class TermsBook:
 
     def accepts_relay(self, giaddr: int) -> bool:
         """Whether a relay is configured (I27)."""
+        if giaddr in (self._context.pool.prefix, self._context.pool.broadcast):
+            return False
         known = self._relays.get(giaddr)
         if known is None:
             networks = (*self._policy.relays, *(relay for subnet in self._policy.subnets for relay in subnet.relays))

@@ -1,0 +1,50 @@
+"""Token buckets and remembered decisions: what they allow and what they cost."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ddhcp.core.decisions import MAX_DECISIONS, Decision, Decisions
+from ddhcp.core.limits import MAX_BUCKETS, RateLimiter
+
+
+def test_a_burst_then_the_rate() -> None:
+    limiter = RateLimiter(2, 5)
+    assert [limiter.allows(b"a", 10) for _ in range(7)] == [True] * 5 + [False] * 2
+    assert limiter.allows(b"b", 10), "each key for itself"
+    assert [limiter.allows(b"a", 11) for _ in range(3)] == [True, True, False]
+
+
+def test_all_together() -> None:
+    limiter = RateLimiter(0, 0, 1, 3)
+    assert [limiter.allows(bytes((n,)), 5) for n in range(5)] == [True] * 3 + [False] * 2
+    assert limiter.allows(b"x", 6)
+
+
+def test_a_rate_of_zero_is_no_limit() -> None:
+    limiter = RateLimiter(0, 0)
+    assert all(limiter.allows(b"a", 0) for _ in range(1000))
+    assert len(limiter) == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 5)), max_size=60))
+def test_never_more_than_burst_and_rate(steps: list[tuple[int, float]]) -> None:
+    limiter = RateLimiter(1.5, 4)
+    now, passed = 0.0, dict.fromkeys(range(4), 0)
+    for key, wait_s in steps:
+        now += wait_s
+        passed[key] += limiter.allows(bytes((key,)), now)
+        assert passed[key] <= 4 + 1.5 * now + 1e-6
+
+
+def test_memory_is_bounded() -> None:
+    limiter, decisions = RateLimiter(1, 1), Decisions()
+    for number in range(max(MAX_BUCKETS, MAX_DECISIONS) + 500):
+        key = number.to_bytes(16, "big")
+        limiter.allows(key, number)
+        decisions.note(key, number, "DISCOVER", "offered")
+    assert len(limiter) == MAX_BUCKETS
+    assert len(decisions) == MAX_DECISIONS
+    assert decisions.of(bytes(16)) is None
+    assert decisions.of(key) == Decision(number, "DISCOVER", "offered", "", 0)
