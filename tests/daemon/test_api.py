@@ -231,6 +231,14 @@ def test_a_client_that_roams_is_followed(host: Host) -> None:
     assert host.ask("leases")["leases"][0]["at"] is None  # type: ignore[index]
 
 
+def test_copies_of_other_nodes_leases_are_listed_with_their_lessor(host: Host) -> None:
+    address = lease(host.swarm, 0, 1, b"printer")
+    host.swarm.run_for(5)
+    (row,) = Host(host.swarm, 1).ask("leases", copies=True, search="printer")["leases"]  # type: ignore[misc]
+    assert (row["address"], row["hostname"], row["lessor"]) == (address, "printer", "fe80::1")
+    assert Host(host.swarm, 1).ask("leases")["leases"] == []
+
+
 def test_release_frees_an_address_of_ours(host: Host) -> None:
     address = lease(host.swarm, 0, 1)
     assert host.ask("release", address=address) == {

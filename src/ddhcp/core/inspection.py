@@ -8,7 +8,7 @@ last one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 
 from .blocks import Block, BlockState
 from .claims import INQUIRIES, Claims
@@ -17,6 +17,7 @@ from .hello import HELLO_ATTEMPTS
 from .leases import LeaseTable
 from .peers import Peers
 from .records import StoredLease
+from .replicas import Replicas
 from .views import BlockView, Census, PeerView, Totals
 
 MAX_LOOKED_AT = 16384  # block indices tried for one page: about a millisecond
@@ -41,6 +42,7 @@ class Inspection:
         claims: Claims,
         leases: LeaseTable,
         peers: Peers,
+        replicas: Replicas,
         *,
         waiting: Callable[[], int],
         place: Callable[[int], bytes],
@@ -49,6 +51,7 @@ class Inspection:
         self._claims = claims
         self._leases = leases
         self._peers = peers
+        self._replicas = replicas
         self._waiting = waiting
         self._place = place
 
@@ -152,29 +155,36 @@ class Inspection:
         return self._leases.is_reserved(address)
 
     def leases(
-        self, first: int, limit: int, wanted: Callable[[StoredLease], bool] | None = None
+        self, first: int, limit: int, wanted: Callable[[StoredLease], bool] | None = None, *, copies: bool = False
     ) -> tuple[list[StoredLease], int | None]:
         """Up to ``limit`` bindings for which ``wanted`` holds, from address ``first`` on in order, and where to go
-        on (None: that was all)."""
+        on (None: that was all). ``copies``: those of other nodes' blocks that are kept here in case their owner fails,
+        instead of our own."""
         pool = self._context.pool
         start = 0 if first <= pool.prefix else pool.index_of(first) if first in pool else pool.block_count
-        indices, following = in_order(self._leases.block_indices, start, pool.block_count, MAX_LOOKED_AT)
+        blocks = self._replicas.block_indices if copies else self._leases.block_indices
+        indices, following = in_order(blocks, start, pool.block_count, MAX_LOOKED_AT)
         found: list[StoredLease] = []
         looked_at = 0
         for index in indices:
             if looked_at >= MAX_LEASES_LOOKED_AT:
                 return found, pool.first_address(index)
-            for lease in self._leases.in_block(index):
-                if lease.address < first:
+            for row in self._copies_in(index) if copies else self._own_in(index):
+                if row.address < first:
                     continue
                 looked_at += 1
-                row = lease.stored()
                 if wanted is not None and not wanted(row):
                     continue
                 if len(found) >= limit:
                     return found, row.address
                 found.append(row)
         return found, pool.first_address(following) if following < pool.block_count else None
+
+    def _own_in(self, index: int) -> Iterator[StoredLease]:
+        return (lease.stored() for lease in self._leases.in_block(index))
+
+    def _copies_in(self, index: int) -> list[StoredLease]:
+        return sorted(self._replicas.of_block(index), key=lambda lease: lease.address)
 
     # --- peers ----------------------------------------------------------------------------------
 

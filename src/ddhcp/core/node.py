@@ -52,7 +52,7 @@ class Node:
         self._claims.orphans.known_leases = self._server.replicas
         self._claims.give_leases = self._extensions.handover.give
         self.inspect = Inspection(
-            self._context, self._claims, self._leases, self._peers,
+            self._context, self._claims, self._leases, self._peers, self._server.replicas,
             waiting=self._server.waiting_count, place=self._forwarding.place,
         )  # fmt: skip
         self._held: dict[int, None] = {}

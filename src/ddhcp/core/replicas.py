@@ -5,7 +5,7 @@ Kept in memory only: a node that starts anew says so in its HELLO, and the owner
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from ..swarm import Progress, Replicate, ReplicateAck, Section
@@ -60,6 +60,11 @@ class Replicas:
         """The leases known of block ``index``, ``"leased"`` or ``"declined"``; some may have ended by now."""
         replica = self._blocks.get(index)
         return iter(()) if replica is None else iter(replica.leases.values())
+
+    @property
+    def block_indices(self) -> Collection[int]:
+        """The indices of the blocks of which leases are kept here."""
+        return self._blocks.keys()
 
     def is_complete(self, index: int) -> bool:
         """Whether everything that the last known owner of block ``index`` told of it has arrived here."""

@@ -78,6 +78,9 @@ def add_subcommands(parser: argparse.ArgumentParser, common: Parser) -> None:
     leases.add_argument(
         "--state", choices=("offered", "leased", "released", "expired", "declined"), help="those in this state only"
     )
+    leases.add_argument(
+        "--copies", action="store_true", help="leases of other nodes, of which this one keeps copies in case they fail"
+    )
     _add_limit(leases)
     add("peers", _peers, "the other nodes, as this one hears them")
     add("stats", _stats, "counters of packets, decisions and drops")
@@ -225,7 +228,8 @@ def _leases(daemon: Daemon, options: argparse.Namespace) -> Object:
     from . import views
 
     try:
-        rows = list(daemon.rows("leases", "leases", options.limit or None, search=options.search, state=options.state))
+        filters = {"search": options.search, "state": options.state, "copies": options.copies}
+        rows = list(daemon.rows("leases", "leases", options.limit or None, **filters))
     except ClassicDaemon:
         raise ClassicDaemon(
             "a classic daemon does not tell its leases, only how many each of its blocks has: ddhcpctl blocks"

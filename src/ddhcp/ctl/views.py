@@ -124,9 +124,15 @@ def leases(rows: Sequence[Object], is_search: bool) -> RenderableType:
         left = row["expires_in_s"] if row["state"] in ("leased", "offered", "declined") else None
         made.add_row(
             text(row["address"]), text(row["mac"]), text(row["state"], STATE_STYLES.get(row["state"], "dim")),
-            text(duration(left)), text(row.get("at") or "here", "" if row.get("at") else "dim"), text(row["hostname"]),
+            text(duration(left)), _where(row), text(row["hostname"]),
         )  # fmt: skip
     return made
+
+
+def _where(row: Object) -> Text:
+    """In whose realm the client renewed last; for a copy, whose lease it is."""
+    elsewhere = row.get("at") or row.get("lessor")
+    return text(elsewhere) if elsewhere else text("here", "dim")
 
 
 def peers(rows: Sequence[Object]) -> RenderableType:

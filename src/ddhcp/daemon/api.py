@@ -18,6 +18,7 @@ from ..core import Node, Pool, dotted
 from ..core import events as e
 from ..core.blocks import BlockState
 from ..core.leases import LeaseState
+from ..core.records import StoredLease
 from ..core.views import PeerView
 from ..ctl.answers import STATE_NAMES
 from ..ctl.protocol import MAX_OPTION_CODE, MAX_OPTION_LEN, MIN_OPTION_CODE
@@ -210,16 +211,29 @@ class Api:
         state = _text(arguments, "state", MAX_SEARCH)
         if state and state not in _LEASE_STATES:
             raise RequestError(f'"state" has to be one of {", ".join(_LEASE_STATES)}')
+        copies = arguments.get("copies", False)
+        if not isinstance(copies, bool):
+            raise RequestError('"copies" has to be true or false')
         text, digits = matcher(search)
         match = partial(matches, text=text, digits=digits)
         rows, following = self._node.inspect.leases(
-            first, limit, lambda lease: (not state or lease.state == state) and (not text or match(lease))
+            first,
+            limit,
+            lambda lease: (not state or lease.state == state) and (not text or match(lease)),
+            copies=copies,
         )
         now = self._clock()
         return {
-            "leases": [lease_row(row, self._pool, now, self._node.inspect.place(row.address)) for row in rows],
+            "leases": [self._lease_row(row, now, is_copy=copies) for row in rows],
             "next": dotted(following) if following is not None else None,
         }
+
+    def _lease_row(self, lease: StoredLease, now: float, *, is_copy: bool) -> Answer:
+        inspect = self._node.inspect
+        if not is_copy:
+            return lease_row(lease, self._pool, now, place=inspect.place(lease.address))
+        block = inspect.block(self._pool.index_of(lease.address), now)
+        return lease_row(lease, self._pool, now, owner=block.owner_address if block is not None else b"")
 
     def _peers(self, arguments: Arguments) -> Answer:
         limit = _number(arguments, "limit", MAX_PAGE, MAX_PAGE, least=1)

@@ -46,6 +46,7 @@ _GROUPS: tuple[tuple[str, tuple[Setting[object], ...]], ...] = (
     ),
     ("swarm", (schema.KEY_FILE, schema.KEY_MODE, schema.REPLICAS)),
     ("DHCP", (schema.HOOK, schema.HOOK_EVENTS)),
+    ("names", (schema.NAMES_FILE, schema.NAMES_DOMAIN)),
     ("HTTP", (schema.HTTP_LISTEN, schema.HTTP_NAMES, schema.HTTP_TOKEN_FILE)),
     (
         "running",

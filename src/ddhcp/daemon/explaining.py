@@ -63,7 +63,7 @@ def explain_address(node: Node, pool: Pool, address: int, now: float) -> dict[st
         because.append("It was never leased by this node since it owns the block: it is free.")
     return answer | {
         "block": block_row(block, pool) if block is not None else None,
-        "lease": lease_row(lease, pool, now, inspect.place(lease.address)) if lease is not None else None,
+        "lease": lease_row(lease, pool, now, place=inspect.place(lease.address)) if lease is not None else None,
         "reserved": reserved,
         "because": because,
     }
@@ -93,7 +93,7 @@ def explain_client(node: Node, pool: Pool, chaddr: bytes, now: float) -> dict[st
             )
     return {
         "mac": mac_text(chaddr),
-        "lease": lease_row(lease, pool, now, inspect.place(lease.address)) if lease is not None else None,
+        "lease": lease_row(lease, pool, now, place=inspect.place(lease.address)) if lease is not None else None,
         "block": block_row(block, pool) if block is not None else None,
         "decision": _decision_row(decision, now) if decision is not None else None,
         "because": because,

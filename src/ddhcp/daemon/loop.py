@@ -24,6 +24,7 @@ from .hooks import Hooks
 from .http import HttpServer, Listen
 from .links import Links
 from .logs import EventLog
+from .names import NamesFile
 from .operator import Operator
 from .performer import Performer
 from .reload import Change, Reloader
@@ -87,6 +88,7 @@ class Loop:
         self._control: ControlSocket | None = None
         self._bridge: Bridge | None = None
         self._http: HttpServer | None = None
+        self._names: NamesFile | None = None
         self._held_until = 0.0
         self._stop_by: float | None = None
         self._signals, self._signal_writer = socket.socketpair()
@@ -102,10 +104,19 @@ class Loop:
 
     def open_http(self, listen: Listen, names: tuple[str, ...], token: str | None) -> None:
         """Serve HTTP as well. Raises :class:`~ddhcp.daemon.errors.StartError`."""
-        bridge = self._bridge = Bridge(self._operator.api)
+        bridge = self._make_bridge()
         histograms = {"handling": self._performer.handling, "commit": self._committer.durations}
         self._http = HttpServer(listen, bridge, self._log, histograms, names=names, token=token)
-        self._watch(bridge.fileno(), bridge.run)
+
+    def open_names(self, path: Path, domain: str | None, style: str) -> None:
+        """Keep a file of the leases' names."""
+        self._names = NamesFile(path, domain, style, self._make_bridge(), self._log)
+
+    def _make_bridge(self) -> Bridge:
+        if self._bridge is None:
+            self._bridge = Bridge(self._operator.api)
+            self._watch(self._bridge.fileno(), self._bridge.run)
+        return self._bridge
 
     def adopt_client(self, sockets: ClientSockets) -> None:
         """Serve on an interface whose sockets are open already."""
@@ -143,8 +154,9 @@ class Loop:
         signal.set_wakeup_fd(-1)
         if self._control is not None:
             self._control.close()
-        if self._http is not None:
-            self._http.close()
+        for part in (self._http, self._names):
+            if part is not None:
+                part.close()
         if self._bridge is not None:
             self._bridge.close()
         self._committer.close()
@@ -168,6 +180,8 @@ class Loop:
         self._performer.flush()
         if self._http is not None:
             self._http.start()
+        if self._names is not None:
+            self._names.start()
 
     def _turn(self) -> None:
         self._guard.run(self._arm, boot_time())

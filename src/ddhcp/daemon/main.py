@@ -100,6 +100,8 @@ def _run(
         stack.callback(loop.close)
         loop.open_control(_control_path(settings))
         open_http(loop)
+        if (names := settings[schema.NAMES_FILE]) is not None:
+            loop.open_names(Path(names), settings[schema.NAMES_DOMAIN], settings[schema.NAMES_FORMAT])
         if server is not None:
             check_at_start(server)
         else:

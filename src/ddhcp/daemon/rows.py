@@ -57,9 +57,11 @@ def block_row(block: BlockView, pool: Pool) -> dict[str, object]:
     }
 
 
-def lease_row(lease: StoredLease, pool: Pool, now: float, place: bytes = b"") -> dict[str, object]:
+def lease_row(
+    lease: StoredLease, pool: Pool, now: float, *, place: bytes = b"", owner: bytes = b""
+) -> dict[str, object]:
     """One binding. ``expires_in_s`` is negative for one that has ended. ``at``: the other node in whose realm the
-    client renewed last, None if that was here."""
+    client renewed last, None if that was here. ``lessor``: the node whose lease it is, None for our own."""
     return {
         "address": dotted(lease.address),
         "mac": mac_text(lease.chaddr),
@@ -69,6 +71,7 @@ def lease_row(lease: StoredLease, pool: Pool, now: float, place: bytes = b"") ->
         "expires_in_s": math.ceil(lease.expires_at - now),
         "block": pool.index_of(lease.address),
         "at": address_text(place),
+        "lessor": address_text(owner),
     }
 
 

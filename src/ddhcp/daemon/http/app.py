@@ -144,14 +144,23 @@ class Web:
 
     async def leases(self, request: Request) -> Response:
         """Leases of this node's blocks."""
-        query = _take(request, "after", "limit", "search", "state")
+        query = _take(request, "after", "limit", "search", "state", "copies")
+        copies = query.get("copies", "false")
+        if copies not in ("true", "false"):
+            raise RequestError("copies has to be true or false")
         limit = _number(query, "limit", DEFAULT_PAGE, MAX_PAGE, 1)
         search = query.get("search", "")
         if len(search) > MAX_SEARCH:
             raise RequestError(f"search has at most {MAX_SEARCH} characters")
         return _json(
             await self._snapshots.page(
-                "leases", "leases", limit or DEFAULT_PAGE, query.get("after"), search=search, state=query.get("state")
+                "leases",
+                "leases",
+                limit or DEFAULT_PAGE,
+                query.get("after"),
+                search=search,
+                state=query.get("state"),
+                copies=copies == "true",
             )
         )
 

@@ -77,6 +77,7 @@ _SCHEMAS: Object = {
             "expires_in_s": _integer("Seconds until it ends, negative if it has"),
             "block": _integer("Index of its block", minimum=0),
             "at": _nullable(_string("The other node in whose realm the client renewed last, null if that was here")),
+            "lessor": _nullable(_string("The node whose lease it is, null for this one")),
         }
     ),
     "Peer": _object(
@@ -269,6 +270,7 @@ def _paths() -> Object:
                 _list("leases", "Lease", _nullable(_string("Give it as \"after\" for the next page"))),
                 _query("after", _string(format="ipv4"), "The first address wanted"), _LIMIT,
                 _query("search", _string(maxLength=MAX_SEARCH), "Part of an address, hardware address or name"),
+                _query("copies", _BOOLEAN, "Other nodes' leases of which copies are kept here, instead of our own"),
                 _query("state", _string(enum=_LEASE_STATES), "Those in this state only"),
             )
         },

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Network
 
 from ...core import config as core
 from ..hooks import EVENT_NAMES
 from ..http.listen import parse_listen
 from . import dhcp
-from .kinds import INTERFACE, NETWORK, PATH, STORE, SWITCH, BadValue, Choice, ListOf, Seconds, Text, Whole
+from .kinds import INTERFACE, NETWORK, PATH, STORE, SWITCH, BadValue, Choice, ListOf, Seconds, Text, Whole, shown
 from .policy import policy_problems
 from .setting import Check, Entries, Problem, Setting, Settings
 
@@ -16,7 +17,15 @@ MAX_BLOCK_BITS = 7
 MAX_CLIENT_INTERFACES = 64  # each has two sockets and an entry in every wait
 MAX_SPARE_LEASES = 65536  # what one node keeps ready; more would be most of a pool
 MAX_HTTP_NAMES = 16
+MAX_DOMAIN = 180  # characters; with a host's label before it, a name has at most 253
+_DOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*", re.ASCII)
 _YEAR_S = 366 * 86400
+
+
+def check_domain(text: str) -> None:
+    """Raises BadValue unless it is a domain name."""
+    if len(text) > MAX_DOMAIN or not _DOMAIN.fullmatch(text):
+        raise BadValue(f"{shown(text)} is not a domain name; write it as mesh.example.org")
 
 
 def check_listen(text: str) -> None:
@@ -157,6 +166,20 @@ HTTP_TOKEN_FILE: Setting[str | None] = Setting(
     "none; nothing can be changed over HTTP", example="/etc/ddhcp/http.token", flags=("--http-token-file",),
     flag_help="file with the token that changes over HTTP need; without it nothing can be changed",
 )  # fmt: skip
+NAMES_FILE: Setting[str | None] = Setting(
+    "names.file", PATH, None,
+    "Keep a file of the leases' host names there, for a name server", "none", example="/run/ddhcp/names/hosts",
+    flags=("--hosts-file",), flag_help="keep a file of the leases' host names there, for a name server",
+)  # fmt: skip
+NAMES_DOMAIN: Setting[str | None] = Setting(
+    "names.domain", Text("a domain name", "DOMAIN", check_domain), None,
+    "The domain that the names are in", "none; names stand alone", example="mesh.example.org", flags=("--domain",),
+    flag_help="the domain of the names in the hosts file",
+)  # fmt: skip
+NAMES_FORMAT = Setting(
+    "names.format", Choice("hosts", "unbound"), "hosts",
+    "As /etc/hosts, which dnsmasq and others read, or as local-data to be included by unbound",
+)  # fmt: skip
 PID_FILE: Setting[str | None] = Setting(
     "process.pid-file", PATH, None, "Where to write the process id", "none; with -d, beside the control socket",
     example="/run/ddhcp/ddhcp.pid", flags=("--pid-file",),
@@ -205,6 +228,7 @@ TABLES = {
     "store": "Where leases survive a restart.",
     "control": "How ddhcpctl reaches the daemon.",
     "http": "Metrics, a JSON API and a dashboard, for those who may reach it.",
+    "names": "The leases' host names, for a name server.",
     "process": "The daemon as a process.",
     "log": "What is logged, and where to.",
     "options": "DHCP options for every client.",
@@ -215,7 +239,8 @@ SETTINGS: tuple[Setting[object], ...] = (
     TENTATIVE_TIMEOUT, BLOCK_TIMEOUT, NEEDLESS_TIMEOUT, SPARE_LEASES, LEARNING_PHASE,
     KEY_FILE, KEY_MODE, REPLICAS,
     HOOK, HOOK_EVENTS, STORE_PATH, RENEWAL_SLACK, CONTROL_SOCKET,
-    HTTP_LISTEN, HTTP_NAMES, HTTP_TOKEN_FILE, PID_FILE, DAEMONIZE, USER, GROUP, LOG_FILE, SYSLOG, LOG_FORMAT, LOG_LEVEL,
+    HTTP_LISTEN, HTTP_NAMES, HTTP_TOKEN_FILE, NAMES_FILE, NAMES_DOMAIN, NAMES_FORMAT,
+    PID_FILE, DAEMONIZE, USER, GROUP, LOG_FILE, SYSLOG, LOG_FORMAT, LOG_LEVEL,
     *dhcp.SETTINGS,
 )  # fmt: skip
 ENTRIES: tuple[Entries, ...] = dhcp.ENTRIES
