@@ -79,6 +79,7 @@ class _Memory:
     claiming: dict[int, int] = field(default_factory=dict)  # block to inquiries sent
     pending: dict[tuple[int, bytes], _Pending] = field(default_factory=dict)
     learning_until: int | None = None
+    nothing_ends_before: int = 0  # no block and no lease: until then there is nothing to time out
 
 
 class ClassicHost(Host):
@@ -160,6 +161,9 @@ class ClassicHost(Host):
 
     def _time_out(self, now: int) -> None:
         memory = self._memory
+        if now <= memory.nothing_ends_before:
+            return
+        memory.nothing_ends_before = now + 3600
         for block in list(memory.blocks.values()):
             if block.leases:
                 ended = [offset for offset, entry in block.leases.items() if entry.until < now]
@@ -172,6 +176,15 @@ class ClassicHost(Host):
                     memory.ours.remove(block)
                     block.leases = None
                 block.state = FREE
+            if block.state in (TENTATIVE, CLAIMED, OURS):
+                self._ends_at(block.until)
+            for entry in (block.leases or {}).values():
+                self._ends_at(entry.until)
+
+    def _ends_at(self, until: int) -> None:
+        """Something ends then: housekeeping has to look."""
+        memory = self._memory
+        memory.nothing_ends_before = min(memory.nothing_ends_before, until)
 
     def _advance_claims(self, now: int) -> None:
         memory = self._memory
@@ -199,6 +212,7 @@ class ClassicHost(Host):
         if block.leases is None:
             block.leases = {}
         block.until = now + self.setup.block_timeout_s
+        self._ends_at(block.until)
         block.needless_since = None
         block.owner = self.address
 
@@ -225,8 +239,11 @@ class ClassicHost(Host):
                     continue
             else:
                 block.needless_since = None
-            spares += len(self._usable(block))
+            spares += self._pool.block_size - self._reserved_in(block.index) - len(block.leases or {})
         return spares
+
+    def _reserved_in(self, index: int) -> int:
+        return sum(self._pool.index_of(address) == index for address in self._reserved)
 
     def _claim_more(self, spares: int) -> None:
         memory = self._memory
@@ -314,6 +331,7 @@ class ClassicHost(Host):
                 self._memory.ours.remove(block)  # its lease table stays allocated (5)
             block.state, block.owner = CLAIMED, source
             block.until = now + claim.timeout_s  # with 0 it is free at a later housekeeping
+            self._ends_at(block.until)
         if kept:
             self._announce(kept)
 
@@ -329,6 +347,7 @@ class ClassicHost(Host):
             elif block.state != CLAIMING or node_id > self.node_id:
                 block.state = TENTATIVE  # a claim that was heard is forgotten (4)
                 block.until = now + self.setup.tentative_timeout_s
+                self._ends_at(block.until)
 
     def _on_lease_message(self, message: LeaseMessage, source: bytes) -> None:
         if message.command == RENEWLEASE:
@@ -368,6 +387,7 @@ class ClassicHost(Host):
             block.leases = {}
         until = self._now() + self.setup.lease_s + LEASE_GRACE_S
         block.leases[address - self._pool.first_address(block.index)] = Entry(chaddr, until, True)
+        self._ends_at(until)
 
     # --- from clients ---------------------------------------------------------------------------
 
@@ -397,6 +417,7 @@ class ClassicHost(Host):
             if not free or block.leases is None:
                 continue
             block.leases[free[0]] = Entry(request.chaddr, self._now() + OFFER_S, False)
+            self._ends_at(self._now() + OFFER_S)
             self._answer(request, c.OFFER, self._pool.first_address(block.index) + free[0])
             self._housekeeping()
             return

@@ -23,6 +23,7 @@ from .setup import DURABLE_STORE, MONOTONIC_TIME, Setup
 from .watch import Watch
 
 CLIENT_LINK = "client0"
+ARP_DELAY_S = 0.002
 SOCKET_QUEUE = 256  # datagrams that a stopped process finds waiting; the kernel drops what comes after
 
 
@@ -31,6 +32,9 @@ class Realm(Protocol):
 
     def answer(self, host: Host, message: Message, granter: int) -> None:
         """A reply goes out on the host's client link."""
+
+    def who_has(self, host: Host, address: int) -> bytes | None:
+        """The hardware address of who answers for an IPv4 address in the host's realm, if anybody does."""
 
     def is_classic(self, number: int) -> bool:
         """Whether node ``number`` is a classic one."""
@@ -193,6 +197,7 @@ class OurHost(Host):
         self._rows: list[f.StoreEffect] = []
         self._waiting: list[f.Effect] = []
         self._committing: list[f.StoreEffect] | None = None
+        self._unsaved: dict[int, f.StoreEffect] = {}  # the latest row of an address that is not on disk
         self._is_monotonic = MONOTONIC_TIME not in setup.without
         self._latest = -math.inf
         self.kill_at_commit: str | None = None
@@ -210,6 +215,7 @@ class OurHost(Host):
         self.node = Node(self.config, random.Random(self._rng.getrandbits(64)))
         self._timer = Timer(self.engine, self._wake)
         self._rows, self._waiting, self._committing = [], [], None
+        self._unsaved.clear()
         self.watch.trace.say(f"n{self.number} starts")
         if DURABLE_STORE in self.setup.without:
             self.disk.wipe()
@@ -337,9 +343,15 @@ class OurHost(Host):
                     self._tell(effect)
             elif isinstance(effect, f.SaveBlock | f.SaveLease | f.ForgetBlock | f.ForgetLease):
                 self._rows.append(effect)
+                if isinstance(effect, f.SaveLease):
+                    self._unsaved[effect.lease.address] = effect
+                elif isinstance(effect, f.ForgetLease):
+                    self._unsaved[effect.address] = effect
             elif kind is f.Stopped:
                 self.engine.at(self.engine.now, self._finish, self.incarnation)
-            elif getattr(effect, "durable", False) and (self._rows or self._committing is not None):
+            elif kind is f.ProlongLease:
+                pass
+            elif getattr(effect, "durable", False) and self._must_wait(effect):
                 self._waiting.append(effect)
             else:
                 self._send(effect)
@@ -347,6 +359,13 @@ class OurHost(Host):
                 return
         if (self._rows or self._waiting) and self._committing is None:
             self._commit()
+
+    def _must_wait(self, effect: f.Effect) -> bool:
+        """Whether what a durable effect promises is still on its way to the disk."""
+        binding = getattr(effect, "binding", None)
+        if binding is not None:
+            return binding in self._unsaved
+        return bool(self._rows) or self._committing is not None
 
     def _tell(self, effect: f.Effect) -> None:
         if isinstance(effect, f.Log):
@@ -380,6 +399,9 @@ class OurHost(Host):
             return
         for row in rows:
             self.disk.apply(row)
+            address = row.lease.address if isinstance(row, f.SaveLease) else getattr(row, "address", None)
+            if address is not None and self._unsaved.get(address) is row:
+                del self._unsaved[address]
         if self.kill_at_commit == "after":
             self._kill()
             return
@@ -398,13 +420,23 @@ class OurHost(Host):
         self.crash()
         self.on_down(self)
 
+    def _probed(self, incarnation: int, event: e.AddressProbed) -> None:
+        if incarnation == self.incarnation and not self.is_paused:
+            self.feed(event)
+
     def _send(self, effect: f.Effect) -> None:
         if isinstance(effect, f.SendDhcp):
             self.reply(effect.payload)
+        elif isinstance(effect, f.ProbeAddress):
+            mac = self.realm.who_has(self, effect.address)
+            if mac is not None:
+                event = e.AddressProbed(CLIENT_LINK, effect.address, True, mac)
+                self.engine.after(ARP_DELAY_S, self._probed, self.incarnation, event)
         elif isinstance(effect, f.SendMulticast):
             if not self.link_is_up:
                 return
             if self.sends_fail:
+                self.watch.swarm_lost(self.number, effect.data, self.clock.rate)
                 self.feed(e.SendFailed())
                 return
             self.multicast(effect.data)

@@ -155,7 +155,7 @@ def classic_owner_dies(stage: Stage) -> bool:
     return stage.duplicate_seconds() > 0
 
 
-@_scenario("S2", DURABLE_STORE, ROOMY, aside=(Remedy.REPLICATION,))
+@_scenario("S2", DURABLE_STORE, TINY, aside=(Remedy.REPLICATION,))
 def owner_reboots_without_memory(stage: Stage) -> bool:
     """An owner restarts and has forgotten its leases while their clients stay."""
     stage.start(0)
@@ -278,7 +278,7 @@ def owner_without_link(stage: Stage) -> bool:
     return stage.duplicate_seconds() > 0
 
 
-@_scenario("S9", MONOTONIC_TIME, ROOMY, aside=(Remedy.REPLICATION,))
+@_scenario("S9", MONOTONIC_TIME, TINY, aside=(Remedy.REPLICATION, Remedy.PROBING))
 def clock_step(stage: Stage) -> bool:
     """Somebody sets the clock a day forward."""
     stage.start(0)
@@ -316,11 +316,12 @@ def equal_ids(stage: Stage) -> bool:
 
 
 @_scenario(
-    "S12", Remedy.GUARDIAN, TINY.replaced(nodes=3), aside=(Remedy.MISSING_PEERS, Remedy.REPLICATION, Remedy.SYNC)
+    "S12", Remedy.GUARDIAN, TINY.replaced(nodes=3, learning=True), aside=(Remedy.MISSING_PEERS, Remedy.REPLICATION)
 )
 def newcomer_after_a_death(stage: Stage) -> bool:
     """A node boots that never heard of a dead owner's block; those who remember it say nothing."""
     stage.start(0, 1)
+    stage.run(30)
     stage.join(0, 2)
     stage.run(5)
     stage.simulation.crash(0)
@@ -391,6 +392,39 @@ def clients_of_a_dead_owner(stage: Stage) -> bool:
     stage.move(client, 1)
     stage.run(60)
     return not (client.is_served and client.address == address)
+
+
+@_scenario("dead owner from afar", Remedy.REPLICATION, ROOMY.replaced(nodes=8), aside=())
+def clients_of_a_dead_owner_afar(stage: Stage) -> bool:
+    """The same with nodes that were told nothing of its leases: each has to find one that was."""
+    stage.start(*range(8))
+    clients = stage.join(0, 2)
+    stage.run(30)
+    addresses = [client.address for client in clients]
+    stage.simulation.crash(0)
+    failed = False
+    for host in range(1, 8):
+        for client in clients:
+            stage.move(client, host)
+        stage.run(20)
+        failed = failed or not all(client.is_served for client in clients)
+    return failed or [client.address for client in clients] != addresses
+
+
+@_scenario("a squatter", Remedy.PROBING, ONE_BLOCK.replaced(nodes=1))
+def address_in_use(stage: Stage) -> bool:
+    """A client goes on using its address after its lease has ended, when all others are taken."""
+    simulation = stage.simulation
+    stage.start(0)
+    (squatter,) = stage.join(0)
+    stage.run(5)
+    address = squatter.address
+    squatter.go_off()
+    stage.run(LEASE_S + 20)
+    simulation.who_has = lambda host, asked: squatter.chaddr[:6] if asked == address else None  # type: ignore
+    clients = stage.join(0, 6)
+    stage.run(60)
+    return any(client.address == address for client in clients)
 
 
 @_scenario("graceful stop", Remedy.HANDOVER, ROOMY.replaced(nodes=3), aside=(Remedy.REPLICATION,))

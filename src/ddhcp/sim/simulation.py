@@ -202,6 +202,14 @@ class Simulation:
             choice.remove(other_than.number)
         return self.hosts[rng.choice(choice or range(self.setup.nodes))]
 
+    def who_has(self, host: Host, address: int) -> bytes | None:
+        """The hardware address of who answers for an IPv4 address in the realm of ``host``."""
+        for binding in self.addresses.holders(address):
+            client = self.clients[binding.client]
+            if client.host is host and client.state is not ClientState.OFF:
+                return client.chaddr[:6]
+        return None
+
     # --- what clients report --------------------------------------------------------------------
 
     def answer(self, host: Host, message: Message, granter: int) -> None:

@@ -141,6 +141,11 @@ class Watch:
         elif command == LEASEACK and len(data) == HEADER_SIZE + 28:
             self._lease_ack(number, data)
 
+    def swarm_lost(self, number: int, data: bytes, rate: float) -> None:
+        """Node ``number`` tries to send to all and cannot. Its claims count like those of a datagram that gets lost."""
+        if data[8:14] == self._swarm and data[14] == UPDATECLAIM:
+            self._claims(number, list(_read_claims(data)), rate)
+
     def _claims(self, number: int, claims: list[tuple[int, int]], rate: float) -> None:
         now = self.engine.now
         for index, timeout_s in claims:

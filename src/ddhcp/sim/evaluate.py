@@ -1,0 +1,326 @@
+"""Measures swarms of ours, of classic nodes and of both, and writes docs/evaluation.md with its tables and plots.
+
+Each run is one story: nodes boot, clients come, all is quiet, the owner with most leases dies and its clients go
+elsewhere, then the swarm is cut in two halves and heals.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import json
+import math
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from .checks.ownership import Idleness
+from .client import Client
+from .plots import plot_all
+from .setup import Setup
+from .simulation import Simulation
+
+KINDS = {"classic": 1.0, "mixed": 0.5, "ours": 0.0}
+SIZES = (10, 30, 100, 300, 1000)
+LOSSES = (0.0, 0.05, 0.1, 0.2, 0.3)
+BOOT_S = 60.0
+ARRIVAL_S = 120.0
+SETTLE_S = 60.0
+QUIET_S = 300.0
+AFTER_DEATH_S = 180.0
+CUT_S = 150.0
+HEALING_S = 300.0
+CLIENTS_PER_NODE = 2
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One run. Durations in seconds; ``converged_s`` is None if the swarm had not come to rest within HEALING_S."""
+
+    kind: str
+    nodes: int
+    loss: float
+    seed: int
+    clients: int
+    allocations: int
+    messages_per_allocation: float
+    latency_p50_s: float
+    latency_p99_s: float
+    idle_packets_per_s: float
+    duplicate_address_seconds: float
+    refusals_after_death: int
+    kept_after_death: float
+    converged_s: float | None
+    took_s: float
+
+
+def setup_for(kind: str, nodes: int, loss: float) -> Setup:
+    """The swarm of one cell: default timers, a pool four times as large as needed."""
+    prefix_len = 32 - math.ceil(math.log2(4 * nodes * 32))
+    return Setup(
+        nodes=nodes, clients=CLIENTS_PER_NODE * nodes, classic=KINDS[kind], pool_prefix_len=max(9, prefix_len),
+        loss=loss, faults=(), is_lively=False, commit_s=0.002,
+    )  # fmt: skip
+
+
+def measure(kind: str, nodes: int, loss: float, seed: int) -> Measurement:
+    """Run one cell with one seed."""
+    began_at = time.process_time()
+    simulation = Simulation(setup_for(kind, nodes, loss), seed)
+    simulation.network.unicast_faults.loss = loss
+    _arrive(simulation)
+    allocations = max(1, simulation.allocations)
+    messages = simulation.network.multicasts + simulation.network.unicasts
+    latencies = sorted(simulation.latencies_s)
+    idle = _be_quiet(simulation)
+    refusals, kept = _lose_owner(simulation)
+    converged_s = _cut_and_heal(simulation)
+    return Measurement(
+        kind=kind, nodes=nodes, loss=loss, seed=seed, clients=len(simulation.clients), allocations=allocations,
+        messages_per_allocation=messages / allocations,
+        latency_p50_s=statistics.median(latencies) if latencies else math.nan,
+        latency_p99_s=latencies[int(len(latencies) * 0.99)] if latencies else math.nan,
+        idle_packets_per_s=idle.packets_per_s, duplicate_address_seconds=simulation.addresses.duplicate_seconds,
+        refusals_after_death=refusals, kept_after_death=kept, converged_s=converged_s,
+        took_s=time.process_time() - began_at,
+    )  # fmt: skip
+
+
+def _arrive(simulation: Simulation) -> None:
+    simulation.start_all(BOOT_S)
+    simulation.run_for(BOOT_S + simulation.setup.block_timeout_s + 2 * simulation.setup.tentative_timeout_s)
+    rng = simulation.stream("arrivals")
+    for client in simulation.clients.values():
+        client.calm_down()
+        host = simulation.random_host(rng, None)
+        simulation.engine.after(rng.random() * ARRIVAL_S, client.join, host)
+    simulation.run_for(ARRIVAL_S + SETTLE_S)
+
+
+def _be_quiet(simulation: Simulation) -> Idleness:
+    simulation.idling.begin()
+    simulation.run_for(QUIET_S)
+    return simulation.idling.end(check=False)
+
+
+def _lose_owner(simulation: Simulation) -> tuple[int, float]:
+    """Kill the node that granted most leases. Returns the refusals of valid leases and the share of its clients that
+    keep their address."""
+    granted: dict[int, list[Client]] = {}
+    for client in simulation.clients.values():
+        for binding in simulation.addresses.holders(client.address) if client.holds_address else ():
+            if binding.client == client.number:
+                granted.setdefault(binding.granter, []).append(client)
+    if not granted:
+        return 0, 0.0
+    owner, clients = max(granted.items(), key=lambda item: (len(item[1]), -item[0]))
+    before = {client.number: client.address for client in clients}
+    refusals = simulation.refusals.refusals
+    simulation.crash(owner)
+    simulation.gone.add(owner)
+    rng = simulation.stream("after death")
+    for client in simulation.clients.values():
+        if client in clients or (client.host is not None and client.host.number == owner):
+            simulation.engine.after(1 + rng.random() * 10, client.join, simulation.random_host(rng, None))
+    simulation.run_for(AFTER_DEATH_S)
+    kept = sum(client.is_served and client.address == before[client.number] for client in clients)
+    return simulation.refusals.refusals - refusals, kept / len(clients)
+
+
+def _cut_and_heal(simulation: Simulation) -> float | None:
+    """Cut the swarm in two for a while, with clients that come and move on both sides. Returns how long it takes after
+    the heal until everybody is served and no block is claimed by two."""
+    half = simulation.setup.nodes // 2
+    simulation.network.cuts["evaluation"] = lambda sender, receiver: (sender < half) != (receiver < half)
+    rng = simulation.stream("roaming")
+    for client in rng.sample(sorted(simulation.clients.values(), key=lambda c: c.number), len(simulation.clients) // 4):
+        simulation.engine.after(rng.random() * CUT_S, client.join, simulation.random_host(rng, client.host))
+    simulation.run_for(CUT_S)
+    simulation.network.cuts.clear()
+    healed_at = simulation.now
+    rested_at = None
+    while simulation.now < healed_at + HEALING_S:
+        simulation.run_for(1.0)
+        if not _is_at_rest(simulation, healed_at):
+            rested_at = None
+        elif rested_at is None:
+            rested_at = simulation.now
+    return None if rested_at is None else rested_at - healed_at
+
+
+def _is_at_rest(simulation: Simulation, healed_at: float) -> bool:
+    if not all(client.is_served for client in simulation.clients.values()):
+        return False
+    now = simulation.now
+    for witness in simulation.watch.blocks.values():
+        if len(witness.claims) > 1:
+            # Who claimed within this time and a block's longest refresh period still claims it.
+            living = [at for at, until in witness.claims.values() if until > now and at > healed_at]
+            if len(living) > 1 and min(now - at for at in sorted(living)[:-1]) < simulation.setup.refresh_s:
+                return False
+    return True
+
+
+# --- the grid ---------------------------------------------------------------------------------------
+
+
+def _cells(options: argparse.Namespace) -> Iterator[tuple[str, int, float, int]]:
+    for nodes in options.sizes:
+        for loss in options.losses:
+            for kind in options.kinds:
+                for seed in range(options.seed, options.seed + options.seeds):
+                    yield kind, nodes, loss, seed
+
+
+def _measure_cell(cell: tuple[str, int, float, int]) -> Measurement:
+    return measure(*cell)
+
+
+def _load(path: Path) -> list[Measurement]:
+    if not path.exists():
+        return []
+    return [Measurement(**json.loads(line)) for line in path.read_text().splitlines()]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what has not been run yet, then write the document. Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m ddhcp.sim.evaluate", description=__doc__)
+    add = parser.add_argument
+    add("--sizes", type=_integers, default=(10, 30, 100), help="numbers of nodes, with commas (default 10,30,100)")
+    add("--losses", type=_shares, default=(0.0, 0.1, 0.3), help="shares lost, with commas (default 0,0.1,0.3)")
+    add("--kinds", type=_kinds, default=tuple(KINDS), help="of classic, mixed, ours (default all)")
+    add("--seeds", type=int, default=3, help="runs for each cell (default 3)")
+    add("--seed", type=int, default=1, help="the first seed (default 1)")
+    add("--jobs", type=int, default=1, help="runs at a time")
+    add("--full", action="store_true", help=f"all of N {SIZES} and losses {LOSSES}: many hours")
+    add("--results", type=Path, default=Path("build/evaluation.jsonl"), help="where results are kept and taken up")
+    add("--write-only", action="store_true", help="only write the document from the results that are there")
+    add("--docs", type=Path, default=Path("docs"), help="where the document goes")
+    options = parser.parse_args(arguments)
+    if options.full:
+        options.sizes, options.losses = SIZES, LOSSES
+    options.results.parent.mkdir(parents=True, exist_ok=True)
+    results = _load(options.results)
+    if not options.write_only:
+        results += _run_grid(options, {(m.kind, m.nodes, m.loss, m.seed) for m in results})
+    if not results:
+        print("evaluation: there are no results yet", file=sys.stderr)
+        return 1
+    plot_all(results, options.docs / "images")
+    _write(results, options.docs / "evaluation.md")
+    return 0
+
+
+def _integers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.split(","))
+
+
+def _kinds(text: str) -> tuple[str, ...]:
+    kinds = tuple(text.split(","))
+    if unknown := sorted(set(kinds).difference(KINDS)):
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: not one of {', '.join(KINDS)}")
+    return kinds
+
+
+def _run_grid(options: argparse.Namespace, done: set[tuple[str, int, float, int]]) -> list[Measurement]:
+    cells = [cell for cell in _cells(options) if cell not in done]
+    results = []
+    with options.results.open("a") as file, concurrent.futures.ProcessPoolExecutor(options.jobs) as pool:
+        for number, result in enumerate(pool.map(_measure_cell, cells), 1):
+            results.append(result)
+            file.write(json.dumps(asdict(result)) + "\n")
+            file.flush()
+            print(f"{number} of {len(cells)}: {result.nodes} nodes, {result.kind}, {result.loss:.0%} loss, seed "
+                  f"{result.seed}: {result.took_s:.1f} s", file=sys.stderr)  # fmt: skip
+    return results
+
+
+# --- the document -----------------------------------------------------------------------------------
+
+_COLUMNS = (
+    ("messages per lease", "messages_per_allocation", "{:.1f}"),
+    ("latency p50, s", "latency_p50_s", "{:.3f}"),
+    ("latency p99, s", "latency_p99_s", "{:.1f}"),
+    ("idle packets/s", "idle_packets_per_s", "{:.2f}"),
+    ("duplicate address-seconds", "duplicate_address_seconds", "{:.0f}"),
+    ("refusals after a death", "refusals_after_death", "{:.0f}"),
+    ("kept after a death", "kept_after_death", "{:.0%}"),
+    ("converged after, s", "converged_s", "{:.0f}"),
+)
+
+
+def cell_text(values: Sequence[float | None], form: str) -> str:
+    """Median and spread (least to greatest) of the runs of a cell, as text; a run without a value counts as 'never'."""
+    known = sorted(value for value in values if value is not None)
+    missing = len(values) - len(known)
+    if not known:
+        return "never"
+    text = form.format(statistics.median(known))
+    if known[0] != known[-1]:
+        text += f" ({form.format(known[0])} to {form.format(known[-1])})"
+    return text + (f", {missing} never" if missing else "")
+
+
+def _write(results: list[Measurement], path: Path) -> None:
+    sizes = sorted({m.nodes for m in results})
+    losses = sorted({m.loss for m in results})
+    seeds = sorted({m.seed for m in results})
+    lines = [
+        "# Evaluation",
+        "",
+        "Swarms of classic nodes, of ours, and half of each, simulated with `make evaluation` (see",
+        "[the simulator](simulator.md)). The classic nodes are a model of the C daemon, written from its behaviour on",
+        "the wire; the nodes of ours are the code that runs in the daemon.",
+        "",
+        "One run is this story, with the default timers (lease 300 s, T 60 s, t 12 s): the nodes boot within a minute;",
+        "two clients for each node come within two minutes, to any realm; then nothing happens for five minutes but",
+        "renewals; the node that granted most leases dies, and its clients go to other realms and ask for their",
+        "addresses there; the swarm is cut into two halves for 150 s, while a quarter of the clients move; it heals",
+        "and is watched for five more minutes. The pool is four times as large as needed. Loss applies to every",
+        "datagram between nodes, for each receiver on its own.",
+        "",
+        f"Run: N of {', '.join(map(str, sizes))}; loss of {', '.join(f'{loss:.0%}' for loss in losses)}; seeds "
+        f"{seeds[0]} to {seeds[-1]}; {len(results)} runs, {sum(m.took_s for m in results):.0f} s of processor time "
+        f"with Python {platform.python_version()}. Not run: {_not_run(sizes, losses)}.",
+        "A cell shows the median of its seeds and, in parentheses, the least and the greatest.",
+        "",
+    ]
+    for loss in losses:
+        lines += [f"## {loss:.0%} of the datagrams lost", ""]
+        lines += ["| N | nodes | " + " | ".join(name for name, _, _ in _COLUMNS) + " |"]
+        lines += ["| --- | --- |" + " --- |" * len(_COLUMNS)]
+        for nodes in sizes:
+            for kind in KINDS:
+                cell = [m for m in results if (m.nodes, m.loss, m.kind) == (nodes, loss, kind)]
+                if cell:
+                    texts = [cell_text([getattr(m, field) for m in cell], form) for _, field, form in _COLUMNS]
+                    lines.append(f"| {nodes} | {kind} | " + " | ".join(texts) + " |")
+        lines.append("")
+    lines += ["## Plots", ""]
+    lines += [f"![{name}](images/{stem}.svg)\n" for stem, name in PLOTS]
+    path.write_text("\n".join(lines))
+
+
+PLOTS = (
+    ("evaluation-idle", "Idle packets a second against the number of nodes"),
+    ("evaluation-duplicates", "Duplicate address-seconds against loss"),
+    ("evaluation-latency", "Time to a lease against loss"),
+)
+
+
+def _not_run(sizes: Sequence[int], losses: Sequence[float]) -> str:
+    missing = [f"N {nodes}" for nodes in SIZES if nodes not in sizes]
+    missing += [f"loss {loss:.0%}" for loss in LOSSES if loss not in losses]
+    return ", ".join(missing) or "nothing"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
