@@ -74,14 +74,6 @@ EVENTS: tuple[LogEvent, ...] = (
     _event("lease-released", _I, "A client gave its address back.", address=ADDRESS, mac=MAC),
     _event("lease-expired", _I, "A lease ended without being renewed.", address=ADDRESS, mac=MAC),
     _event(
-        "foreign-dhcp-server",
-        _W,
-        "Another DHCP server answered on a client interface; told once a minute at most.",
-        "Find it by its address: clients may get addresses from it that nobody here knows of.",
-        address="the other server's address",
-        link=LINK,
-    ),
-    _event(
         "client-ignored",
         _I,
         "A client's message got no answer.",
