@@ -225,14 +225,6 @@ EVENTS: tuple[LogEvent, ...] = (
     _event("server-link-up", _I, "The server interface carries packets.", interface="its name"),
     _event("server-link-down", _W, "The server interface carries none.", interface="its name", because=REASON),
     _event(
-        "foreign-dhcp-server",
-        _W,
-        "Another DHCP server answers clients of an interface.",
-        "Find out whose it is; one that does not belong to this network takes clients away.",
-        address="its IPv4 address",
-        link=LINK,
-    ),
-    _event(
         "server-interface-missing",
         _W,
         "The server interface does not exist yet; the daemon waits for it.",
