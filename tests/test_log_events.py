@@ -86,3 +86,8 @@ def test_names_are_words_with_hyphens_and_meanings_are_sentences() -> None:
         assert event.meaning.endswith(".")
         assert not event.action or event.action[-1] in ".?"
         assert all(re.fullmatch(r"[a-z_]+", name) for name in event.fields)
+
+
+def test_every_registered_event_is_used() -> None:
+    unused = [event.name for event in EVENTS if not any(re.fullmatch(call.pattern, event.name) for call in CALLS)]
+    assert not unused

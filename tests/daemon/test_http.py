@@ -25,9 +25,10 @@ from ddhcp.daemon.api import Answer, Api
 from ddhcp.daemon.bridge import MAX_WAITING, Bridge, Busy
 from ddhcp.daemon.errors import StartError
 from ddhcp.daemon.health import Facts
-from ddhcp.daemon.http import HttpServer, Listen, parse_listen, read_token
+from ddhcp.daemon.http import Listen, parse_listen, read_token
 from ddhcp.daemon.http.guard import MAX_BODY, host_is_known
 from ddhcp.daemon.http.metrics import Counters
+from ddhcp.daemon.http.service import HttpServer
 from ddhcp.daemon.latency import COMMIT_BOUNDS_S, HANDLING_BOUNDS_S, Histogram
 from ddhcp.daemon.logs import EventLog
 from ddhcp.swarm import SwarmCodec

@@ -255,7 +255,7 @@ class Forwarding:
         wanted_s = min(message.lease_time_s, default_s) if message.lease_time_s else default_s
         granted_s = self._bind(address, key, message.chaddr, wanted_s, now)
         if granted_s > 0:
-            self._answer(LEASEACK, message, granted_s if message.lease_time_s else 0, peer, durable=True)
+            self._answer(LEASEACK, message, granted_s if message.lease_time_s else 0, peer, binding=address)
             self.note_place(address, message.chaddr, peer.address)
 
     def note_place(self, address: int, chaddr: bytes, at: bytes = b"") -> None:
@@ -290,7 +290,9 @@ class Forwarding:
             return
         self._released(address, now)
 
-    def _answer(self, command: int, message: LeaseMessage, lease_s: int, peer: Peer, durable: bool = False) -> None:
-        """Answer in the byte order of the question."""
+    def _answer(
+        self, command: int, message: LeaseMessage, lease_s: int, peer: Peer, binding: int | None = None
+    ) -> None:
+        """Answer in the byte order of the question; once ``binding`` (an address) is on disk, if it is given."""
         data = self._context.codec.lease_message(command, message.address_field, message.xid, lease_s, message.chaddr)
-        self._context.unicast(data, peer.address, _NAMES[command], durable)
+        self._context.unicast(data, peer.address, _NAMES[command], binding is not None, binding)

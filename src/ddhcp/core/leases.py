@@ -512,3 +512,5 @@ class LeaseTable:
             self._free_counts[block.zone] -= 1
             if not block.free:
                 del self._with_free[block.zone][index]
+        if not block.free:
+            block.free = {}  # a dictionary keeps the memory of what was in it

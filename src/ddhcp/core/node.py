@@ -31,6 +31,7 @@ from .views import BlockView, NodeView
 
 MAX_HELD = 4096  # addresses that the operator may keep from being handed out; more is a range in the configuration
 REFRESH_FACTOR = 4  # what classic control tools show; classic nodes refresh when a quarter of T has passed
+_STATES = {state.value: state for state in LeaseState}
 
 
 class Node:
@@ -128,7 +129,7 @@ class Node:
         pool = self._context.pool
         if lease.address not in pool or pool.index_of(lease.address) not in resumed:
             return
-        state = LeaseState(lease.state)
+        state = _STATES[lease.state]
         if self._leases.is_reserved(lease.address):
             return
         ends_at = lease.latest_end(now) if state is LeaseState.LEASED else lease.expires_at

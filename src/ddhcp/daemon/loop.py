@@ -7,9 +7,10 @@ import logging
 import selectors
 import signal
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..core import Node
 from ..core import events as e
@@ -21,7 +22,7 @@ from .control import ControlSocket
 from .errors import StartError
 from .guard import Callback, Guard
 from .hooks import Hooks
-from .http import HttpServer, Listen
+from .http import Listen
 from .links import Links
 from .logs import EventLog
 from .names import NamesFile
@@ -32,6 +33,9 @@ from .service import ServiceManager
 from .settings import schema
 from .store import Store
 from .timer import BootTimer
+
+if TYPE_CHECKING:
+    from .http.service import HttpServer
 
 STOP_WITHIN_S = 5.0  # for handing blocks over and writing what is left
 AFTER_EXCEPTION_S = 1.0  # a deadline whose handling failed is not tried again sooner
@@ -104,6 +108,8 @@ class Loop:
 
     def open_http(self, listen: Listen, names: tuple[str, ...], token: str | None) -> None:
         """Serve HTTP as well. Raises :class:`~ddhcp.daemon.errors.StartError`."""
+        from .http.service import HttpServer  # only now: see ddhcp.daemon.http
+
         bridge = self._make_bridge()
         histograms = {"handling": self._performer.handling, "commit": self._committer.durations}
         self._http = HttpServer(listen, bridge, self._log, histograms, names=names, token=token)
@@ -128,10 +134,12 @@ class Loop:
             signal.signal(number, lambda *_: None)
         signal.set_wakeup_fd(self._signal_writer.fileno(), warn_on_full_buffer=False)
 
-    def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, then stop in good order."""
+    def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
+        """Serve until SIGTERM or SIGINT, then stop in good order. ``on_ready()`` is called when the blocks and leases
+        of the run before are in force."""
         try:
             self._guard.run(self._start, boot_time())
+            on_ready()
             while not (self._performer.has_stopped and self._committer.is_idle):
                 self._turn()
                 if self._stop_by is not None and boot_time() >= self._stop_by:

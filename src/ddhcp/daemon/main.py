@@ -118,12 +118,16 @@ def _run(
             "started",
             {"version": __version__, "pool": str(config.pool), "block_size": config.pool.block_size},
         )
-        if background is not None:
-            background.ready()
-        service.ready()
-        _collect_rarely()
-        loop.run()
+        gc.disable()  # until all leases of the run before are there: none of them is garbage
+        loop.run(lambda: _on_ready(background, service))
     return 0
+
+
+def _on_ready(background: Background | None, service: ServiceManager) -> None:
+    if background is not None:
+        background.ready()
+    service.ready()
+    _collect_rarely()
 
 
 def _collect_rarely() -> None:
@@ -132,6 +136,7 @@ def _collect_rarely() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
+    gc.enable()
 
 
 def _http(settings: Settings) -> Callable[[Loop], None]:

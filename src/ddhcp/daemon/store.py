@@ -323,15 +323,13 @@ class SqliteStore:
         to_boot = -self._wall_minus_boot
         found = Remembered(set_aside=self._remembered.set_aside)
         found.blocks = [StoredBlock(index, until + to_boot) for index, until in db.execute(_SOUND_BLOCKS)]
-        found.leases = [
-            StoredLease(
-                address, identity, chaddr, state, expires_at + to_boot, hostname, granted_s,
-                held_until + to_boot if granted_s else 0.0,
+        same: dict[int, int] = {}  # one object for the many leases of one length
+        for address, identity, chaddr, state, expires_at, hostname, granted_s, held_until in db.execute(_SOUND_LEASES):
+            held_until = held_until + to_boot if granted_s else 0.0
+            granted_s = same.setdefault(granted_s, granted_s)
+            found.leases.append(
+                StoredLease(address, identity, chaddr, state, expires_at + to_boot, hostname, granted_s, held_until)
             )
-            for address, identity, chaddr, state, expires_at, hostname, granted_s, held_until in db.execute(
-                _SOUND_LEASES
-            )
-        ]  # fmt: skip
         (rows,) = db.execute("select (select count(*) from block) + (select count(*) from lease)").fetchone()
         found.skipped = rows - len(found.blocks) - len(found.leases)
         self._remembered = found
