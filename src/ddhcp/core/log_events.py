@@ -128,22 +128,6 @@ EVENTS: tuple[LogEvent, ...] = (
         block=BLOCK,
         addresses="the addresses",
     ),
-    _event(
-        "client-moved",
-        _I,
-        "A client renews in another realm than before, with its address.",
-        address=ADDRESS,
-        mac=MAC,
-        to='the link-local address of the node there, "here" for this one',
-    ),
-    _event(
-        "foreign-dhcp-server",
-        _W,
-        "A DHCP server that is none of ours answers on a client interface.",
-        "Find it: clients may get addresses from it that do not work.",
-        address="its address",
-        link=LINK,
-    ),
     # --- blocks
     _event(
         "learning-ended",
