@@ -389,7 +389,7 @@ def _reserve(daemon: Daemon, options: argparse.Namespace) -> Object:
 
 
 def _drain(daemon: Daemon, options: argparse.Namespace) -> Object:
-    return _act(daemon, options, "drain", "{blocks} blocks are being handed over; the daemon stops after that")
+    return _act(daemon, options, "drain", "blocks being handed over: {blocks}; the daemon stops after that")
 
 
 def _reload(daemon: Daemon, options: argparse.Namespace) -> Object:
