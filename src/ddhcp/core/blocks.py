@@ -11,6 +11,7 @@ from .pool import Pool
 
 ZERO_ID = bytes(8)
 UNKNOWN_ADDRESS = bytes(16)
+MAX_FREED = 65536  # free blocks remembered as once owned; the longest free are forgotten beyond this
 
 
 class BlockState(enum.IntEnum):
@@ -117,6 +118,7 @@ TRANSITIONS: dict[tuple[BlockState, BlockEvent], BlockState] = {
     (_X, _E.WE_TAKE_OVER): _O,
 }
 
+_OWNED = (BlockState.CLAIMED, BlockState.OURS, BlockState.ORPHAN)
 _LAPSING = (BlockState.TENTATIVE, BlockState.CLAIMED, BlockState.OURS, BlockState.ORPHAN)
 
 
@@ -235,6 +237,7 @@ class BlockTable:
         self.ours: dict[int, Block] = {}
         self.claiming: dict[int, Block] = {}
         self.counts = [0] * len(BlockState)
+        self.freed: dict[int, None] = {}  # FREE blocks that somebody owned before, the longest free first
         self.claims_of: dict[bytes, int] = {}  # how many blocks are CLAIMED by the node at each address
         # (instant, index): when a block may lapse, or what we promised for one of ours may run out. A refreshed claim
         # leaves its old entry in place, to be looked at again when it comes up, so that there is one entry each.
@@ -260,9 +263,17 @@ class BlockTable:
         block = self.known.get(index) or Block(index)
         state = TRANSITIONS[block.state, event]
         if state is not block.state:
+            if state is BlockState.FREE and block.state in _OWNED:
+                self._note_freed(index)
             self._leave(block)
             self._enter(block, state)
         return block
+
+    def _note_freed(self, index: int) -> None:
+        self.freed.pop(index, None)
+        self.freed[index] = None
+        if len(self.freed) > MAX_FREED:
+            del self.freed[next(iter(self.freed))]
 
     def set_owner(self, block: Block, node_id: bytes, address: bytes) -> None:
         """A block is claimed by this node."""

@@ -1,57 +1,146 @@
-"""Which free block to claim."""
+"""Which free block to claim.
+
+Own former blocks first, because their clients are remembered; then blocks that nobody is known ever to have owned; then
+those free for longest. Among the never-owned, each node has a share of its own, by a hash over (block, node): nodes
+that start together, and the sides of a parted link, hardly ever want the same block.
+
+While a known node is missing without goodbye, or has not answered the question that is asked before anything but the
+own share is claimed, it may be at work on the far side of a parted link. So only blocks from this node's own share are
+claimed, former or not, until what the missing one promised has run out: then no block is claimed on both sides. The
+price is that some clients wait when the pool is nearly full, unless the configuration prefers availability.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import random
+from collections.abc import Callable, Iterable
+from itertools import islice
 
 from .blocks import BlockState, BlockTable
 from .context import Context
 from .leases import LeaseTable
+from .peers import Peers
+from .remedies import Remedy
 
-CANDIDATES = 16  # free blocks looked at for each block wanted
+CANDIDATES = 16  # free blocks looked at for each block wanted, at least,
+CANDIDATES_PER_NODE = 3  # and for each known node: one in as many blocks as there are nodes is this node's share
+MAX_CANDIDATES = 4096  # and no more than this, so that a choice costs milliseconds in the largest pool
 MAX_FORMER = 1024  # blocks remembered as once ours
+
+FRESH_S = 5.0  # whoever of ours was heard within this is there
+
+Key = tuple[bytes, bytes]  # a node, by its id and address
 
 
 def score(index: int, node_id: bytes, address: bytes) -> bytes:
-    """How much block ``index`` is a node's to take: of several nodes, it is that with the highest score (rendezvous
-    hashing). All nodes find the same without a word; a node more or less changes nothing among the others."""
+    """How far block ``index`` is from being a node's to take: of several nodes, it is the one with the lowest score
+    (rendezvous hashing). All nodes find the same without a word; one node more or less changes nothing between the
+    others."""
     return hashlib.blake2b(node_id + address + index.to_bytes(4, "big"), digest_size=8).digest()
 
 
 class BlockChoice:
-    """Chooses free blocks to claim: those once ours first, then by a hash of (this node, block), so that nodes that
-    start together, or are cut off from each other, rarely want the same."""
+    """Chooses free blocks to claim. ``ask(now)``: called to learn who is there, before others' shares are claimed."""
 
-    def __init__(self, context: Context, table: BlockTable, leases: LeaseTable) -> None:
+    def __init__(
+        self, context: Context, table: BlockTable, leases: LeaseTable, peers: Peers, ask: Callable[[float], None]
+    ) -> None:
         self._context = context
-        self._leases = leases
+        self._ask = ask
         self._table = table
+        self._leases = leases
+        self._peers = peers
         self._former: dict[int, None] = {}
 
     def remember(self, index: int) -> None:
         """Block ``index`` is, or once was, ours."""
+        self._former.pop(index, None)
         self._former[index] = None
         if len(self._former) > MAX_FORMER:
             del self._former[next(iter(self._former))]
 
-    def choose(self, wanted: int) -> list[int]:
-        """Up to ``wanted`` FREE blocks that belong to no subnet."""
-        zone_of = self._leases.plan.zone_of
-        former = [i for i in self._former if self._table.state(i) is BlockState.FREE and not zone_of(i)][:wanted]
-        if len(former) >= wanted:
-            return former
-        candidates = set(self._table.free.sample(self._context.rng, CANDIDATES * wanted)).difference(former)
-        home = [index for index in candidates if not zone_of(index)]
-        return former + sorted(home, key=self._score)[: wanted - len(former)]
-
-    def choose_between(self, first: int, last: int, wanted: int) -> list[int]:
+    def choose_between(self, first: int, last: int, wanted: int, now: float) -> list[int]:
         """Up to ``wanted`` FREE blocks from ``first`` to ``last``, of those that a few draws hit."""
         rng, count = self._context.rng, last - first + 1
-        tries = CANDIDATES * wanted
+        others = self._others(now)
+        tries = self._number_of_candidates(wanted, len(others))
         indices = range(first, last + 1) if count <= tries else {rng.randint(first, last) for _ in range(tries)}
         is_useful = self._leases.plan.is_useful
         free = [index for index in indices if self._table.state(index) is BlockState.FREE and is_useful(index)]
-        return sorted(free, key=self._score)[:wanted]
+        free.sort(key=self._score)
+        chosen = self._take(free, wanted, others, only_share=True)
+        if len(chosen) < wanted and not self.is_cautious(now) and not self._is_in_doubt(now):
+            chosen += [index for index in free if index not in chosen][: wanted - len(chosen)]
+        return chosen
 
     def _score(self, index: int) -> bytes:
         return score(index, self._context.node_id, self._context.address)
+
+    def _others(self, now: float) -> list[Key]:
+        """The other nodes that may claim blocks."""
+        return [(peer.node_id, peer.address) for peer in self._peers if self._peers.is_to_be_reckoned_with(peer, now)]
+
+    def is_cautious(self, now: float) -> bool:
+        """Whether a known node is missing, so that only this node's own share of the free blocks may be claimed."""
+        context = self._context
+        if context.config.prefer_availability or not context.has(Remedy.MISSING_PEERS):
+            return False
+        return any(self._peers.is_missing(peer, now) for peer in self._peers)
+
+    def _is_in_doubt(self, now: float) -> bool:
+        """Whether a node of ours that owns blocks may be cut off since a moment ago. If so, all are asked."""
+        context = self._context
+        if not context.has(Remedy.SYNC) or not context.has(Remedy.MISSING_PEERS) or context.config.prefer_availability:
+            return False
+        if all(now - peer.heard_at <= FRESH_S for peer in self._peers if peer.is_ours and peer.claimed_until > now):
+            return False
+        self._ask(now)
+        return True
+
+    def choose(self, wanted: int, now: float) -> list[int]:
+        """Up to ``wanted`` FREE blocks that belong to no subnet, the best first."""
+        others = self._others(now)
+        is_cautious = self.is_cautious(now)
+        if not self._context.has(Remedy.BLOCK_CHOICE):
+            return self._take(self._same_for_all(), wanted, others, only_share=is_cautious or self._is_in_doubt(now))
+        chosen = self._take(filter(self._is_home, reversed(self._former)), wanted, others, only_share=is_cautious)
+        never, freed = self._candidates(wanted, len(others))
+        chosen += self._take(never, wanted - len(chosen), others, only_share=True)
+        is_cautious = is_cautious or (len(chosen) < wanted and self._is_in_doubt(now))
+        if not is_cautious:
+            chosen += self._take((i for i in never if i not in chosen), wanted - len(chosen), others, only_share=False)
+        return chosen + self._take(freed, wanted - len(chosen), others, only_share=is_cautious)
+
+    def _is_home(self, index: int) -> bool:
+        return self._table.state(index) is BlockState.FREE and not self._leases.plan.zone_of(index)
+
+    def _candidates(self, wanted: int, nodes: int) -> tuple[list[int], list[int]]:
+        """Free blocks that never were ours: the never-owned by this node's score, others by how long they are free."""
+        table, number = self._table, self._number_of_candidates(wanted, nodes)
+        sample = [i for i in table.free.sample(self._context.rng, number) if i not in self._former and self._is_home(i)]
+        never = sorted((index for index in sample if index not in table.freed), key=self._score)
+        freed = [i for i in islice(table.freed, MAX_CANDIDATES) if i not in self._former and self._is_home(i)]
+        return never, freed
+
+    @staticmethod
+    def _number_of_candidates(wanted: int, nodes: int) -> int:
+        return min(MAX_CANDIDATES, max(CANDIDATES, CANDIDATES_PER_NODE * nodes) * wanted)
+
+    def _take(self, candidates: Iterable[int], wanted: int, others: list[Key], *, only_share: bool) -> list[int]:
+        taken: list[int] = []
+        if wanted > 0:
+            for index in candidates:
+                if not only_share or self._is_ours_to_take(index, others):
+                    taken.append(index)
+                    if len(taken) == wanted:
+                        break
+        return taken
+
+    def _is_ours_to_take(self, index: int, others: list[Key]) -> bool:
+        own = self._score(index)
+        return all(score(index, *other) > own for other in others)
+
+    def _same_for_all(self) -> list[int]:
+        """What classic nodes do that were started within one second: all draw the same blocks."""
+        return self._table.free.sample(random.Random(0), MAX_CANDIDATES)

@@ -14,12 +14,13 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 
-from ..swarm import Claim
-from .announcing import PROMISE_MARGIN_S, Announcer
+from ..swarm import Claim, HeardClaim
+from .announcing import MAX_TIMEOUT_S, PROMISE_MARGIN_S, Announcer
 from .blocks import UNKNOWN_ADDRESS, ZERO_ID, Block, BlockEvent, BlockState, BlockTable
 from .choice import BlockChoice
 from .context import Context
 from .effects import ForgetBlock, ForgetLease, RunHook
+from .hearsay import HearsayTeller
 from .holds import Holds
 from .inquiring import INQUIRIES, Inquirer
 from .leases import Lease, LeaseTable
@@ -27,7 +28,10 @@ from .orphans import Orphans
 from .peers import Peer, Peers
 from .records import StoredBlock
 from .remedies import Remedy
+from .supply import Supply
 from .sync import Sync
+
+DOUBT_PAUSE_S = 10.0  # between two questions who is there, as long as that hinders claiming
 
 __all__ = ["INQUIRIES", "PROMISE_MARGIN_S", "Claims"]
 
@@ -52,6 +56,7 @@ class Claims:
     ) -> None:
         self._context = context
         self._leases = leases
+        self._peers = peers
         self._waiting = waiting
         self._on_supply = on_supply
         self._on_lost = on_lost
@@ -59,12 +64,16 @@ class Claims:
         self.table = BlockTable(context.pool)
         self.serves_home = True  # whether there may be clients outside the subnets
         self.learning_until: float | None = math.inf if context.config.learning_phase else None
-        self._choice = BlockChoice(context, self.table, leases)
+        self._choice = BlockChoice(context, self.table, leases, peers, self._ask_who_is_there)
         self._announcer = Announcer(context, self.table, leases, peers)
-        self._inquirer = Inquirer(context, self.table, leases, self._choice, waiting=waiting, own=self._own_inquired)
+        self._supply = Supply(context, self.table, leases)
+        self._inquirer = Inquirer(
+            context, self.table, leases, self._choice, self._supply, waiting=waiting, own=self._own_inquired
+        )
         self._sync = Sync(context, peers)
         self._holds = Holds(leases)
         self.orphans = Orphans(context, self.table, leases, peers, self._inquirer, self._holds)
+        self.hearsay = HearsayTeller(context, self.table, peers, self.orphans, self._on_heard_claim)
 
     # --- questions ------------------------------------------------------------------------------
 
@@ -98,6 +107,10 @@ class Claims:
             return None
         return block.owner_address
 
+    def is_cautious(self, now: float) -> bool:
+        """Whether a known node is missing, so that only this node's own share of the free blocks may be claimed."""
+        return self._choice.is_cautious(now)
+
     @property
     def held_count(self) -> int:
         """How many blocks of ours are held."""
@@ -116,6 +129,7 @@ class Claims:
             self._sync.deadline(),
             self.orphans.deadline(),
             self._holds.deadline(),
+            self._supply.retry_at if self._context.link_up else math.inf,
             self.table.next_lapse_at,
         )
         return at if self.learning_until is None else min(at, self.learning_until)
@@ -186,7 +200,9 @@ class Claims:
         if not indices:
             if context.has(Remedy.SYNC):
                 self._sync.on_asked(bool(self.table.ours), now)
+                self.hearsay.on_asked_for_all(peer, now)
             return
+        self.hearsay.on_inquired(indices, peer, now)
         stronger = context.outranks_us(peer.node_id, peer.address)
         event = BlockEvent.INQUIRED_BY_STRONGER if stronger else BlockEvent.INQUIRED_BY_WEAKER
         claims: list[Block] = []
@@ -230,6 +246,7 @@ class Claims:
         stronger = context.outranks_us(peer.node_id, peer.address, is_claim=True)
         event = BlockEvent.CLAIMED_BY_STRONGER if stronger else BlockEvent.CLAIMED_BY_WEAKER
         contested: list[Block] = []
+        lost = len(self.table.ours)
         for claim in claims:
             if claim.index >= context.pool.block_count:
                 context.count("swarm.drop.bad-index")
@@ -237,8 +254,12 @@ class Claims:
                 self._on_given_up(claim.index, peer)
             else:
                 block = self._claimed(claim, event, peer, now)
-                if block.state is BlockState.OURS and not context.stopping and self._announcer.may_object(block, now):
-                    contested.append(block)
+                if block.state is BlockState.OURS and not context.stopping:
+                    self._hold_contested(block, now)
+                    if self._announcer.may_object(block, now):
+                        contested.append(block)
+        if len(self.table.ours) < lost:
+            self._supply.note_lost(now)
         if contested:
             context.count("swarm.disputes_won", len(contested))
             self._announcer.announce(contested, now)
@@ -263,6 +284,20 @@ class Claims:
         self.table.set_lapse(block, now + claim.timeout_s)
         return block
 
+    def _on_heard_claim(self, heard: HeardClaim, now: float) -> None:
+        """A peer tells of a block whose owner is silent: it is closed for that long, and for no longer."""
+        closed_s = min(MAX_TIMEOUT_S, heard.closed_s)
+        owner = self._peers.note_missing(heard.owner, heard.owner_id, now + closed_s, now)
+        block = self._claimed(Claim(heard.index, closed_s), BlockEvent.CLAIMED_BY_STRONGER, owner, now)
+        block.timeout_s = MAX_TIMEOUT_S  # nothing is left to add when that time is over
+        self._context.count("swarm.hearsay_taken")
+
+    def _hold_contested(self, block: Block, now: float) -> None:
+        """Another node thought that a block of ours was its own, and gave leases in it: renew those, but give no new
+        ones before they have ended (S4). Whose address was leased here too is refused at its next renewal."""
+        if self._context.has(Remedy.DISPUTES):
+            self._holds.hold(block.index, now + self._context.longest_lease_s + PROMISE_MARGIN_S)
+
     def _note_presence(self, peer: Peer, claims: Sequence[Claim], now: float) -> None:
         """Note for how long an owner is to be reckoned with. One whose claims had lapsed was cut off, with others?"""
         if -math.inf < peer.claimed_until <= now:
@@ -271,6 +306,9 @@ class Claims:
         if timeouts:
             peer.claimed_until = max(peer.claimed_until, now + max(timeouts))
             peer.expected_s = self._announcer.expected_period_s(min(timeouts), peer)
+
+    def _ask_who_is_there(self, now: float) -> None:
+        self._sync.ask(now, pause_s=DOUBT_PAUSE_S)
 
     def _expect_more(self, now: float) -> None:
         if self._context.has(Remedy.SYNC) and self._context.link_up and not self._context.stopping:
@@ -399,7 +437,7 @@ class Claims:
     def _give_up_needless(self, now: float) -> None:
         """Give up blocks that no client needed for the needless timeout, latest claimed first, keeping the spares."""
         config = self._context.config
-        keep = config.spare_leases + self._waiting()
+        keep = self._supply.needed(self._waiting(), now)
         given_up: list[int] = []
         for block in reversed(list(self.table.ours.values())):
             if block.index in self._holds or not self._leases.is_unused(block.index):

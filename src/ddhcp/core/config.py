@@ -20,6 +20,7 @@ DEFAULT_SPARE_LEASES = 2
 DEFAULT_NEEDLESS_TIMEOUT_S = 300
 DEFAULT_LEASE_TIME_S = 300
 DEFAULT_REPLICAS = 2
+DEFAULT_MAX_NEW_BLOCKS_PER_MIN = 1200  # 4,800 addresses even in the smallest useful blocks: a burst, not a flood
 MAX_REPLICAS = 16  # each lease change costs a message to each of them
 DEFAULT_RENEWAL_SLACK_S = 3600
 MIN_TENTATIVE_TIMEOUT_S = 2
@@ -38,9 +39,11 @@ class NodeConfig:
     ``policy``: which clients get what, and what they may do; the same on every node of the swarm (DHCP-SERVER C6).
     ``renewal_slack_s``: renewals of the next so many seconds are covered by one row of the store; 0 writes each.
     ``serves_clients``: false for a node without client interface (``-S``). ``replicas``: how many peers of ours know
-    this node's leases. ``software``: name and version, which peers show to their operators. ``keys``: what
-    messages are sealed with, None for a swarm that classic nodes are part of. ``without``: remedies
-    switched off, for the simulator.
+    this node's leases. ``prefer_availability``: while a known node is missing, claim any free block, at the risk that
+    the missing one, beyond a parted link, claims it too. ``max_new_blocks_per_min``: how many blocks are claimed in a
+    minute at most, and at once. ``software``: name and version, which peers show to their operators. ``keys``: what
+    messages are sealed with, None for a swarm that classic nodes are part of. ``without``: remedies switched off, for
+    the simulator.
     """
 
     pool: Pool
@@ -55,6 +58,8 @@ class NodeConfig:
     renewal_slack_s: int = DEFAULT_RENEWAL_SLACK_S
     policy: Policy = field(default_factory=Policy)
     replicas: int = DEFAULT_REPLICAS
+    prefer_availability: bool = False
+    max_new_blocks_per_min: int = DEFAULT_MAX_NEW_BLOCKS_PER_MIN
     software: str = ""
     keys: KeyRing | None = None
     without: frozenset[Remedy] = frozenset()
@@ -74,6 +79,8 @@ class NodeConfig:
             raise ConfigError(f"spare leases {self.spare_leases} is negative; use 0 or more")
         if self.needless_timeout_s < 0:
             raise ConfigError(f"needless timeout {self.needless_timeout_s} s is negative; use 0 or more")
+        if self.max_new_blocks_per_min < 1:
+            raise ConfigError(f"{self.max_new_blocks_per_min} new blocks a minute: use at least 1")
         if self.lease_time_s < 1:
             raise ConfigError(f"lease time {self.lease_time_s} s is not positive (option 51)")
         self.policy.check_against(self.pool)

@@ -12,6 +12,7 @@ from ..swarm import (
     Found,
     HandoverAck,
     HandoverMessage,
+    Hearsay,
     Hello,
     Locate,
     LookupMessage,
@@ -59,6 +60,7 @@ class Extensions:
             Surrender: server.surrenders.on_surrender,
             SurrenderAck: server.surrenders.on_ack,
             Challenge: self._on_unsealed_challenge,
+            Hearsay: server.claims.hearsay.on_hearsay,
         }
         self._claims = server.claims
         self._on_forward_redirect = server.forwarding.on_redirect

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from ..swarm import (
     CAN_HANDOVER,
+    CAN_HEARSAY,
     CAN_LOOKUP,
     CAN_REDIRECT,
     CAN_REPLICATE,
@@ -19,7 +20,7 @@ from .peers import Peer
 
 HELLO_ATTEMPTS = 3  # to a peer of unknown kind; one that answers none is taken for classic
 HELLO_INTERVAL_S = 30.0
-CAPABILITIES = CAN_HANDOVER | CAN_LOOKUP | CAN_REPLICATE | CAN_REDIRECT | CAN_SURRENDER
+CAPABILITIES = CAN_HANDOVER | CAN_LOOKUP | CAN_REPLICATE | CAN_REDIRECT | CAN_SURRENDER | CAN_HEARSAY
 
 
 class Greeting:

@@ -1,4 +1,4 @@
-"""Asking for blocks: when more are needed, and the three inquiries that come before owning one."""
+"""Asking for blocks: the three inquiries that come before owning one. How many are needed is in ``supply.py``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .choice import BlockChoice
 from .context import Context
 from .leases import LeaseTable
 from .remedies import Remedy
+from .supply import MAX_CLAIMING, Supply
 
 INQUIRIES = 3  # before a block is owned (PROTOCOL, Claiming)
-MAX_CLAIMING = 64  # blocks inquired at a time for new clients: bounds what a burst of them makes us say at once
 BURST_SPACING_S = 0.001  # between inquiries that are not spread over t, as classic nodes send them
 URGENT_SPACING_S = 0.15  # between inquiries for an orphan that a client waits for: it asks again after 2 s or more
 
@@ -31,6 +31,7 @@ class Inquirer:
         table: BlockTable,
         leases: LeaseTable,
         choice: BlockChoice,
+        supply: Supply,
         *,
         waiting: Callable[[], int],
         own: Callable[[list[Block], float], None],
@@ -39,6 +40,7 @@ class Inquirer:
         self._table = table
         self._leases = leases
         self._choice = choice
+        self._supply = supply
         self._waiting = waiting
         self._own = own
         self._next_at = math.inf
@@ -51,22 +53,23 @@ class Inquirer:
     def ensure_supply(self, now: float) -> None:
         """Begin claiming when the free leases do not cover the spares and the waiting clients."""
         context = self._context
-        block_size = context.pool.block_size
         waiting = self._waiting()
-        missing = context.config.spare_leases + waiting - self._leases.free_count
-        missing -= len(self._table.claiming) * block_size
-        if missing <= 0:
+        wanted = self._supply.missing_blocks(waiting, now)
+        if wanted <= 0:
             return
-        wanted = min(-(-missing // block_size), MAX_CLAIMING - len(self._table.claiming))
-        chosen = self._choice.choose(wanted) if wanted > 0 else []
+        chosen = self._choice.choose(wanted, now)
+        self._supply.note_begun(len(chosen), wanted, now)
         if chosen:
             self.inquire(chosen, now)
         elif not self._table.claiming and self._leases.free_count == 0 and waiting and not self._pool_full:
             self._pool_full = True
-            context.log(
-                logging.WARNING, "pool-full", pool=str(context.pool), waiting=waiting,
-                advice="clients wait until leases end; use a larger pool (-N), shorter leases or smaller blocks (-b)",
-            )  # fmt: skip
+            if len(self._table.free):
+                advice = (
+                    "a silent node may own or claim the rest; clients wait until it is back or its promise has ended"
+                )
+            else:
+                advice = "clients wait until leases end; use a larger pool (-N), shorter leases or smaller blocks (-b)"
+            context.log(logging.WARNING, "pool-full", pool=str(context.pool), waiting=waiting, advice=advice)
 
     def supply_between(self, first: int, last: int, missing: int, now: float) -> None:
         """Begin claiming free blocks from ``first`` to ``last`` until ``missing`` addresses are to come."""
@@ -74,15 +77,15 @@ class Inquirer:
         under_way = sum(first <= index <= last for index in claiming)
         wanted = min(-(-missing // self._context.pool.block_size) - under_way, MAX_CLAIMING - len(claiming))
         if wanted > 0:
-            self.inquire(self._choice.choose_between(first, last, wanted), now)
+            self.inquire(self._choice.choose_between(first, last, wanted, now), now)
 
     def inquire(self, indices: list[int], now: float) -> None:
         """Begin claiming these FREE blocks."""
         for index in indices:
-            self.begin(self._table.apply(index, BlockEvent.WE_INQUIRE), now)
+            self._asked(self._table.apply(index, BlockEvent.WE_INQUIRE), 1, now)
+        self.send(indices)
         if indices:
             self._pool_full = False
-            self.run(now)
 
     def begin(self, block: Block, now: float) -> None:
         """A block is CLAIMING now: inquire it from ``now`` on."""
@@ -108,16 +111,13 @@ class Inquirer:
         inquire: list[int] = []
         owned: list[Block] = []
         is_spaced = self._context.has(Remedy.SPACED_INQUIRIES)
-        usual_s = self._context.config.tentative_timeout_s / INQUIRIES if is_spaced else BURST_SPACING_S
         for block in list(self._table.claiming.values()):
             if block.next_inquiry_at > now:
                 continue
-            spacing_s = URGENT_SPACING_S if block.is_urgent else usual_s
-            if block.claim_count and now - block.next_inquiry_at > spacing_s and is_spaced:
+            if is_spaced and block.claim_count and now - block.next_inquiry_at > self._spacing_s(block):
                 block.claim_count = 0  # this node slept: objections may wait unread
             if block.claim_count < INQUIRIES:
-                block.claim_count += 1
-                block.next_inquiry_at = now + spacing_s
+                self._asked(block, block.claim_count + 1, now)
                 inquire.append(block.index)
             else:
                 owned.append(block)
@@ -125,6 +125,19 @@ class Inquirer:
         self.send(inquire)
         if owned:
             self._own(owned, now)
+
+    def _asked(self, block: Block, times: int, now: float) -> None:
+        """A CLAIMING block is inquired for the first, second or third time."""
+        block.claim_count = times
+        block.next_inquiry_at = now + self._spacing_s(block)
+        self._next_at = min(self._next_at, block.next_inquiry_at)
+
+    def _spacing_s(self, block: Block) -> float:
+        if block.is_urgent:
+            return URGENT_SPACING_S
+        if not self._context.has(Remedy.SPACED_INQUIRIES):
+            return BURST_SPACING_S
+        return self._context.config.tentative_timeout_s / INQUIRIES
 
     def send(self, indices: list[int]) -> None:
         """Multicast an inquiry for these blocks, in as many packets as they need."""

@@ -25,7 +25,7 @@ OFFER_LIFETIME_S = 12.0  # an offer nobody took up is free again after this, as 
 OFFER_GRACE_S = 4.0  # one nobody took up by now makes room when addresses are short: its client has asked again by now,
 #                      or was none (RFC 2131 4.1: the first retransmission comes after 4 s)
 WAIT_LIFETIME_S = 30.0  # how long a DISCOVER that could not be answered is remembered; a live client repeats it sooner
-MAX_WAITING = 4096  # clients remembered while no address is free
+MAX_WAITING = 16384  # clients remembered while no address is free: an avalanche at one node
 
 
 @dataclass(slots=True)

@@ -114,18 +114,18 @@ class Orphans:
 
     # --- the guardian's turn --------------------------------------------------------------------
 
-    def _rank(self, index: int, now: float) -> int:
+    def rank(self, index: int, now: float) -> int:
         """How many of the nodes of ours that are known to live come before this one as guardian of block ``index``."""
         context = self._context
         own = score(index, context.node_id, context.address)
         living = (peer for peer in self._peers if peer.is_ours and self._peers.is_present(peer, now))
-        return sum(score(index, peer.node_id, peer.address) > own for peer in living)
+        return sum(score(index, peer.node_id, peer.address) < own for peer in living)
 
     def _plan(self, block: Block, now: float, pace_s: float, wait_s: float = 0.0) -> None:
         """This node adopts the block when its turn comes, ``pace_s`` for each node before it, after ``wait_s``."""
         if not self._may_adopt():
             return
-        rank = min(MAX_RANK, self._rank(block.index, now))
+        rank = min(MAX_RANK, self.rank(block.index, now))
         at = now + wait_s + pace_s * (rank * 1.5 + 0.25 * self._context.rng.random())
         self._turn_at[block.index] = at
         heapq.heappush(self._turns, (at, block.index))
@@ -186,7 +186,7 @@ class Orphans:
         elif block.state is BlockState.CLAIMING:
             is_due = block.orphan_until > now
         else:
-            is_due = self._is_owner_missing(block, peer, now) and not self._rank(index, now)
+            is_due = self._is_owner_missing(block, peer, now) and not self.rank(index, now)
             if is_due:
                 block.orphan_until = max(block.expires_at, self.closed_until(block))
         if is_due:
@@ -197,7 +197,7 @@ class Orphans:
         t_s = self._context.config.tentative_timeout_s
         if peer.is_ours:
             self._plan(block, now, t_s, wait_s=2 * t_s)
-        elif self._rank(block.index, now):
+        elif self.rank(block.index, now):
             self._plan(block, now, t_s / 8)
         else:
             return True

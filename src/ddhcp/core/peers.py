@@ -12,6 +12,7 @@ GREETINGS = 3  # HELLOs to a peer of unknown kind; one that answers none is take
 UNKNOWN_COUNTS_S = 120.0  # a peer of unknown kind is taken for classic for this long: until it must have answered
 CLASSIC_COUNTS_S = 3600.0  # after a classic peer was last heard, others like it may still come
 MISSING_AFTER = 1.5  # refresh periods without a word: one refresh was lost, or the peer is missing
+KNOWN_FOR_S = 600.0  # a peer without blocks is reckoned with for this long after it was heard
 MAX_PEERS = 4096  # the longest unheard is forgotten beyond this, so that a flood of senders costs bounded memory
 SAME_REFRESH_S = 1.0  # claims of a peer that come closer together are packets of one refresh, or answers in a dispute
 REFRESH_WEIGHT = 0.25  # of the latest interval in the running mean of a peer's refresh period
@@ -106,6 +107,18 @@ class Peers:
     def __iter__(self) -> Iterator[Peer]:
         return iter(self._peers.values())
 
+    def note_missing(self, address: bytes, node_id: bytes, until: float, now: float) -> Peer:
+        """Another node says that a peer, of which we may never have heard, owns blocks until that instant. Unknown
+        (zeros) is nobody to be reckoned with."""
+        peer = self._peers.get(address)
+        if peer is None:
+            peer = Peer(address, node_id, -math.inf)
+            if any(address) and len(self._peers) < MAX_PEERS:
+                self._peers[address] = peer
+        if peer.heard_at == -math.inf:
+            peer.claimed_until = max(peer.claimed_until, until)
+        return peer
+
     def has_classic(self, now: float) -> bool:
         """Whether classic nodes, or nodes that may be, were heard lately."""
         return now - self._classic_at < CLASSIC_COUNTS_S or now - self._unknown_at < UNKNOWN_COUNTS_S
@@ -116,6 +129,11 @@ class Peers:
         cut off from us and at work elsewhere."""
         silent_s = now - max(peer.claims_at, peer.heard_at)
         return peer.claimed_until > now and silent_s > MISSING_AFTER * peer.expected_s
+
+    @staticmethod
+    def is_to_be_reckoned_with(peer: Peer, now: float) -> bool:
+        """Whether a peer may claim a block now: it owns some, perhaps far away, or was heard a while ago."""
+        return peer.claimed_until > now or now - peer.heard_at < KNOWN_FOR_S
 
     @staticmethod
     def is_present(peer: Peer, now: float) -> bool:

@@ -40,9 +40,9 @@ class Sync:
 
     # --- asking ---------------------------------------------------------------------------------
 
-    def ask(self, now: float) -> None:
-        """Begin a round of questions, unless one is under way or was a moment ago."""
-        if self._askings_left or now - self._asked_at < ASK_PAUSE_S:
+    def ask(self, now: float, pause_s: float = ASK_PAUSE_S) -> None:
+        """Begin a round of questions, unless one is under way or ended less than ``pause_s`` ago."""
+        if self._askings_left or now - self._asked_at < pause_s:
             return
         self._askings_left = ASKINGS
         self._wait_s = ASK_AGAIN_AFTER_S

@@ -4,6 +4,7 @@ from ._address import AddressOrder, read_address, write_address
 from ._codec import Message, SwarmCodec, decode, encode
 from ._errors import DecodeError
 from ._extensions import (
+    HEARD_CLAIM_SIZE,
     INCARNATION_SIZE,
     MAX_HOSTNAME_BYTES,
     SECTION_OVERHEAD,
@@ -13,6 +14,8 @@ from ._extensions import (
     Found,
     HandoverAck,
     HandoverMessage,
+    HeardClaim,
+    Hearsay,
     Hello,
     LeaseRecord,
     Locate,
@@ -44,6 +47,7 @@ from ._seal import (
 )
 from .constants import (
     CAN_HANDOVER,
+    CAN_HEARSAY,
     CAN_LOOKUP,
     CAN_REDIRECT,
     CAN_REPLICATE,
@@ -79,6 +83,7 @@ from .constants import (
 
 __all__ = [
     "CAN_HANDOVER",
+    "CAN_HEARSAY",
     "CAN_LOOKUP",
     "CAN_REDIRECT",
     "CAN_REPLICATE",
@@ -87,6 +92,7 @@ __all__ = [
     "CLASSIC_CLAIMS_PER_PACKET",
     "FIRST_EXTENSION",
     "HEADER_SIZE",
+    "HEARD_CLAIM_SIZE",
     "INCARNATION_SIZE",
     "INQUIRE",
     "LAST_EXTENSION",
@@ -127,6 +133,8 @@ __all__ = [
     "HandoverAck",
     "HandoverMessage",
     "Header",
+    "HeardClaim",
+    "Hearsay",
     "Hello",
     "Inquire",
     "Key",

@@ -25,7 +25,7 @@ MAX_IDENTITY_BYTES = 256  # a mark of kind and a client identifier of at most 25
 MAX_HOSTNAME_BYTES = 255
 
 # Field types.
-_SOFTWARE, _LEASE, _IDENTITY, _SECTION, _PROGRESS, _CLIENT = range(1, 7)
+_SOFTWARE, _LEASE, _IDENTITY, _SECTION, _PROGRESS, _CLIENT, _CLAIM = range(1, 8)
 
 # Flags, by command.
 _WANTS_ANSWER = 1  # HELLO
@@ -48,6 +48,7 @@ _CHALLENGE = struct.Struct("!16s16sQ")
 _BLOCK = struct.Struct("!IIIB")
 _LEASE_HEAD = struct.Struct("!IBII16s")
 _SIZE = struct.Struct("!H")
+_HEARD_CLAIM = struct.Struct("!II8s16s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +226,25 @@ class Challenge:
     floor: int
 
 
+@dataclass(frozen=True, slots=True)
+class HeardClaim:
+    """A block that a node does not own itself, but knows to be another's: for how many seconds it is closed yet,
+    quarantine included, and who claimed it last (node id and 16 bytes of address, zeros if that is not known)."""
+
+    index: int
+    closed_s: int
+    owner_id: bytes
+    owner: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Hearsay:
+    """HEARSAY: what the sender knows of blocks whose owners have been silent, for a node that asked for them or for
+    everything, and never heard of their owners."""
+
+    claims: tuple[HeardClaim, ...]
+
+
 ExtensionMessage = (
     Hello
     | HandoverMessage
@@ -238,6 +258,7 @@ ExtensionMessage = (
     | Surrender
     | SurrenderAck
     | Challenge
+    | Hearsay
 )
 
 Fields = Iterable[tuple[int, bytes]]
@@ -289,6 +310,7 @@ def client_size(client: WantedClient) -> int:
     return _FIELD.size + _ASKED_CLIENT.size + len(client.identity)
 
 
+HEARD_CLAIM_SIZE = _FIELD.size + _HEARD_CLAIM.size  # of one block in a HEARSAY
 SECTION_OVERHEAD = _FIELD.size + _BLOCK.size + 1  # bytes of a section beside its leases
 
 
@@ -382,6 +404,10 @@ def _read_progress(value: bytes) -> Progress:
     return Progress(index, stream, sequence, bool(flags & _UNKNOWN), bool(flags & _REFUSED))
 
 
+def _write_heard_claim(claim: HeardClaim) -> bytes:
+    return _HEARD_CLAIM.pack(claim.index, claim.closed_s, claim.owner_id, claim.owner)
+
+
 def _read_client(value: bytes) -> WantedClient:
     xid, chaddr = _ASKED_CLIENT.unpack_from(value)
     return WantedClient(xid, chaddr, _identity(value[_ASKED_CLIENT.size :]))
@@ -440,6 +466,7 @@ _WRITERS: dict[type, Callable[..., _Written]] = {
     Surrender: _write_surrender,
     Challenge: lambda m: (c.CHALLENGE, 0, _CHALLENGE.pack(m.nonce, m.answer, m.floor), ()),
     SurrenderAck: lambda m: (c.SURRENDER_ACK, 0, _CLIENT_KEY.pack(m.address, m.xid, m.chaddr), ()),
+    Hearsay: lambda m: (c.HEARSAY, 0, b"", [(_CLAIM, _write_heard_claim(claim)) for claim in m.claims]),
 }
 
 
@@ -481,4 +508,8 @@ _READERS: dict[int, tuple[struct.Struct, Callable[..., ExtensionMessage]]] = {
     c.SURRENDER: (_CLIENT_KEY, _read_surrender),
     c.CHALLENGE: (_CHALLENGE, lambda flags, f, fields: Challenge(*f)),
     c.SURRENDER_ACK: (_CLIENT_KEY, lambda flags, f, fields: SurrenderAck(*f)),
+    c.HEARSAY: (
+        _NOTHING,
+        lambda flags, f, fields: Hearsay(tuple(HeardClaim(*_HEARD_CLAIM.unpack_from(v)) for v in _all(fields, _CLAIM))),
+    ),
 }

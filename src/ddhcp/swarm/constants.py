@@ -26,6 +26,7 @@ SURRENDER = 41
 SURRENDER_ACK = 42
 SEALED = 43
 CHALLENGE = 44
+HEARSAY = 45
 
 # What a node that says HELLO can do: a message is only sent to whoever can read it.
 CAN_HANDOVER = 1
@@ -33,6 +34,7 @@ CAN_LOOKUP = 2  # LOOKUP, FOUND, LOCATE
 CAN_REPLICATE = 4
 CAN_REDIRECT = 8
 CAN_SURRENDER = 16
+CAN_HEARSAY = 32
 
 # The state of a lease that one node tells another.
 LEASE_LEASED = 1

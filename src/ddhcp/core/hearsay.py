@@ -1,0 +1,106 @@
+"""Telling a node that never heard of them about blocks whose owners are silent (HEARSAY).
+
+An owner answers for its blocks itself. One that is down, or cut off, does not, though leases in its blocks run; a
+newcomer would take them for free. So the survivors who remember the owner's claim tell a node that asks: at most a few
+of them for each block, the first by rank.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+from ..swarm import CAN_HEARSAY, HEARD_CLAIM_SIZE, MAX_EXTENSION_TARGET, HeardClaim, Hearsay
+from .blocks import UNKNOWN_ADDRESS, ZERO_ID, Block, BlockState, BlockTable
+from .context import Context
+from .orphans import Orphans
+from .peers import Peer, Peers
+from .remedies import Remedy
+
+CLAIMS_PER_MESSAGE = MAX_EXTENSION_TARGET // HEARD_CLAIM_SIZE
+MAX_TOLD = 8 * CLAIMS_PER_MESSAGE  # blocks told in answer to one question: a newcomer asks about the others by INQUIRE
+TELLERS_ON_INQUIRY = 3  # survivors that tell about an inquired block at once; the inquirer asks three times
+TELL_PAUSE_S = 1.0  # at least, between two answers to one node's question for everything
+
+
+class HearsayTeller:
+    """Tells what this node knows of others' blocks, and takes such words.
+
+    ``enter(index, closed_s, owner_id, owner)`` notes a block as another node's.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        table: BlockTable,
+        peers: Peers,
+        orphans: Orphans,
+        enter: Callable[[HeardClaim, float], None],
+    ) -> None:
+        self._context = context
+        self._table = table
+        self._peers = peers
+        self._orphans = orphans
+        self._enter = enter
+        self._told_at: dict[bytes, float] = {}
+
+    def on_asked_for_all(self, peer: Peer, now: float) -> None:
+        """A newcomer asked for everybody's claims: tell it those of silent owners that it is our turn to tell."""
+        if not self._may_tell(peer, Remedy.SYNC) or now - self._told_at.get(peer.address, -math.inf) < TELL_PAUSE_S:
+            return
+        if not self._table.counts[BlockState.ORPHAN] and not any(self._peers.is_missing(p, now) for p in self._peers):
+            return
+        self._told_at = {address: at for address, at in self._told_at.items() if now - at < TELL_PAUSE_S}
+        self._told_at[peer.address] = now
+        told: list[Block] = []
+        for block in self._table.known.values():
+            if self._is_silent(block, now) and not self._orphans.rank(block.index, now):
+                told.append(block)
+                if len(told) == MAX_TOLD:
+                    break
+        self._tell(told, peer, now)
+
+    def on_inquired(self, indices: Iterable[int], peer: Peer, now: float) -> None:
+        """A node of ours inquired blocks: tell it of those whose owners cannot."""
+        if not self._may_tell(peer, Remedy.GUARDIAN):
+            return
+        blocks = (self._table.get(index) for index in indices)
+        silent = [block for block in blocks if block is not None and self._is_silent(block, now)]
+        theirs = [
+            block for block in silent if block.state is BlockState.CLAIMED and block.owner_address != peer.address
+        ]
+        self._tell([b for b in theirs if self._orphans.rank(b.index, now) < TELLERS_ON_INQUIRY], peer, now)
+
+    def _may_tell(self, peer: Peer, remedy: Remedy) -> bool:
+        return peer.can(CAN_HEARSAY) and self._context.has(remedy) and not self._context.stopping
+
+    def _is_silent(self, block: Block, now: float) -> bool:
+        """Whether a block is another node's that will not say so itself."""
+        if block.state is BlockState.ORPHAN:
+            return True
+        owner = self._peers.get(block.owner_address) if block.state is BlockState.CLAIMED else None
+        return owner is not None and self._peers.is_missing(owner, now)
+
+    def _tell(self, blocks: list[Block], peer: Peer, now: float) -> None:
+        claims = [self._claim(block, now) for block in blocks]
+        for start in range(0, len(claims), CLAIMS_PER_MESSAGE):
+            self._context.tell(peer.address, Hearsay(tuple(claims[start : start + CLAIMS_PER_MESSAGE])))
+
+    def _claim(self, block: Block, now: float) -> HeardClaim:
+        if block.state is BlockState.ORPHAN:
+            return HeardClaim(block.index, math.ceil(block.orphan_until - now), ZERO_ID, UNKNOWN_ADDRESS)
+        until = max(block.expires_at, self._orphans.closed_until(block))
+        return HeardClaim(block.index, math.ceil(until - now), block.owner_id, block.owner_address)
+
+    def on_hearsay(self, message: Hearsay, peer: Peer, now: float) -> None:
+        """A peer tells of others' blocks. What this node knows itself, it knows better."""
+        context = self._context
+        for claim in message.claims:
+            if claim.index >= context.pool.block_count or not claim.closed_s:
+                context.count("swarm.drop.bad-index")
+            elif claim.owner != context.address and self._table.state(claim.index) in (
+                BlockState.FREE,
+                BlockState.TENTATIVE,
+                BlockState.CLAIMING,
+            ):
+                self._enter(claim, now)

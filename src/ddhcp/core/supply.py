@@ -1,0 +1,99 @@
+"""How many free addresses to keep ready: the spares, one for each client that waits, and what demand lets expect."""
+
+from __future__ import annotations
+
+import math
+
+from .blocks import BlockTable
+from .context import Context
+from .leases import LeaseTable
+
+MAX_CLAIMING = 255  # blocks inquired at a time for new clients: as many as one INQUIRE names
+SECONDS_PER_MINUTE = 60.0
+BATCH_S = 0.05  # between two beginnings: clients that come within it share the inquiries
+LOOK_AGAIN_AFTER_S = 1.0  # for free blocks, when there were too few: many clients ask in vain meanwhile
+FORGIVEN_AFTER_S = 600.0  # without a loss, and the next one counts as the first
+MAX_WAIT_AFTER_LOSS_S = 300.0
+
+
+class Supply:
+    """Foresees how many addresses are needed while a block is being claimed, and rations the claiming.
+
+    Expected is as many new clients as came in the last t: a block asked for now is there in t. The count fades with
+    time, so that what a burst made us claim is given up again some time after it.
+    """
+
+    def __init__(self, context: Context, table: BlockTable, leases: LeaseTable) -> None:
+        self._context = context
+        self._table = table
+        self._leases = leases
+        self._taken = 0
+        self._recent = 0.0
+        self._at = -math.inf
+        self._new_blocks = float(context.config.max_new_blocks_per_min)
+        self._rationed_at = -math.inf
+        self._losses = 0
+        self._lost_at = -math.inf
+        self._not_before = -math.inf
+        self._retry_at = math.inf
+
+    def needed(self, waiting: int, now: float) -> int:
+        """How many free addresses this node should have. ``waiting``: clients that wait for one."""
+        taken = self._leases.offered_count + self._leases.leased_count + waiting
+        period_s = float(self._context.config.tentative_timeout_s)
+        if now > self._at:
+            self._recent *= math.exp((self._at - now) / period_s)
+            self._at = now
+        self._recent += max(0, taken - self._taken)
+        self._taken = taken
+        most = MAX_CLAIMING * self._context.pool.block_size
+        return self._context.config.spare_leases + waiting + min(most, int(self._recent))
+
+    def missing_blocks(self, waiting: int, now: float) -> int:
+        """How many blocks to begin claiming now."""
+        block_size = self._context.pool.block_size
+        claiming = len(self._table.claiming)
+        missing = self.needed(waiting, now) - self._leases.free_count - claiming * block_size
+        self._retry_at = math.inf
+        if missing <= 0:
+            return 0
+        if now < self._not_before:
+            self._retry_at = self._not_before
+            return 0
+        wanted = min(-(-missing // block_size), MAX_CLAIMING - claiming)
+        return max(0, min(wanted, self._ration(now)))
+
+    def _ration(self, now: float) -> int:
+        """How many more blocks this node may claim now (rule M9): one node's demand must not empty the pool at once."""
+        most = float(self._context.config.max_new_blocks_per_min)
+        self._new_blocks = min(most, self._new_blocks + (now - self._rationed_at) * most / SECONDS_PER_MINUTE)
+        self._rationed_at = now
+        if self._new_blocks < 1:
+            self._context.count("swarm.claims_rationed")
+            self._retry_at = now + SECONDS_PER_MINUTE / most
+        return int(self._new_blocks)
+
+    def note_begun(self, blocks: int, wanted: int, now: float) -> None:
+        """So many of the blocks that were wanted are being claimed. If too few are to be had, look again in a while."""
+        self._new_blocks -= blocks
+        self._not_before = max(self._not_before, now + (BATCH_S if blocks == wanted else LOOK_AGAIN_AFTER_S))
+        if blocks < wanted:
+            self._retry_at = self._not_before
+
+    # --- after a dispute ------------------------------------------------------------------------
+
+    def note_lost(self, now: float) -> None:
+        """Blocks of ours went to a stronger node. The first time new ones are claimed soon; when it happens again and
+        again, because the link is bad, ever later."""
+        period_s = self._context.config.tentative_timeout_s
+        if now - self._lost_at > FORGIVEN_AFTER_S:
+            self._losses = 0
+        self._lost_at = now
+        wait_s = min(MAX_WAIT_AFTER_LOSS_S, period_s * (2**self._losses - 1) + 1.0)
+        self._not_before = now + wait_s * self._context.rng.random()
+        self._losses = min(self._losses + 1, 16)
+
+    @property
+    def retry_at(self) -> float:
+        """When more blocks, which are wanted, may be claimed; infinity if none are or nothing hinders."""
+        return self._retry_at

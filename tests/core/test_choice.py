@@ -1,0 +1,165 @@
+"""Which blocks a node claims: its own share, in any pool, and nothing that a missing node may claim too."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from test_node import message
+
+from ddhcp.core import NodeConfig, Pool
+from ddhcp.core import events as e
+from ddhcp.core.addresses import AddressPlan
+from ddhcp.core.blocks import BlockEvent, BlockTable
+from ddhcp.core.choice import MAX_CANDIDATES, BlockChoice
+from ddhcp.core.context import Context
+from ddhcp.core.leases import LeaseTable
+from ddhcp.core.peers import Peers
+from ddhcp.core.policy import Policy
+from ddhcp.core.remedies import Remedy
+from ddhcp.dhcp import constants as c
+from ddhcp.sim import VirtualSwarm
+
+LARGE = Pool(0x0A000000, 8, 4)
+SMALL = Pool(0x0A000000, 26, 4)  # 16 blocks
+
+
+def address_of(number: int) -> bytes:
+    return b"\xfe\x80" + bytes(12) + number.to_bytes(2, "big")
+
+
+def node_id_of(number: int) -> bytes:
+    return b"\x02\0\0\0" + number.to_bytes(2, "big") + b"\0\0"
+
+
+class Chooser:
+    """The choice of one node that knows ``count`` nodes, itself among them."""
+
+    def __init__(self, number: int, count: int, pool: Pool = SMALL, **config: bool) -> None:
+        self.context = Context(NodeConfig(pool, **config), random.Random(number))  # type: ignore[arg-type]
+        self.context.node_id, self.context.address = node_id_of(number), address_of(number)
+        self.table, self.peers = BlockTable(pool), Peers()
+        self.choice = BlockChoice(
+            self.context, self.table, LeaseTable(pool, AddressPlan(pool, Policy())), self.peers, lambda now: None
+        )
+        for other in range(count):
+            if other != number:
+                peer = self.peers.hear(address_of(other), node_id_of(other), 0.0)
+                peer.claimed_until, peer.expected_s = 60.0, 20.0
+
+    def miss(self, number: int) -> None:
+        """The other nodes go on being heard; this one has been silent for longer than it should."""
+        for peer in self.peers:
+            silent = peer.address == address_of(number)
+            peer.heard_at = peer.claims_at = 0.0 if silent else 40.0
+
+
+def test_no_two_nodes_want_the_same_block_of_a_large_pool() -> None:
+    chosen = [Chooser(number, 30, LARGE).choice.choose(5, 0.0) for number in range(30)]
+    assert all(len(blocks) == 5 for blocks in chosen)
+    assert len({index for blocks in chosen for index in blocks}) == 150
+
+
+def test_the_share_is_found_in_a_pool_of_millions_with_hundreds_of_nodes() -> None:
+    chooser = Chooser(0, 500, LARGE)
+    (index,) = chooser.choice.choose(1, 0.0)
+    assert chooser.table.free.sample(random.Random(1), 1), "nothing was taken by choosing"
+    assert 0 <= index < LARGE.block_count
+    assert LARGE.block_count > MAX_CANDIDATES
+
+
+def test_when_the_own_share_is_used_up_others_are_taken_unless_a_node_is_missing() -> None:
+    chooser = Chooser(0, 4)
+    everything = chooser.choice.choose(16, 0.0)
+    assert sorted(everything) == list(range(16))
+    chooser.miss(2)
+    share = chooser.choice.choose(16, 40.0)
+    assert 0 < len(share) < 16
+    assert share == everything[: len(share)] or set(share) < set(everything)
+
+
+def test_while_nodes_miss_each_other_no_block_is_wanted_on_both_sides() -> None:
+    """Even though each side would take everything there is."""
+    wanted: list[set[int]] = []
+    for number, missing in ((0, 2), (1, 2), (2, 0), (3, 0)):
+        chooser = Chooser(number, 4)
+        chooser.miss(missing)
+        wanted.append(set(chooser.choice.choose(16, 40.0)))
+    assert not (wanted[0] | wanted[1]) & (wanted[2] | wanted[3])
+
+
+@pytest.mark.parametrize(
+    "config", [{"prefer_availability": True}, {"without": frozenset({Remedy.MISSING_PEERS})}], ids=["configured", "off"]
+)
+def test_availability_may_be_preferred(config: dict[str, bool]) -> None:
+    chooser = Chooser(0, 4, **config)
+    chooser.miss(2)
+    assert len(chooser.choice.choose(16, 40.0)) == 16
+
+
+def test_caution_ends_when_the_promise_of_the_missing_one_has() -> None:
+    chooser = Chooser(0, 4)
+    chooser.miss(2)
+    assert chooser.choice.is_cautious(59.0)
+    assert not chooser.choice.is_cautious(60.0)
+
+
+def test_own_former_blocks_come_first_then_never_owned_then_the_longest_free() -> None:
+    chooser = Chooser(0, 1)
+    table = chooser.table
+    for index in (3, 7, 9):
+        table.apply(index, BlockEvent.CLAIMED_BY_STRONGER)
+        table.apply(index, BlockEvent.GIVEN_UP)
+    table.apply(5, BlockEvent.WE_INQUIRE)
+    table.apply(5, BlockEvent.UNCONTESTED)
+    chooser.choice.remember(5)
+    table.apply(5, BlockEvent.WE_GIVE_UP)
+    chosen = chooser.choice.choose(16, 0.0)
+    assert chosen[0] == 5
+    assert chosen[-3:] == [3, 7, 9]
+    assert sorted(chosen) == list(range(16))
+
+
+def test_without_the_remedy_simultaneous_starters_want_the_same() -> None:
+    config = {"without": frozenset({Remedy.BLOCK_CHOICE})}
+    first, second = (Chooser(number, 2, LARGE, **config).choice.choose(2, 0.0) for number in (0, 1))  # type: ignore[arg-type]
+    assert first == second
+
+
+def test_a_parted_swarm_under_pressure_claims_nothing_twice() -> None:
+    """Both sides run out of addresses; then some clients wait, and none gets another's."""
+    config = NodeConfig(
+        Pool(0x0A000000, 26, 4), tentative_timeout_s=3, learning_phase=False, block_timeout_s=60, lease_time_s=600
+    )
+    swarm = VirtualSwarm(4, config, seed=2)
+    swarm.run_for(200)
+    for number in range(4):  # so that what each promises runs for long
+        (offer,) = swarm.client_sends(number, message(c.DISCOVER, number))
+        swarm.client_sends(number, message(c.REQUEST, number, o50=offer.yiaddr, o54=0x0A000001))
+    swarm.run_for(300)
+    swarm.cut = lambda sender, receiver: (sender < 2) != (receiver < 2)
+    swarm.run_for(500)
+    for client in range(20, 80):
+        swarm.client_sends(client % 4, message(c.DISCOVER, client))
+    swarm.run_for(60)
+    ours = [{v.index for v in node.block_views(swarm.now) if v.state == 4} for node in swarm.nodes]
+    assert sum(map(len, ours)) == len(set.union(*ours)), "no block has two owners"
+    assert sum(node.statistics()["dhcp.no_address"] for node in swarm.nodes) > 0, "the pool is too small for all"
+
+
+def test_a_loser_claims_again_with_growing_patience() -> None:
+    """A link on which others do not hear us must not make a storm of claims."""
+    swarm = VirtualSwarm(
+        1, NodeConfig(LARGE, tentative_timeout_s=3, learning_phase=False, without=frozenset({Remedy.GUARDIAN}))
+    )
+    swarm.run_for(10)
+    claimed = 0
+    for _ in range(600):
+        for view in swarm.nodes[0].block_views(swarm.now):
+            if view.state == 4:
+                claimed += 1
+                data = swarm.nodes[0]._context.codec.update_claim([(view.index, 60)])
+                stronger = b"\xff" * 8 + data[8:]
+                swarm.feed(0, e.SwarmReceived(stronger, address_of(77), True))
+        swarm.run_for(1)
+    assert 2 < claimed < 15

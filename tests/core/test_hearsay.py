@@ -1,0 +1,67 @@
+"""A node that never heard of a silent owner is told about its blocks by those who did (S12)."""
+
+from __future__ import annotations
+
+from test_orphans import BLOCK, POOL, classic_claims, states, swarm_of
+
+from ddhcp.core import events as e
+from ddhcp.core.remedies import Remedy
+from ddhcp.sim import VirtualSwarm
+from ddhcp.swarm import HeardClaim, Hearsay, SwarmCodec
+
+
+def deaf_while_claimed(*without: Remedy, timeout_s: int = 600) -> VirtualSwarm:
+    """Three nodes of ours, the last of which does not hear that an owner claims BLOCK; then that owner is silent."""
+    swarm = swarm_of(3, *without)
+    swarm.feed(2, e.ServerLinkDown())
+    swarm.stopped.add(2)
+    classic_claims(swarm, timeout_s)
+    swarm.stopped.discard(2)
+    swarm.run_for(timeout_s * 0.7)
+    return swarm
+
+
+def link_up(swarm: VirtualSwarm) -> None:
+    swarm.feed(2, e.ServerLinkUp(b"\x02\0\0\0\x01\x02", swarm.addresses[2]))
+
+
+def test_a_newcomer_is_told_of_owners_that_are_silent() -> None:
+    swarm = deaf_while_claimed()
+    assert states(swarm) == [2, 2, 0]
+    link_up(swarm)
+    swarm.run_for(10)
+    assert states(swarm) == [2, 2, 2]
+    told = [v for v in swarm.nodes[2].block_views(swarm.now) if v.index == BLOCK]
+    known = [v for v in swarm.nodes[0].block_views(swarm.now) if v.index == BLOCK]
+    assert abs(told[0].timeout_s - known[0].timeout_s) <= 2
+
+
+def test_it_is_told_when_it_inquires_such_a_block() -> None:
+    swarm = deaf_while_claimed(Remedy.SYNC)
+    link_up(swarm)
+    swarm.run_for(5)
+    assert states(swarm) == [2, 2, 0]
+    inquiry = swarm.nodes[2]._context.codec.inquire([BLOCK])
+    for number in (0, 1):
+        swarm.feed(number, e.SwarmReceived(inquiry, swarm.addresses[2], True))
+    swarm.run_for(1)
+    assert states(swarm) == [2, 2, 2]
+
+
+def test_hearsay_ends_with_the_time_it_tells() -> None:
+    swarm = deaf_while_claimed()
+    link_up(swarm)
+    swarm.run_for(400)
+    assert states(swarm) == [0, 0, 0]
+
+
+def test_what_a_node_knows_itself_it_knows_better() -> None:
+    swarm = swarm_of(2)
+    own = next(v.index for v in swarm.nodes[0].block_views(swarm.now) if v.state == 4)
+    before = [(v.index, v.state, v.owner) for v in swarm.nodes[0].block_views(swarm.now)]
+    codec = SwarmCodec(swarm.nodes[1].view().node_id, POOL.prefix, POOL.prefix_len, POOL.block_size)
+    others = [v.index for v in swarm.nodes[0].block_views(swarm.now) if v.state == 2]
+    claims = (own, *others, POOL.block_count, 2**32 - 1)
+    said = codec.write(Hearsay(tuple(HeardClaim(index, 500, b"\xff" * 8, b"\xfe" * 16) for index in claims)))
+    swarm.feed(0, e.SwarmReceived(said, swarm.addresses[1], False))
+    assert [(v.index, v.state, v.owner) for v in swarm.nodes[0].block_views(swarm.now)] == before
