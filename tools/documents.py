@@ -10,6 +10,8 @@ import logging
 import sys
 from pathlib import Path
 
+import block_states
+
 from ddhcp.core.log_events import EVENTS
 from ddhcp.daemon.settings.document import example, reference
 
@@ -52,7 +54,10 @@ def events() -> str:
 def documents() -> dict[Path, str]:
     """What each document should hold."""
     configuration = ROOT / "docs" / "configuration.md"
+    protocol = ROOT / "docs" / "protocol.md"
     return {
+        protocol: between_marks(protocol, block_states.table()),
+        ROOT / "docs" / "block-states.svg": block_states.drawing(),
         ROOT / "packaging" / "examples" / "ddhcp.toml": example(),
         ROOT / "docs" / "events.md": events(),
         configuration: between_marks(configuration, reference()),
