@@ -44,7 +44,8 @@ class Announcer:
         self._peers = peers
         self._refresh_at = math.inf
         self._quick_refreshes = 0  # still to come at the pace of an empty block, because a promise was raised
-        self._failures = 0  # in a row
+        self._failures = 0  # in a row, and when the latest was
+        self._failed_at = -math.inf
         self._last_promised: list[tuple[Block, float]] = []  # by the latest packet; with what was promised before it
         self._last_sent_at = -math.inf
 
@@ -180,23 +181,27 @@ class Announcer:
             self.announce_all(now)
             self._refresh_at = now + REPEAT_AFTER_LINK_UP_S
 
-    def send_failed(self, now: float) -> None:
-        """What was last announced did not leave: it counts as not promised, and is tried again, ever less often."""
+    def send_failed(self, now: float) -> float:
+        """What was last announced did not leave: it counts as not promised, and is tried again, ever less often.
+        Returns in how many seconds sending is to be tried again."""
         for block, before_at in reversed(self._last_promised):
             if self._table.ours.get(block.index) is block:
                 self._table.set_lapse(block, before_at)
         self._last_promised.clear()
-        if self._table.ours:
-            wait_s = min(MAX_RETRY_AFTER_FAILURE_S, RETRY_AFTER_FAILURE_S * 2**self._failures)
+        if now - self._failed_at > 2 * MAX_RETRY_AFTER_FAILURE_S:
+            self._failures = 0
+        if now > self._failed_at:
             self._failures = min(self._failures + 1, 8)
+        self._failed_at = now
+        wait_s = min(MAX_RETRY_AFTER_FAILURE_S, RETRY_AFTER_FAILURE_S * 2.0 ** (self._failures - 1))
+        if self._table.ours:
             self._refresh_at = now + wait_s
+        return wait_s
 
     def run(self, now: float) -> None:
         """Refresh all own blocks if that is due."""
         if now < self._refresh_at:
             return
-        if self._last_promised:
-            self._failures = 0  # the last refresh left
         if self._context.link_up:
             self.announce_all(now)
         else:

@@ -160,8 +160,7 @@ class Claims:
 
     def send_failed(self, now: float) -> None:
         """The latest multicast did not leave: neither a promise nor an inquiry was heard."""
-        self._announcer.send_failed(now)
-        self._inquirer.put_off(now)
+        self._inquirer.put_off(now, self._announcer.send_failed(now))
 
     def catch_up(self, now: float) -> None:
         """End what ran out before ``now``. To be called before anything is decided: after a pause there is much."""

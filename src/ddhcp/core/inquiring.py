@@ -98,11 +98,11 @@ class Inquirer:
         for block in self._table.claiming.values():
             self.begin(block, now)
 
-    def put_off(self, now: float) -> None:
-        """The latest inquiry did not leave: all are asked anew, in a while."""
-        wait_s = self._context.config.tentative_timeout_s / INQUIRIES
+    def put_off(self, now: float, wait_s: float) -> None:
+        """The latest inquiry did not leave: all are asked anew, in ``wait_s``."""
         for block in self._table.claiming.values():
             self.begin(block, now + wait_s)
+        self._next_at = now + wait_s if self._table.claiming else math.inf
 
     def run(self, now: float) -> None:
         """Send the inquiries that are due; own what was inquired three times and left uncontested for t."""

@@ -1,0 +1,148 @@
+"""What a node that was silent, asleep or unheard may still do: nothing that it did not promise (S8, S13)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from test_node import CONFIG, PEER, POOL, STRONGER, claim_of, claimed, hears, lease, message, own_block
+
+from ddhcp.core import NodeConfig
+from ddhcp.core import effects as f
+from ddhcp.core import events as e
+from ddhcp.core.remedies import Remedy
+from ddhcp.dhcp import constants as c
+from ddhcp.sim import VirtualSwarm
+from ddhcp.swarm import SwarmCodec
+
+
+def state(swarm: VirtualSwarm, index: int) -> int:
+    return {view.index: view.state for view in swarm.nodes[0].block_views(swarm.now)}.get(index, 0)
+
+
+def fails_to_send(swarm: VirtualSwarm) -> None:
+    """What node 0 just multicast did not leave."""
+    swarm.feed(0, e.SendFailed())
+
+
+def test_an_announcement_that_did_not_leave_promises_nothing() -> None:
+    swarm = claimed(1)
+    index = own_block(swarm, 0)
+    address = lease(swarm, 0)
+    fails_to_send(swarm)  # the announcement that raised the promise for this lease
+    (view,) = [view for view in swarm.nodes[0].block_views(swarm.now) if view.index == index]
+    assert view.timeout_s <= 60, "as if it had never been said"
+    assert swarm.client_sends(0, message(c.REQUEST, ciaddr=address)), "it is promised anew, and may be renewed"
+
+
+def test_it_is_tried_again_soon_and_then_ever_less_often() -> None:
+    swarm = claimed(1)
+    attempts: list[float] = []
+    for _ in range(1000):
+        before = swarm.nodes[0].statistics()["mcast.send_pkg"]
+        swarm.run_for(0.05)
+        if swarm.nodes[0].statistics()["mcast.send_pkg"] != before:
+            attempts.append(swarm.now)
+            fails_to_send(swarm)
+    gaps = [later - earlier for earlier, later in pairwise(attempts)]
+    assert gaps[0] < 2
+    assert 3 < len(attempts) < 15
+    assert max(gaps) <= 31
+
+
+def test_a_block_whose_announcements_never_leave_is_fenced_when_the_last_promise_ends() -> None:
+    swarm = claimed(1)
+    index = own_block(swarm, 0)
+    fails_at = swarm.now
+    while swarm.now < fails_at + 61:
+        before = swarm.nodes[0].statistics()["mcast.send_pkg"]
+        swarm.run_for(0.05)
+        if swarm.nodes[0].statistics()["mcast.send_pkg"] != before:
+            fails_to_send(swarm)
+    assert state(swarm, index) == 3
+    assert swarm.client_sends(0, message(c.DISCOVER)) == []
+
+
+@pytest.mark.parametrize("first", ["client", "swarm", "wake"])
+def test_a_node_that_slept_notices_before_it_answers_anybody(first: str) -> None:
+    """Whatever it is that wakes it."""
+    swarm = claimed(1)
+    address = lease(swarm, 0)
+    index = POOL.index_of(address)
+    swarm.now += 1000
+    if first == "wake":
+        swarm.feed(0, e.Wake())
+    elif first == "swarm":
+        hears(swarm, bytes(8), claim_of(3))
+    assert swarm.client_sends(0, message(c.REQUEST, ciaddr=address)) == []
+    assert state(swarm, index) == 3
+    swarm.run_for(4)
+    (ack,) = swarm.client_sends(0, message(c.REQUEST, xid=8, ciaddr=address))
+    assert ack.message_type == c.ACK, "nobody objected, so it is ours again"
+
+
+def test_without_fencing_it_does_not() -> None:
+    config = NodeConfig(POOL, tentative_timeout_s=3, learning_phase=False, without=frozenset({Remedy.FENCING}))
+    swarm = claimed(1, config)
+    address = lease(swarm, 0)
+    swarm.now += 1000
+    assert swarm.client_sends(0, message(c.REQUEST, ciaddr=address)) != []
+
+
+def test_a_node_that_slept_between_inquiries_asks_all_three_again() -> None:
+    """An objection may wait unread behind the alarm that woke it."""
+    swarm = VirtualSwarm(1, CONFIG)
+    swarm.run_for(2.5)
+    (view,) = swarm.nodes[0].block_views(swarm.now)
+    assert view.claim_count == 3
+    swarm.now += 100
+    effects = swarm.feed(0, e.Wake())
+    assert state(swarm, view.index) == 3, "not ours yet"
+    assert any(isinstance(effect, f.SendMulticast) for effect in effects)
+    hears(swarm, STRONGER, claim_of(view.index))
+    swarm.run_for(5)
+    assert state(swarm, view.index) == 2
+
+
+def test_an_inquiry_that_did_not_leave_does_not_count() -> None:
+    swarm = VirtualSwarm(1, CONFIG)
+    (view,) = swarm.nodes[0].block_views(swarm.now)
+    fails_to_send(swarm)
+    swarm.run_for(3.5)
+    assert state(swarm, view.index) == 3
+    swarm.run_for(1)
+    assert state(swarm, view.index) == 4
+
+
+def test_a_link_that_was_down_between_inquiries_starts_them_over() -> None:
+    swarm = VirtualSwarm(1, CONFIG)
+    swarm.run_for(2.5)
+    (view,) = swarm.nodes[0].block_views(swarm.now)
+    swarm.feed(0, e.ServerLinkDown())
+    swarm.run_for(1)
+    swarm.feed(0, e.ServerLinkUp(b"\x02\0\0\0\x01\0", swarm.addresses[0]))
+    swarm.run_for(2)
+    assert state(swarm, view.index) == 3
+    swarm.run_for(1.5)
+    assert state(swarm, view.index) == 4
+
+
+def test_a_deaf_rival_is_told_ever_less_often_and_the_block_is_held() -> None:
+    """S10: it does not hear us, and claims our block at every refresh. We say so, but not for ever; and we give no new
+    lease where it may give one."""
+    swarm = claimed(1)
+    index = own_block(swarm, 0)
+    known = lease(swarm, 0)
+    codec = SwarmCodec(bytes(8), POOL.prefix, POOL.prefix_len, POOL.block_size)
+    claim = e.SwarmReceived(codec.update_claim([(index, 60)]), PEER, True)
+    for _ in range(200):
+        swarm.feed(0, claim)
+        swarm.run_for(20)
+        swarm.client_sends(0, message(c.REQUEST, ciaddr=known))
+    objections = swarm.nodes[0].statistics()["swarm.disputes_won"]
+    assert 5 < objections < 20, "200 claims of the rival"
+    assert state(swarm, index) == 4
+    assert swarm.answers[-1].message.message_type == c.ACK, "whoever has a lease keeps it"
+    for client in range(2, 12):
+        for offer in swarm.client_sends(0, message(c.DISCOVER, client, o50=known + 1)):
+            assert POOL.index_of(offer.yiaddr) != index
