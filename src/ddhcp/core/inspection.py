@@ -68,6 +68,8 @@ class Inspection:
         blocks = (len(table.free), tentative, *counts[BlockState.CLAIMED : BlockState.ORPHAN])
         return Totals(
             blocks=blocks,
+            orphans=counts[BlockState.ORPHAN],
+            held=self._claims.held_count,
             leases_free=leases.free_count,
             leases_offered=leases.offered_count,
             leases_leased=leases.leased_count,
@@ -78,6 +80,15 @@ class Inspection:
             is_stopping=self._context.stopping,
             link_up=self._context.link_up,
         )
+
+    def is_cautious(self, now: float) -> bool:
+        """Whether a known node is missing, so that only blocks from this node's own share are claimed."""
+        return self._claims.is_cautious(now)
+
+    @property
+    def prefers_availability(self) -> bool:
+        """Whether this node is told never to be cautious."""
+        return self._context.config.prefer_availability
 
     # --- blocks ---------------------------------------------------------------------------------
 

@@ -70,9 +70,15 @@ class PeerView:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Sums over a node that cost nothing to know. ``blocks``: how many are in which state, by the state's number."""
+    """Sums over a node that cost nothing to know.
+
+    ``blocks``: how many are in which state, by the number that classic tools know; orphans are among the tentative.
+    ``orphans``: how many of those there are; ``held``: how many of ours are held.
+    """
 
     blocks: tuple[int, ...]
+    orphans: int
+    held: int
     leases_free: int
     leases_offered: int
     leases_leased: int

@@ -161,6 +161,12 @@ class Api:
                 "lease_time_s": node.lease_time_s,
             },
             "spare_leases": view.spare_leases,
+            "claiming": {
+                "prefers": "availability" if inspect.prefers_availability else "safety",
+                "only_own_share": inspect.is_cautious(now),
+                "orphans": totals.orphans,
+                "held": totals.held,
+            },
             "latest_event": self._recent.latest,
             "statistics": self._host.statistics(),
         }

@@ -43,6 +43,8 @@ def node_config(settings: Settings, network: ipaddress.IPv4Network) -> NodeConfi
             spare_leases=settings[schema.SPARE_LEASES],
             needless_timeout_s=settings[schema.NEEDLESS_TIMEOUT],
             learning_phase=settings[schema.LEARNING_PHASE],
+            prefer_availability=settings[schema.PREFER_AVAILABILITY],
+            max_new_blocks_per_min=settings[schema.MAX_NEW_BLOCKS],
             lease_time_s=settings[dhcp.LEASE_TIME_OF_ALL],
             options=settings[dhcp.OPTIONS_OF_ALL],
             serves_clients=bool(settings[schema.CLIENT_INTERFACES]),

@@ -142,6 +142,14 @@ _SCHEMAS: Object = {
                 {name: _integer(minimum=1) for name in ("tentative_timeout_s", "block_timeout_s", "lease_time_s")}
             ),
             "spare_leases": _integer(minimum=0),
+            "claiming": _object(
+                {
+                    "prefers": _string(enum=["safety", "availability"]),
+                    "only_own_share": _BOOLEAN,
+                    "orphans": _integer(minimum=0),
+                    "held": _integer(minimum=0),
+                }
+            ),
             "latest_event": _integer(minimum=0),
             "statistics": {"type": "object", "additionalProperties": _integer(), "description": "Every counter"},
         }

@@ -86,6 +86,16 @@ SPARE_LEASES = Setting(
     "Free leases kept ready, so that a new client does not wait for a block to be claimed",
     flags=("-s", "--spare-leases"), reloadable=True, flag_help="free leases kept ready",
 )  # fmt: skip
+PREFER_AVAILABILITY = Setting(
+    "claiming.prefer-availability", SWITCH, False,
+    "While a known node is missing, claim any free block, not only those that the missing node, if it lives beyond a "
+    "parted link, does not claim too: fewer clients wait, and an address may get two clients", reloadable=True,
+)  # fmt: skip
+MAX_NEW_BLOCKS = Setting(
+    "claiming.max-new-blocks", Whole(1, 65536), core.DEFAULT_MAX_NEW_BLOCKS_PER_MIN,
+    "How many blocks this node claims in a minute at most, so that one node's demand does not empty the pool at once",
+    reloadable=True,
+)  # fmt: skip
 LEARNING_PHASE = Setting(
     "claiming.learning-phase", SWITCH, True,
     "Listen for the block timeout after the start before claiming anything",
@@ -236,7 +246,8 @@ TABLES = {
 
 SETTINGS: tuple[Setting[object], ...] = (
     SERVER_INTERFACE, CLIENT_INTERFACES, NETWORK_SETTING, BLOCK_BITS,
-    TENTATIVE_TIMEOUT, BLOCK_TIMEOUT, NEEDLESS_TIMEOUT, SPARE_LEASES, LEARNING_PHASE,
+    TENTATIVE_TIMEOUT, BLOCK_TIMEOUT, NEEDLESS_TIMEOUT, SPARE_LEASES, LEARNING_PHASE, PREFER_AVAILABILITY,
+    MAX_NEW_BLOCKS,
     KEY_FILE, KEY_MODE, REPLICAS,
     HOOK, HOOK_EVENTS, STORE_PATH, RENEWAL_SLACK, CONTROL_SOCKET,
     HTTP_LISTEN, HTTP_NAMES, HTTP_TOKEN_FILE, NAMES_FILE, NAMES_DOMAIN, NAMES_FORMAT,
