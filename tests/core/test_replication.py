@@ -296,7 +296,7 @@ def test_a_replica_takes_news_in_their_order_only() -> None:
     first = POOL.first_address(index)
 
     def section(sequence: int, offset: int, *, stream: int = 5, **flags: bool) -> Section:
-        record = LeaseRecord(first + offset, LEASE_LEASED, 300, 0, chaddr(offset), b"\1\1" + bytes((offset,)))
+        record = LeaseRecord(first + offset, LEASE_LEASED, 300, 0, 0, chaddr(offset), b"\1\1" + bytes((offset,)))
         return Section(index, stream, sequence, (record,), is_reset=sequence == 1, **flags)
 
     def progress(sequence: int, **flags: bool) -> list[object]:
@@ -320,7 +320,7 @@ def test_leases_outside_the_block_are_not_taken_and_our_own_block_is_refused() -
     swarm = claimed(1)
     source = b"\xfe\x80" + bytes(13) + b"\x77"
     (ours,) = [view.index for view in swarm.nodes[0].block_views(swarm.now) if view.state == 4]
-    stray = LeaseRecord(POOL.first_address(50), LEASE_LEASED, 300, 0, chaddr(1), b"\1\1x")
+    stray = LeaseRecord(POOL.first_address(50), LEASE_LEASED, 300, 0, 0, chaddr(1), b"\1\1x")
     told_to(swarm.nodes[0], Section(60, 1, 1, (stray,), is_reset=True), source, swarm.now)
     assert list(replicas(swarm, 0).of_block(60)) == []
     (answer,) = told_to(swarm.nodes[0], Section(ours, 1, 1, (), is_reset=True), source, swarm.now)
@@ -341,7 +341,7 @@ def test_memory_for_replicas_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
     for index in range(20, 40):
         first = POOL.first_address(index)
         records = tuple(
-            LeaseRecord(first + n, LEASE_LEASED, 300, 0, chaddr(index * 32 + n), b"\1" + bytes((index, n)))
+            LeaseRecord(first + n, LEASE_LEASED, 300, 0, 0, chaddr(index * 32 + n), b"\1" + bytes((index, n)))
             for n in range(20)
         )
         (answer,) = told_to(swarm.nodes[0], Section(index, 1, 1, records, is_reset=True), source, swarm.now)

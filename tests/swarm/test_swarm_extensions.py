@@ -136,9 +136,9 @@ def test_what_people_will_read_is_made_printable() -> None:
 @pytest.mark.parametrize(
     "lease",
     [
-        swarm.LeaseRecord(1, 1, 1, 0, bytes(16), b""),
-        swarm.LeaseRecord(1, 1, 1, 0, bytes(16), bytes(257)),
-        swarm.LeaseRecord(1, 1, 1, 0, bytes(16), b"x", bytes(256)),
+        swarm.LeaseRecord(1, 1, 1, 0, 0, bytes(16), b""),
+        swarm.LeaseRecord(1, 1, 1, 0, 0, bytes(16), bytes(257)),
+        swarm.LeaseRecord(1, 1, 1, 0, 0, bytes(16), b"x", bytes(256)),
     ],
 )
 def test_a_lease_that_does_not_fit_is_not_written(lease: swarm.LeaseRecord) -> None:

@@ -30,6 +30,8 @@ CLASSIC_COUNTERS = (
 )
 
 
+KEEP_SLACK_S = 100  # the part of a promise that does not depend on the lease time (PROMISE_SLACK_S)
+
 # The names of messages of ours in the statistics.
 _KINDS: dict[type, str] = {
     kind: "".join(f"_{x.lower()}" if x.isupper() else x for x in kind.__name__.removesuffix("Message")).lstrip("_")
@@ -42,8 +44,9 @@ class Context:
     packets.
 
     ``lease_time_s``: what clients get now. ``longest_lease_s``: the longest that any running lease may have been
-    given, which what we promise for a block must cover even after the lease time was lowered. ``incarnation``: 8 random
-    bytes that tell one run of this node from the next.
+    given, which what we promise for a block must cover even after the lease time was lowered. ``has_stand_ins``:
+    whether a peer was ever told of our leases, and so may have prolonged one. ``incarnation``: 8 random bytes that tell
+    one run of this node from the next.
     """
 
     def __init__(self, config: NodeConfig, rng: random.Random) -> None:
@@ -57,6 +60,7 @@ class Context:
         self.stopping = False
         self.lease_time_s = config.lease_time_s
         self.longest_lease_s = config.lease_time_s
+        self.has_stand_ins = False
         self.codec = self._make_codec()
         self.effects: list[Effect] = []
         self.counters: dict[str, int] = dict.fromkeys(CLASSIC_COUNTERS, 0)
@@ -107,6 +111,18 @@ class Context:
     def claims_per_packet(self) -> int:
         """How many claims fit into one packet, a seal included."""
         return SEALED_CLAIMS_PER_PACKET if self.trust.has_key else MAX_CLAIMS_PER_PACKET
+
+    @property
+    def is_replicated(self) -> bool:
+        """Whether peers are told of this node's leases."""
+        return self.config.replicas > 0 and self.has(Remedy.REPLICATION)
+
+    @property
+    def keep_s(self) -> int:
+        """How long an address is kept for its client after its lease ended, in seconds, so that a peer may prolong the
+        lease when this node cannot be reached: so long that a client which renews as it should (at half of its lease
+        at the latest) keeps it up to the end of what this node last promised, when a guardian adopts the block."""
+        return math.ceil(1.5 * self.longest_lease_s) + KEEP_SLACK_S
 
     def cover_lease(self, lease_s: float) -> None:
         """A lease of this length exists or may be given from now on."""

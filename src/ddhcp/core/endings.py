@@ -16,6 +16,8 @@ from .replies import Exchange, Replies, mac_text
 from .surrender import Surrenders
 from .terms import TermsBook
 
+_RELEASABLE = (LeaseState.LEASED, LeaseState.KEPT)
+
 
 class Endings:
     """Ends bindings. ``claims``, ``forwarding`` and ``surrenders`` are set by the owner."""
@@ -51,11 +53,7 @@ class Endings:
                 self.forwarding.tell_released(request, address, owner)
             return False
         lease = self._leases.at(address)
-        if (
-            lease is None
-            or lease.state is not LeaseState.LEASED
-            or not self._leases.belongs(lease, x.key, request.chaddr)
-        ):
+        if lease is None or lease.state not in _RELEASABLE or not self._leases.belongs(lease, x.key, request.chaddr):
             self._replies.ignore(request, x.link, "release-of-no-lease", now, address)
             return False
         return self.release(address, now)
@@ -63,9 +61,11 @@ class Endings:
     def release(self, address: int, now: float) -> bool:
         """End the lease of ``address``, if it is leased here; its client is remembered."""
         lease = self._leases.at(address)
-        if lease is None or lease.state is not LeaseState.LEASED:
+        if lease is None or lease.state not in _RELEASABLE:
             return False
-        self._end(lease, LeaseState.RELEASED)
+        if lease.state is LeaseState.LEASED:
+            self._tell(lease, "released")
+        self._leases.end(lease, LeaseState.RELEASED)
         lease.expires_at = now
         self._save(lease)
         return True
@@ -75,11 +75,10 @@ class Endings:
         lease.granted_s, lease.held_until = 0, 0.0
         self._context.effects.append(SaveLease(lease.stored()))
 
-    def _end(self, lease: Lease, state: LeaseState) -> None:
-        self._leases.end(lease, state)
+    def _tell(self, lease: Lease, how: str) -> None:
         address, mac = dotted(lease.address), mac_text(lease.chaddr)
         self._context.effects.append(RunHook(("release", address, mac)))
-        self._context.log(logging.INFO, f"lease-{state.value}", address=address, mac=mac)
+        self._context.log(logging.INFO, f"lease-{how}", address=address, mac=mac)
 
     # --- DECLINE and conflicts ------------------------------------------------------------------
 
@@ -133,7 +132,7 @@ class Endings:
     def _has_declined_enough(self) -> bool:
         leases = self._leases
         own = sum(leases.free_in_zone(zone) for zone in range(leases.plan.zone_count))
-        own += leases.offered_count + leases.leased_count + leases.declined_count
+        own += leases.offered_count + leases.leased_count + leases.kept_count + leases.declined_count
         return leases.declined_count >= max(1, int(own * self._conflicts.max_declined_share))
 
     def _put_on_probation(self, lease: Lease, now: float) -> None:
@@ -149,9 +148,21 @@ class Endings:
         while (lease := self._leases.pop_expired(now)) is not None:
             ended = True
             if lease.state is LeaseState.LEASED:
-                self._end(lease, LeaseState.EXPIRED)
+                self._expire(lease, now)
+                continue
+            if lease.state is LeaseState.KEPT:
+                self._leases.end(lease, LeaseState.EXPIRED)
                 continue
             if lease.state is LeaseState.DECLINED:
                 self._leases.taint(lease.address)
             self._leases.forget(lease)
         return ended
+
+    def _expire(self, lease: Lease, now: float) -> None:
+        """The client did not renew here. Where a peer may have stood in for this node, the address waits for it."""
+        self._tell(lease, "expired")
+        until = lease.expires_at + self._context.keep_s
+        if self._context.has_stand_ins and until > now:
+            self._leases.keep(lease, until)
+        else:
+            self._leases.end(lease, LeaseState.EXPIRED)

@@ -129,9 +129,9 @@ class Handover:
 
     def _told(self, index: int, now: float) -> list[LeaseRecord]:
         return [
-            told(lease, now, self._ages.since(lease.address, lease.identity))
+            told(lease, self._context.keep_s, now, self._ages.since(lease.address, lease.identity))
             for lease in self._leases.in_block(index)
-            if lease.state is LeaseState.LEASED and lease.expires_at > now
+            if lease.state in (LeaseState.LEASED, LeaseState.KEPT) and lease.expires_at > now
         ]
 
     @staticmethod
@@ -257,7 +257,7 @@ class Handover:
             if ours.state is LeaseState.DECLINED:
                 return True
             if not leases.belongs(ours, lease.identity, lease.chaddr):
-                if ours.state is LeaseState.LEASED:
+                if ours.state in (LeaseState.LEASED, LeaseState.KEPT):
                     is_uncontested = False
                     our_since = self._ages.since(ours.address, ours.identity)
                     if since is None or our_since is None or since >= our_since:
@@ -266,8 +266,12 @@ class Handover:
                     leases.forget(ours)  # an offer, which a lease outweighs
             else:
                 expires_at = max(expires_at, ours.expires_at)
-        self._context.cover_lease(expires_at - now)
-        bound = leases.bind(lease.address, lease.identity, lease.chaddr, LeaseState.LEASED, expires_at, lease.hostname)
+        state = LeaseState.LEASED
+        if expires_at <= now:
+            state, expires_at = LeaseState.KEPT, expires_at + lease.kept_s
+        else:
+            self._context.cover_lease(expires_at - now)
+        bound = leases.bind(lease.address, lease.identity, lease.chaddr, state, expires_at, lease.hostname)
         if since is not None:
             self._ages.put(lease.address, lease.identity, since)
         self._context.effects.append(SaveLease(bound.stored()))

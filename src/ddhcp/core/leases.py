@@ -15,22 +15,25 @@ from .records import StoredLease
 
 class LeaseState(enum.Enum):
     """The state of an address's latest binding. RELEASED and EXPIRED addresses are free, but remember their last
-    client, who gets the same one again while nobody else needed it (DHCP-SERVER B2)."""
+    client, who gets the same one again while nobody else needed it (DHCP-SERVER B2). The lease of a KEPT one has ended
+    as far as this node knows; a peer that stood in for it may have prolonged it, so nobody else gets it yet."""
 
     OFFERED = "offered"
     LEASED = "leased"
+    KEPT = "kept"
     RELEASED = "released"
     EXPIRED = "expired"
     DECLINED = "declined"
 
 
 ACTIVE: Final = (LeaseState.OFFERED, LeaseState.LEASED)
-TAKEN: Final = (LeaseState.OFFERED, LeaseState.LEASED, LeaseState.DECLINED)
+ITS_CLIENTS: Final = (LeaseState.OFFERED, LeaseState.LEASED, LeaseState.KEPT)
+TAKEN: Final = (LeaseState.OFFERED, LeaseState.LEASED, LeaseState.KEPT, LeaseState.DECLINED)
 
 
 class Lease:
     """One address's binding. ``identity``: the client's key; ``chaddr``: 16 bytes as on the wire; ``expires_at``:
-    end of the offer, lease or probation; ``hostname``: what the client calls itself, b"" if it does not.
+    end of the offer, lease, keeping or probation; ``hostname``: what the client calls itself, b"" if it does not.
 
     ``granted_s``, ``held_until``: what the store says about prolonging this lease (see :class:`StoredLease`); 0 if
     it says nothing, or says it of another binding.
@@ -72,7 +75,7 @@ class _BlockLeases:
     """The addresses of one own block: ``free`` in order of use (never used first, then the longest unused), of those
     that anyone may have."""
 
-    __slots__ = ("declined", "free", "leased", "offered", "serving", "zone")
+    __slots__ = ("declined", "free", "kept", "leased", "offered", "serving", "zone")
 
     def __init__(self, free: dict[int, None], zone: int) -> None:
         self.free = free
@@ -80,6 +83,7 @@ class _BlockLeases:
         self.serving = True
         self.offered = 0
         self.leased = 0
+        self.kept = 0
         self.declined = 0
 
 
@@ -88,8 +92,8 @@ class LeaseTable:
 
     Some addresses are blocked: never handed out (network, broadcast, server, router). Some are reserved for one client
     by ``plan``: they are not among the free ones, and may still be bound. ``free_count``: free addresses of zone 0;
-    ``offered_count``, ``leased_count``, ``declined_count``: of all. All operations are constant time but for the expiry
-    heap (logarithmic).
+    ``offered_count``, ``leased_count``, ``kept_count``, ``declined_count``: of all. All operations are constant time
+    but for the expiry heap (logarithmic).
     """
 
     def __init__(self, pool: Pool, plan: AddressPlan) -> None:
@@ -108,6 +112,7 @@ class LeaseTable:
         self._expiries: list[tuple[float, int]] = []
         self.offered_count = 0
         self.leased_count = 0
+        self.kept_count = 0
         self.declined_count = 0
 
     def __len__(self) -> int:
@@ -255,9 +260,9 @@ class LeaseTable:
         return len(self._blocks[index].free)
 
     def is_unused(self, index: int) -> bool:
-        """Whether own block ``index`` has no offer, no lease and no declined address."""
+        """Whether own block ``index`` has no offer, no lease, and no kept or declined address."""
         block = self._blocks[index]
-        return not (block.offered or block.leased or block.declined)
+        return not (block.offered or block.leased or block.kept or block.declined)
 
     # --- lookup ---------------------------------------------------------------------------------
 
@@ -408,6 +413,12 @@ class LeaseTable:
         self._count(lease, lease.state, state)
         lease.state = state
 
+    def keep(self, lease: Lease, until: float) -> None:
+        """A lease is over, and its address stays closed to everybody else until then."""
+        self._count(lease, lease.state, LeaseState.KEPT)
+        lease.state, lease.expires_at = LeaseState.KEPT, until
+        self._schedule(lease)
+
     def forget(self, lease: Lease) -> None:
         """The address is free and nobody is remembered (a withdrawn offer)."""
         self._count(lease, lease.state, None)
@@ -471,6 +482,9 @@ class LeaseTable:
             if state is LeaseState.LEASED:
                 block.leased += change
                 self.leased_count += change
+            elif state is LeaseState.KEPT:
+                block.kept += change
+                self.kept_count += change
             elif state is LeaseState.OFFERED:
                 block.offered += change
                 self.offered_count += change

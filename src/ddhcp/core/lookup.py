@@ -8,7 +8,7 @@ an address to anybody.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ..dhcp import Message
@@ -40,6 +40,8 @@ LOCATE_BURST = 5.0  # and how many at once; a client beyond that is offered an a
 NOT_FOUND_S = 60.0  # a client that nobody knew is not looked for again for this long
 MAX_NOT_FOUND = 4096
 REMOTE_CHECK_S = 5.0  # how often it is looked whether others have leases that are not known here
+
+_HELD = (LeaseState.LEASED, LeaseState.KEPT)
 
 
 @dataclass(slots=True)
@@ -110,12 +112,25 @@ class Lookup:
             return True
         question = _Question(request, link, identity)
         lease = self._replicas.of_client(identity, request.chaddr)
-        if lease is not None and lease.expires_at > now and self._ask_owner(key, question, lease.address, now):
+        if (
+            lease is not None
+            and lease.expires_at + lease.kept_s > now
+            and self._ask_owner(key, question, lease.address, now)
+        ):
             return True
         wanted = request.requested_address
         if wanted is not None and wanted in self._context.pool and self._ask_owner(key, question, wanted, now):
             return True
         return self._ask_everybody(key, question, now)
+
+    def familiar_addresses(self, request: Message, identity: bytes) -> Iterator[int]:
+        """Addresses of the pool that the client of a DISCOVER may have had from another node."""
+        lease = self._replicas.of_client(identity, request.chaddr)
+        if lease is not None:
+            yield lease.address
+        wanted = request.requested_address
+        if wanted is not None and wanted in self._context.pool:
+            yield wanted
 
     def ask_for(self, request: Message, link: str, identity: bytes, address: int, now: float) -> bool:
         """Ask the owner of ``address``, in the pool, whether the client may have it. False if there is nobody to ask;
@@ -256,7 +271,7 @@ class Lookup:
         """Whether the address is leased to the client, or free and reserved for it or last used by it."""
         leases, address = self._leases, message.address
         is_its_own = lease is not None and leases.belongs(lease, message.identity, message.chaddr)
-        if lease is not None and lease.state is LeaseState.LEASED:
+        if lease is not None and lease.state in _HELD:
             return is_its_own
         if leases.plan.reservation(address) is None and (lease is None or not is_its_own):
             return False
@@ -266,7 +281,7 @@ class Lookup:
         """Another node looks for clients: say which of them have a lease here."""
         for client in message.clients:
             lease = self._leases.of(client.identity, client.chaddr)
-            if lease is None or lease.state is not LeaseState.LEASED:
+            if lease is None or lease.state not in _HELD:
                 continue
             if self._claims.is_serving(self._context.pool.index_of(lease.address), now):
                 remaining_s = max(0, math.ceil(lease.expires_at - now))

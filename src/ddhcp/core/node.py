@@ -137,12 +137,17 @@ class Node:
         if is_over and state is LeaseState.DECLINED:
             self._leases.taint(lease.address)
             return
-        if state in (LeaseState.LEASED, LeaseState.DECLINED) and not is_over:
-            self._context.cover_lease(ends_at - now)
+        if state is LeaseState.LEASED and is_over and self._context.is_replicated:
+            # A peer may have stood in for this node while it was away.
+            state, ends_at = LeaseState.KEPT, ends_at + self._context.keep_s
+            is_over = ends_at <= now
+        if state in (LeaseState.LEASED, LeaseState.KEPT, LeaseState.DECLINED) and not is_over:
+            if state is LeaseState.LEASED:
+                self._context.cover_lease(ends_at - now)
             bound = self._leases.bind(lease.address, lease.identity, lease.chaddr, state, ends_at, lease.hostname)
             bound.granted_s, bound.held_until = lease.granted_s, lease.held_until
             return
-        remembered = LeaseState.EXPIRED if state is LeaseState.LEASED else state
+        remembered = LeaseState.EXPIRED if state in (LeaseState.LEASED, LeaseState.KEPT) else state
         self._leases.remember(lease.address, lease.identity, lease.chaddr, remembered, lease.expires_at, lease.hostname)
 
     def _block_out_unusable(self) -> None:

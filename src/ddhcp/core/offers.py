@@ -14,7 +14,7 @@ from .context import Context
 from .decisions import Decisions
 from .events import AddressProbed
 from .forwarding import SHORTEST_GRANT_S
-from .leases import ACTIVE, Lease, LeaseState, LeaseTable
+from .leases import ITS_CLIENTS, Lease, LeaseState, LeaseTable
 from .limits import RateLimiter
 from .lookup import Lookup
 from .pool import dotted
@@ -96,14 +96,30 @@ class Offers:
             return
         lease = self._leases.of(x.key, x.chaddr)
         if terms.reservation is not None and terms.reservation.address is not None:
-            has_it = lease is not None and lease.state in ACTIVE and lease.address == terms.reservation.address
+            has_it = lease is not None and lease.state in ITS_CLIENTS and lease.address == terms.reservation.address
             if not has_it and self._discover_reserved(x, terms.reservation.address, now):
                 return
-        has_one_here = lease is not None and lease.state in ACTIVE and self._is_in_zone(lease.address, x)
+        has_one_here = lease is not None and lease.state in ITS_CLIENTS and self._is_in_zone(lease.address, x)
+        if not has_one_here and self._adopts_for(x, now):
+            self._decisions.note(x.chaddr, now, "DISCOVER", "asking", "owner-silent", x.request.requested_address or 0)
+            return
         if not has_one_here and self.lookup.ask(x.request, x.link, x.key, now):
             self._decisions.note(x.chaddr, now, "DISCOVER", "asking", "other-node", x.request.requested_address or 0)
             return
         self.offer_own(x, now)
+
+    def _adopts_for(self, x: Exchange, now: float) -> bool:
+        """Adopt the block of an address that the client had, if its owner fell silent; it is offered that one then."""
+        index_of = self._context.pool.index_of
+        return any(
+            self.claims.adopt_for_client(index_of(address), now, lambda at: self._offer_adopted(x, at))
+            for address in self.lookup.familiar_addresses(x.request, x.key)
+        )
+
+    def _offer_adopted(self, x: Exchange, now: float) -> None:
+        current = self._refresh(x)
+        if current is not None and not self._context.stopping:
+            self.offer_own(current, now)
 
     def _discover_reserved(self, x: Exchange, address: int, now: float) -> bool:
         """Offer the client its reserved address, if need be after asking its block's owner or claiming the block. False
@@ -153,7 +169,7 @@ class Offers:
         lease = self._leases.of(x.key, x.chaddr)
         if (
             lease is not None
-            and lease.state in ACTIVE
+            and lease.state in ITS_CLIENTS
             and self._is_in_zone(lease.address, x)
             and not self._can_lease(x, lease.address, now)
         ):
@@ -174,7 +190,7 @@ class Offers:
     def _familiar(self, x: Exchange, lease: Lease | None, now: float) -> int | None:
         """The address that the client has, had, or asks for."""
         if lease is not None and self._is_in_zone(lease.address, x):
-            if lease.state in ACTIVE:
+            if lease.state in ITS_CLIENTS:
                 return lease.address
             if lease.state is not LeaseState.DECLINED and self._is_grantable(x, lease.address, now):
                 return lease.address
@@ -226,7 +242,7 @@ class Offers:
     def _offer(self, x: Exchange, address: int, now: float) -> None:
         lease = self._leases.at(address)
         needs_probe = self._probing.wants(x, address, lease)
-        if lease is None or lease.state not in ACTIVE:
+        if lease is None or lease.state not in ITS_CLIENTS:
             self._leases.bind(address, x.key, x.chaddr, LeaseState.OFFERED, now + OFFER_LIFETIME_S)
         elif lease.state is LeaseState.OFFERED:
             lease.expires_at = now + OFFER_LIFETIME_S
@@ -259,7 +275,7 @@ class Offers:
         self._leases.untaint(address)
         current = self._refresh(x)
         lease = self._leases.at(address)
-        if current is not None and lease is not None and lease.state in ACTIVE and lease.identity == x.key:
+        if current is not None and lease is not None and lease.state in ITS_CLIENTS and lease.identity == x.key:
             self._send(current, address, now)
 
     # --- waiting --------------------------------------------------------------------------------
@@ -321,7 +337,7 @@ class Offers:
             self._offer(x, reservation.address, now)
             return True
         lease = self._leases.of(x.key, x.chaddr)
-        if lease is not None and lease.state in ACTIVE and not self._can_lease(x, lease.address, now):
+        if lease is not None and lease.state in ITS_CLIENTS and not self._can_lease(x, lease.address, now):
             return False
         address = self._familiar(x, lease, now)
         if address is None:

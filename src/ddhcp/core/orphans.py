@@ -97,10 +97,16 @@ class Orphans:
         left_s = context.longest_lease_s + refresh_s + PROMISE_MARGIN_S - block.timeout_s
         return block.expires_at + max(0.0, left_s)
 
+    def _kept_until(self, index: int) -> float:
+        """Up to when a client may come back for an address of block ``index`` whose lease is known here."""
+        if not self._context.has(Remedy.GUARDIAN):
+            return 0.0
+        return max((lease.expires_at + lease.kept_s for lease in self.known_leases.of_block(index)), default=0.0)
+
     def on_lapsed(self, block: Block, now: float) -> None:
         """The time of a block that is not ours ran out: it is free, or an orphan."""
         if block.state is BlockState.CLAIMED:
-            block.orphan_until = self.closed_until(block)
+            block.orphan_until = max(self.closed_until(block), self._kept_until(block.index))
         if block.orphan_until <= now or block.state is BlockState.ORPHAN:
             self._table.apply(block.index, BlockEvent.TIMED_OUT)
             self.known_leases.drop_block(block.index)
@@ -237,12 +243,15 @@ class Orphans:
         )  # fmt: skip
 
     def _restore(self, lease: StoredLease, now: float) -> bool:
-        if lease.expires_at <= now or not self._leases.is_unbound(lease.address):
+        state, until = LeaseState(lease.state), lease.expires_at
+        if until <= now:
+            state, until = LeaseState.KEPT, until + lease.kept_s
+        if until <= now or not self._leases.is_unbound(lease.address):
             return False
-        state = LeaseState(lease.state)
-        self._context.cover_lease(lease.expires_at - now)
-        self._leases.bind(lease.address, lease.identity, lease.chaddr, state, lease.expires_at, lease.hostname)
-        self._context.effects.append(SaveLease(lease))
+        if state is LeaseState.LEASED:
+            self._context.cover_lease(until - now)
+        bound = self._leases.bind(lease.address, lease.identity, lease.chaddr, state, until, lease.hostname)
+        self._context.effects.append(SaveLease(bound.stored()))
         return True
 
     def serve_waiting(self, index: int, now: float) -> None:

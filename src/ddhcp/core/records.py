@@ -24,8 +24,10 @@ class StoredLease:
 
     ``address``: IPv4. ``identity``: the client's key (see :func:`ddhcp.dhcp.identity`). ``chaddr``: the 16 bytes
     of the BOOTP field. ``state``: ``"leased"``, ``"released"``, ``"expired"`` (kept so that a returning client
-    gets its old address) or ``"declined"``. ``expires_at``: end of the lease, or of a declined address's probation.
-    ``hostname``: as the client sent it, b"" if it did not.
+    gets its old address), ``"kept"`` (for a client whose lease a peer may have prolonged) or ``"declined"``.
+    ``expires_at``: end of the lease, of the keeping, or of a declined address's probation. ``hostname``: as the client
+    sent it, b"" if it did not. ``kept_s``: for how long its owner keeps the address for the client after that; not
+    stored, since it follows from the configuration.
 
     Not every renewal is written: a row says for how long the binding may be prolonged without another write. Such
     renewals are of at most ``granted_s`` seconds each and end at ``held_until`` at the latest. So after a crash at an
@@ -40,6 +42,7 @@ class StoredLease:
     hostname: bytes
     granted_s: int
     held_until: float
+    kept_s: int
 
     def latest_end(self, now: float) -> float:
         """The latest instant at which a lease that this row covers can end if none was given after ``now``."""
@@ -55,6 +58,7 @@ class StoredLease:
         hostname: bytes = b"",
         granted_s: int = 0,
         held_until: float = 0.0,
+        kept_s: int = 0,
     ) -> None:
         self.address = address
         self.identity = identity
@@ -64,3 +68,4 @@ class StoredLease:
         self.hostname = hostname
         self.granted_s = granted_s
         self.held_until = held_until
+        self.kept_s = kept_s

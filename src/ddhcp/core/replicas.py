@@ -88,9 +88,12 @@ class Replicas:
         return None if replica is None else replica.leases.get(address)
 
     def grantable_s(self, lease: StoredLease, now: float) -> int:
-        """For how many seconds the owner of a lease certainly holds it for its client; 0 if that is not certain."""
-        margin_s = TRANSIT_S + 2 * DRIFT * self._context.longest_lease_s
-        return max(0, int(lease.expires_at - now - margin_s)) if lease.state == LeaseState.LEASED.value else 0
+        """For how many seconds the owner of a lease certainly holds the address for its client, the time that it keeps
+        it after the lease included; 0 if that is not certain."""
+        if lease.state != LeaseState.LEASED.value:
+            return 0
+        margin_s = TRANSIT_S + 2 * DRIFT * (self._context.longest_lease_s + lease.kept_s)
+        return max(0, int(lease.expires_at + lease.kept_s - now - margin_s))
 
     def blocks(self) -> Iterator[tuple[int, bytes, bool, int]]:
         """``(index, owner's address, is complete, leases)`` of every block, for people."""
@@ -168,7 +171,7 @@ class Replicas:
         for other in [
             other
             for other, replica in self._blocks.items()
-            if other != index and all(lease.expires_at <= now for lease in replica.leases.values())
+            if other != index and all(lease.expires_at + lease.kept_s <= now for lease in replica.leases.values())
         ]:
             self.drop_block(other)
         return self._lease_count + self._context.pool.block_size <= MAX_REPLICA_LEASES

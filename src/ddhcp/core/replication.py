@@ -29,7 +29,6 @@ from .context import Context
 from .effects import Effect, ForgetBlock, ForgetLease, ProlongLease, SaveLease
 from .leases import LeaseState, LeaseTable
 from .peers import MAX_PEERS, Peer
-from .remedies import Remedy
 from .told_leases import gone, told
 
 RENEWAL_DELAY_S = 1.0  # a renewal waits this long for company: until then the replicas know the lease's former end
@@ -107,11 +106,6 @@ class Replication:
         self._stream_number = context.rng.getrandbits(32)
         self._due: list[tuple[float, bytes]] = []
 
-    @property
-    def is_on(self) -> bool:
-        """Whether leases are replicated at all."""
-        return self._context.config.replicas > 0 and self._context.has(Remedy.REPLICATION)
-
     def targets(self, index: int) -> tuple[bytes, ...]:
         """The addresses of the peers that are told of block ``index``."""
         return self._targets.get(index, ())
@@ -143,7 +137,7 @@ class Replication:
 
     def on_ours(self, peer: Peer, is_new: bool, now: float) -> None:
         """A peer of ours told who it is."""
-        if not self.is_on or not peer.can(CAN_REPLICATE):
+        if not self._context.is_replicated or not peer.can(CAN_REPLICATE):
             return
         link = self._links.get(peer.address)
         if is_new and link is not None:
@@ -157,7 +151,7 @@ class Replication:
     def on_heard(self, peer: Peer, now: float) -> None:
         """A peer spoke: one that was taken for gone is not."""
         address = peer.address
-        if address in self._candidates or not self.is_on or not peer.can(CAN_REPLICATE):
+        if address in self._candidates or not self._context.is_replicated or not peer.can(CAN_REPLICATE):
             return
         gone = self._gone.get(address)
         if gone is None or gone.probe_at <= now:
@@ -172,6 +166,7 @@ class Replication:
         if address in self._candidates or len(self._candidates) >= MAX_PEERS:
             return
         self._candidates[address] = None
+        self._context.has_stand_ins = True
         for index in self._claims.table.ours:
             targets = self._targets.get(index)
             if targets is None:
@@ -253,7 +248,7 @@ class Replication:
 
     def note(self, effects: Iterable[Effect], now: float) -> None:
         """Learn from what an event has this node store which leases have changed."""
-        if not self.is_on:
+        if not self._context.is_replicated:
             return
         index_of = self._context.pool.index_of
         for effect in list(effects):
@@ -311,7 +306,7 @@ class Replication:
         stream.dirty = {
             lease.address: None
             for lease in self._leases.in_block(stream.index)
-            if lease.state in (LeaseState.LEASED, LeaseState.DECLINED)
+            if lease.state in (LeaseState.LEASED, LeaseState.KEPT, LeaseState.DECLINED)
         }
         self._stir(link, stream, now)
 
@@ -380,7 +375,7 @@ class Replication:
 
     def _record(self, address: int, now: float) -> LeaseRecord:
         lease = self._leases.at(address)
-        return told(lease, now) if lease is not None else gone(address)
+        return told(lease, self._context.keep_s, now) if lease is not None else gone(address)
 
     def _fitting(self, stream: _Stream, now: float) -> tuple[int, ...]:
         """The changed addresses that fit into one message."""

@@ -24,7 +24,7 @@ from .endings import Endings
 from .events import AddressProbed, ClientLink, DhcpReceived
 from .forwarding import SHORTEST_GRANT_S, Forwarding
 from .leasequery import LeaseQueries
-from .leases import ACTIVE, TAKEN, Lease, LeaseState, LeaseTable
+from .leases import ACTIVE, ITS_CLIENTS, TAKEN, Lease, LeaseState, LeaseTable
 from .limits import RateLimiter
 from .lookup import Lookup
 from .offers import Offers
@@ -290,9 +290,7 @@ class Server:
             lease_s = x.terms.lease_time_s(x.request.lease_time_s)
             self.forwarding.ask(x.request, x.link, address, lease_s, owner, now)
             return
-        if not is_selecting and self.claims.adopt_for_client(
-            index, now, lambda at: self._decide_adopted(x, address, at)
-        ):
+        if self.claims.adopt_for_client(index, now, lambda at: self._decide_adopted(x, address, is_selecting, at)):
             return
         if is_selecting and not self.claims.is_learning and not self._leases.has_block(index):
             self._nak(x, address, b"address no longer available", "no-owner", now)
@@ -311,11 +309,11 @@ class Server:
         self._context.count("dhcp.unknown_address")
         self.decisions.note(x.chaddr, now, "REQUEST", "ignored", "not-ours", address)
 
-    def _decide_adopted(self, x: Exchange, address: int, now: float) -> None:
-        """The block of an address that a client wants to renew has become ours, because its owner fell silent."""
+    def _decide_adopted(self, x: Exchange, address: int, is_selecting: bool, now: float) -> None:
+        """The block of an address that a client asks for has become ours, because its owner fell silent."""
         current = self._refresh(x)
         if current is not None and self.claims.is_serving(self._context.pool.index_of(address), now):
-            self._decide_own(current, address, is_selecting=False, now=now)
+            self._decide_own(current, address, is_selecting=is_selecting, now=now)
 
     def _decide_own(self, x: Exchange, address: int, *, is_selecting: bool, now: float) -> None:
         holder = self._leases.at(address)
@@ -385,16 +383,18 @@ class Server:
         if previous is not None and previous.address != address and previous.state is LeaseState.OFFERED:
             leases.forget(previous)  # one client, one address
         holder = leases.at(address)
-        if holder is not None and holder.state in ACTIVE and holder.identity[:1] == b"\0" and key[:1] != b"\0":
+        if holder is not None and holder.state in ITS_CLIENTS and holder.identity[:1] == b"\0" and key[:1] != b"\0":
             key = holder.identity  # it sent its client identifier before and leaves it out now (Q10)
-        was_leased = holder is not None and holder.state is LeaseState.LEASED
+        before = holder.state if holder is not None else None
         previous_end = holder.expires_at if holder is not None else now
         lease = leases.bind(address, key, chaddr, LeaseState.LEASED, now + lease_s, hostname)
         granted_s = self.claims.promise(self._context.pool.index_of(address), lease_s, now)
         if granted_s < min(lease_s, SHORTEST_GRANT_S):  # the link is down and what was promised runs out
             self._context.count("dhcp.unpromised")
-            if was_leased:
+            if before is LeaseState.LEASED:
                 lease.expires_at = previous_end
+            elif before is LeaseState.KEPT:
+                leases.keep(lease, previous_end)
             else:
                 leases.forget(lease)
             return 0

@@ -76,7 +76,9 @@ def add_subcommands(parser: argparse.ArgumentParser, common: Parser) -> None:
     )  # fmt: skip
     leases.add_argument("search", nargs="?", metavar="TEXT", help="part of an address, hardware address or name")
     leases.add_argument(
-        "--state", choices=("offered", "leased", "released", "expired", "declined"), help="those in this state only"
+        "--state",
+        choices=("offered", "leased", "kept", "released", "expired", "declined"),
+        help="those in this state only",
     )
     leases.add_argument(
         "--copies", action="store_true", help="leases of other nodes, of which this one keeps copies in case they fail"

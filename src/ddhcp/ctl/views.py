@@ -121,7 +121,7 @@ def leases(rows: Sequence[Object], is_search: bool) -> RenderableType:
         return Text("No lease matches." if is_search else "This node has no leases.", "dim")
     made = table("address", "hardware address", "state", "left", "where", "name", right=("left",))
     for row in rows:
-        left = row["expires_in_s"] if row["state"] in ("leased", "offered", "declined") else None
+        left = row["expires_in_s"] if row["state"] in ("leased", "offered", "kept", "declined") else None
         made.add_row(
             text(row["address"]), text(row["mac"]), text(row["state"], STATE_STYLES.get(row["state"], "dim")),
             text(duration(left)), _where(row), text(row["hostname"]),

@@ -161,6 +161,11 @@ def _about_lease(lease: StoredLease, now: float) -> str:
             )
         case "offered":
             return f"{address} is offered to {who}, who has not taken it yet ({max(0, left_s)} s left)."
+        case "kept":
+            return (
+                f"The lease of {address} to {who} has ended here; a peer may have prolonged it, so the address is kept "
+                f"for that client for another {max(0, left_s)} s."
+            )
         case "released":
             return f"{address} was given back by {who}; it is free, and kept for that client while others get others."
         case "expired":

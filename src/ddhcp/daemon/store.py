@@ -59,7 +59,7 @@ select address, identity, chaddr, state, expires_at, hostname, granted_s, held_u
 where address between 0 and 4294967295
     and typeof(identity) = 'blob' and length(identity) between 1 and 4096
     and typeof(chaddr) = 'blob' and length(chaddr) = 16
-    and state in ('leased', 'released', 'expired', 'declined')
+    and state in ('leased', 'kept', 'released', 'expired', 'declined')
     and typeof(expires_at) = 'real' and abs(expires_at) < 1e11
     and typeof(hostname) = 'blob' and length(hostname) <= 4096
     and typeof(granted_s) = 'integer' and granted_s between 0 and 4294967295

@@ -46,7 +46,7 @@ _REDIRECT = struct.Struct("!II16s16s")
 _ASKED_CLIENT = struct.Struct("!I16s")
 _CHALLENGE = struct.Struct("!16s16sQ")
 _BLOCK = struct.Struct("!IIIB")
-_LEASE_HEAD = struct.Struct("!IBII16s")
+_LEASE_HEAD = struct.Struct("!IBIII16s")
 _SIZE = struct.Struct("!H")
 _HEARD_CLAIM = struct.Struct("!II8s16s")
 
@@ -56,14 +56,15 @@ class LeaseRecord:
     """A binding as one node tells it to another.
 
     ``state``: one of the ``LEASE_…`` numbers. ``remaining_s``: until it ends, or a declined address's probation does.
-    ``age_s``: since this client got this address, 0 if unknown. ``chaddr``: 16 bytes. ``identity``: the client's key,
-    at most 256 bytes. ``hostname``: at most 255 bytes, b"" if the client sent none.
+    ``age_s``: since this client got this address, 0 if unknown. ``kept_s``: for how long the address is kept for this
+    client after the lease. ``chaddr``: 16 bytes. ``identity``: the client's key, at most 256 bytes. ``hostname``: at most 255 bytes, b"" if the client sent none.
     """
 
     address: int
     state: int
     remaining_s: int
     age_s: int
+    kept_s: int
     chaddr: bytes
     identity: bytes
     hostname: bytes = b""
@@ -353,7 +354,7 @@ def _identity(value: bytes) -> bytes:
 
 
 def _write_lease(lease: LeaseRecord) -> bytes:
-    head = _LEASE_HEAD.pack(lease.address, lease.state, lease.remaining_s, lease.age_s, lease.chaddr)
+    head = _LEASE_HEAD.pack(lease.address, lease.state, lease.remaining_s, lease.age_s, lease.kept_s, lease.chaddr)
     identity, hostname = lease.identity, lease.hostname
     if not identity or len(identity) > MAX_IDENTITY_BYTES or len(hostname) > MAX_HOSTNAME_BYTES:
         raise ValueError("an identity or host name is too long for a message")
@@ -361,7 +362,7 @@ def _write_lease(lease: LeaseRecord) -> bytes:
 
 
 def _read_lease(value: bytes) -> LeaseRecord:
-    address, state, remaining_s, age_s, chaddr = _LEASE_HEAD.unpack_from(value)
+    address, state, remaining_s, age_s, kept_s, chaddr = _LEASE_HEAD.unpack_from(value)
     position = _LEASE_HEAD.size
     (size,) = _SIZE.unpack_from(value, position)
     position += _SIZE.size
@@ -370,7 +371,7 @@ def _read_lease(value: bytes) -> LeaseRecord:
     end = position + 1 + value[position]
     if end > len(value):
         raise DecodeError("extension-malformed")
-    return LeaseRecord(address, state, remaining_s, age_s, chaddr, identity, value[position + 1 : end])
+    return LeaseRecord(address, state, remaining_s, age_s, kept_s, chaddr, identity, value[position + 1 : end])
 
 
 def _read_leases(fields: Fields) -> tuple[LeaseRecord, ...]:

@@ -10,7 +10,7 @@ from ..api import MAX_CELLS, MAX_PAGE, MAX_SEARCH
 
 Object = dict[str, Any]
 
-_LEASE_STATES = ["offered", "leased", "released", "expired", "declined"]
+_LEASE_STATES = ["offered", "leased", "kept", "released", "expired", "declined"]
 
 
 def _string(text: str = "", **more: Any) -> Object:

@@ -128,7 +128,7 @@ function explainButton(subject, text = subject) {
 }
 
 function leaseRow(row) {
-  const left = ["leased", "offered", "declined"].includes(row.state) ? duration(row.expires_in_s) : "–";
+  const left = ["leased", "offered", "kept", "declined"].includes(row.state) ? duration(row.expires_in_s) : "–";
   return element("tr", {},
     element("td", {}, explainButton(row.address)), element("td", {}, plain(row.hostname)),
     element("td", { class: "wide" }, explainButton(row.mac)),

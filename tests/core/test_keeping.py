@@ -1,0 +1,155 @@
+"""An owner that cannot be reached costs its clients nothing: peers prolong their leases, and the owner, wherever it is,
+keeps the addresses for them meanwhile."""
+
+from __future__ import annotations
+
+import pytest
+from test_replication import CONFIG, crash, lease, message, restart
+
+from ddhcp.core import NodeConfig
+from ddhcp.core import events as e
+from ddhcp.dhcp import constants as c
+from ddhcp.sim import VirtualSwarm
+
+LEASE_S = CONFIG.lease_time_s
+PROMISE_S = 2 * LEASE_S + 100
+
+
+def swarm_of(count: int, config: NodeConfig = CONFIG) -> VirtualSwarm:
+    swarm = VirtualSwarm(count, config, seed=11)
+    swarm.run_for(40)
+    return swarm
+
+
+def renews(swarm: VirtualSwarm, node: int, address: int, xid: int) -> int | None:
+    """A client asks node ``node`` to renew ``address``; the seconds it gets, None for silence."""
+    before = len(swarm.answers)
+    swarm.client_sends(node, message(c.REQUEST, xid=xid, ciaddr=address), source=address)
+    swarm.run_for(5)
+    acks = [a.message for a in swarm.answers[before:] if a.message.xid == xid and a.message.message_type == c.ACK]
+    return acks[0].lease_time_s if acks else None
+
+
+def lives_on(swarm: VirtualSwarm, node: int, address: int, seconds: float) -> float:
+    """A client at ``node`` renews at half of its lease, as it should, for ``seconds``, and starts over when its lease
+    ends. It never gets another address; returns for how long it was without."""
+    until, xid, without_s = swarm.now + seconds, 1000, 0.0
+    ends_at = swarm.now + LEASE_S / 2
+    while swarm.now < until:
+        xid += 1
+        asked_at = swarm.now
+        granted_s = renews(swarm, node, address, xid) if asked_at < ends_at else starts_over(swarm, node, address, xid)
+        without_s += max(0.0, min(swarm.now, asked_at + 5) - max(asked_at, ends_at))
+        if granted_s is not None:
+            ends_at = max(ends_at, asked_at + granted_s)
+        swarm.run_for(max(1.0, min(LEASE_S / 2, (ends_at - swarm.now) / 2)))
+    return without_s
+
+
+def starts_over(swarm: VirtualSwarm, node: int, address: int, xid: int) -> int | None:
+    """A client whose lease ended asks for any address; the seconds it gets the former one for, None for silence."""
+    before = len(swarm.answers)
+    swarm.client_sends(node, message(c.DISCOVER, xid=xid, o50=address))
+    swarm.run_for(4)
+    offers = [a.message.yiaddr for a in swarm.answers[before:] if a.message.xid == xid]
+    if not offers:
+        return None
+    assert set(offers) == {address}
+    swarm.client_sends(node, message(c.REQUEST, xid=xid, o50=address, o54=0x0A000001))
+    swarm.run_for(4)
+    answers = [a.message for a in swarm.answers[before:] if a.message.xid == xid]
+    assert c.NAK not in {answer.message_type for answer in answers}, "what was offered is not refused"
+    return next((answer.lease_time_s for answer in answers if answer.message_type == c.ACK), None)
+
+
+def test_a_client_of_a_dead_owner_keeps_its_address_for_good() -> None:
+    swarm = swarm_of(3)
+    address = lease(swarm, 0)
+    swarm.run_for(5)
+    crash(swarm, 0)
+    without_s = lives_on(swarm, 1, address, 3 * PROMISE_S)
+    assert without_s < 20, "once, when the owner's promise ends and a guardian adopts the block"
+    assert not swarm.duplicates
+
+
+def test_an_owner_beyond_a_cut_keeps_an_address_that_its_peers_prolong() -> None:
+    """Shorter than the promise: the owner hears nothing of its client, and gives the address to nobody."""
+    swarm = swarm_of(3)
+    address = lease(swarm, 0)
+    swarm.run_for(5)
+    swarm.cut = lambda sender, receiver: 0 in (sender, receiver)
+    assert not lives_on(swarm, 1, address, LEASE_S + 100)
+    others = {lease(swarm, 0, client) for client in range(2, 20)}
+    assert address not in others
+    assert not swarm.duplicates
+    swarm.cut = lambda sender, receiver: False
+    swarm.run_for(30)
+    assert renews(swarm, 1, address, 5000) == LEASE_S, "its owner knows it still"
+
+
+def test_the_address_is_free_again_in_the_end() -> None:
+    config = NodeConfig(CONFIG.pool, tentative_timeout_s=3, learning_phase=False)
+    swarm = swarm_of(2, config)
+    address = lease(swarm, 0)
+    swarm.run_for(LEASE_S + 1)
+    (kept,) = (known for known in swarm.nodes[0].leases() if known.address == address)
+    assert kept.state == "kept"
+    swarm.run_for(1.5 * LEASE_S + 100)
+    (kept,) = (known for known in swarm.nodes[0].leases() if known.address == address)
+    assert kept.state == "expired"
+
+
+def test_its_client_gets_a_kept_address_again_at_once() -> None:
+    swarm = swarm_of(2)
+    address = lease(swarm, 0)
+    swarm.run_for(LEASE_S + 1)
+    (offer,) = swarm.client_sends(0, message(c.DISCOVER, xid=9))
+    assert offer.yiaddr == address
+    swarm.run_for(60)
+    (state,) = (known.state for known in swarm.nodes[0].leases() if known.address == address)
+    assert state == "kept", "an offer that was not taken up does not end the keeping"
+    assert lease(swarm, 0) == address
+
+
+def test_a_client_that_gave_its_address_back_leaves_nothing_to_keep() -> None:
+    swarm = swarm_of(2)
+    address = lease(swarm, 0)
+    swarm.run_for(LEASE_S + 1)
+    swarm.client_sends(0, message(c.RELEASE, xid=10, ciaddr=address), source=address)
+    (state,) = (known.state for known in swarm.nodes[0].leases() if known.address == address)
+    assert state == "released"
+
+
+@pytest.mark.parametrize("peers", [1, 2])
+def test_without_anybody_who_could_stand_in_nothing_is_kept(peers: int) -> None:
+    config = NodeConfig(CONFIG.pool, tentative_timeout_s=3, learning_phase=False, replicas=0)
+    swarm = swarm_of(peers, config)
+    address = lease(swarm, 0)
+    swarm.run_for(LEASE_S + 1)
+    (state,) = (known.state for known in swarm.nodes[0].leases() if known.address == address)
+    assert state == "expired"
+
+
+def test_after_a_restart_an_address_is_kept_as_long_as_before() -> None:
+    """While it was away, peers may have prolonged a lease."""
+    swarm = swarm_of(3)
+    address = lease(swarm, 0)
+    swarm.run_for(10)
+    crash(swarm, 0)
+    swarm.run_for(LEASE_S + 50)
+    restart(swarm, 0)
+    swarm.run_for(5)
+    found = [known.state for known in swarm.nodes[0].leases() if known.address == address]
+    assert found in ([], ["kept"])
+    others = {lease(swarm, 0, client) for client in range(2, 20)}
+    assert address not in others
+
+
+def test_a_kept_address_goes_along_when_the_node_stops() -> None:
+    swarm = swarm_of(3)
+    address = lease(swarm, 0)
+    swarm.run_for(LEASE_S + 1)
+    swarm.feed(0, e.Stop())
+    swarm.run_for(10)
+    states = [known.state for node in swarm.nodes[1:] for known in node.leases() if known.address == address]
+    assert states == ["kept"]
