@@ -145,6 +145,35 @@ def test_after_a_restart_an_address_is_kept_as_long_as_before() -> None:
     assert address not in others
 
 
+def test_an_owner_that_lost_its_memory_refuses_nobody() -> None:
+    """It does not know of the block any more; its clients' leases run all the same."""
+    swarm = swarm_of(3)
+    address = lease(swarm, 0)
+    swarm.run_for(5)
+    crash(swarm, 0)
+    assert renews(swarm, 1, address, 20) == LEASE_S, "from a replica"
+    restart(swarm, 0)
+    before = len(swarm.answers)
+    renews(swarm, 1, address, 21)
+    assert c.NAK not in {answer.message.message_type for answer in swarm.answers[before:]}
+
+
+def test_nothing_is_granted_from_a_replica_once_the_promise_has_ended() -> None:
+    """Another node may have taken the block: the client waits until a guardian has it (invariant I2)."""
+    swarm = swarm_of(3)
+    address = lease(swarm, 0)
+    swarm.run_for(5)
+    crash(swarm, 0)
+    lives_on(swarm, 1, address, LEASE_S)
+    swarm.run_for(PROMISE_S - LEASE_S)
+    before = len(swarm.answers)
+    swarm.client_sends(1, message(c.REQUEST, xid=30, ciaddr=address), source=address)
+    swarm.run_for(20)
+    granted = [a for a in swarm.answers[before:] if a.message.message_type == c.ACK]
+    blocks = [view for view in swarm.nodes[1].block_views(swarm.now) if view.index == CONFIG.pool.index_of(address)]
+    assert not granted or blocks[0].owner != swarm.nodes[0].view().node_id
+
+
 def test_a_kept_address_goes_along_when_the_node_stops() -> None:
     swarm = swarm_of(3)
     address = lease(swarm, 0)

@@ -117,6 +117,11 @@ class Claims:
         return len(self._holds)
 
     @property
+    def is_asking(self) -> bool:
+        """Whether the node has yet to hear who owns what, having just come up."""
+        return self._sync.is_asking
+
+    @property
     def is_learning(self) -> bool:
         """Whether the node still only listens."""
         return self.learning_until is not None

@@ -152,7 +152,9 @@ class Forwarding:
         if not self._leases.belongs(lease, identity(request), request.chaddr):
             return False
         block = self._claims.table.get(index)
-        promised_s = int(block.expires_at - PROMISE_MARGIN_S - now) if block is not None else 0
+        if block is None or block.state is not BlockState.CLAIMED:
+            return False  # an orphan by now: it is adopted when the client asks again
+        promised_s = int(block.expires_at - PROMISE_MARGIN_S - now)
         lease_s = min(forward.lease_s, self._replicas.grantable_s(lease, now), promised_s)
         if lease_s < min(forward.lease_s, SHORTEST_GRANT_S):
             return False
@@ -229,7 +231,7 @@ class Forwarding:
         (S5)."""
         index = self._context.pool.index_of(address)
         state = self._claims.table.state(index)
-        if state in (BlockState.FREE, BlockState.BLOCKED):
+        if state in (BlockState.FREE, BlockState.BLOCKED) and not (peer.is_ours or self._claims.is_asking):
             self._answer(LEASENAK, message, 0, peer)  # as classic nodes do for a block that is nobody's
             return
         if not self._claims.is_serving(index, now):

@@ -38,6 +38,11 @@ class Sync:
         """When :meth:`is_answer_due` or :meth:`run` may have something to do; infinity if never."""
         return min(self._ask_at, self._answer_at) if self._context.link_up else math.inf
 
+    @property
+    def is_asking(self) -> bool:
+        """Whether some of this node's questions are still to come: it need not know of all claims yet."""
+        return self._askings_left > 0
+
     # --- asking ---------------------------------------------------------------------------------
 
     def ask(self, now: float, pause_s: float = ASK_PAUSE_S) -> None:
