@@ -15,7 +15,7 @@ u8, u16, u32 = st.integers(0, 0xFF), st.integers(0, 0xFFFF), st.integers(0, 0xFF
 bool_ = st.booleans()
 chaddrs = st.binary(min_size=16, max_size=16)
 identities = st.binary(min_size=1, max_size=256)
-leases = st.builds(swarm.LeaseRecord, u32, u8, u32, u32, chaddrs, identities, st.binary(max_size=255))
+leases = st.builds(swarm.LeaseRecord, u32, u8, u32, u32, u32, chaddrs, identities, st.binary(max_size=255))
 some_leases = st.lists(leases, max_size=4).map(tuple)
 sections = st.builds(swarm.Section, u32, u32, u32, some_leases, bool_, bool_, bool_)
 progress = st.builds(swarm.Progress, u32, u32, u32, bool_, bool_)

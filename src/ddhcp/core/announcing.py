@@ -24,7 +24,7 @@ PROMISE_SLACK_S = 100  # a block with leases is announced for 2 L + this, which 
 MAX_TIMEOUT_S = 65535  # two bytes
 REFRESH_JITTER = 0.3  # a refresh comes at 70-100 % of its period, so that a swarm never falls into step
 CLASSIC_NEWCOMER_FACTOR = 2.4  # refreshes in T while classic nodes, which learn for T and no longer, are about
-REPEAT_AFTER_LINK_UP_S = 2.0
+REPEAT_S = 2.0  # between two announcements of what should not be missed
 RETRY_AFTER_FAILURE_S = 1.0
 MAX_RETRY_AFTER_FAILURE_S = 30.0
 ALL_AT_ONCE = 32  # own blocks up to which a lease in a new block has all of them announced, not that one alone
@@ -178,8 +178,12 @@ class Announcer:
         """The server link works: announce what is ours, twice, because a link that just came up often loses what is
         sent first."""
         if self._table.ours:
-            self.announce_all(now)
-            self._refresh_at = now + REPEAT_AFTER_LINK_UP_S
+            self.announce_twice(now)
+
+    def announce_twice(self, now: float) -> None:
+        """Announce every block of ours now and again in a moment, because it matters that everybody hears it."""
+        self.announce_all(now)
+        self._refresh_at = min(self._refresh_at, now + REPEAT_S)
 
     def send_failed(self, now: float) -> float:
         """What was last announced did not leave: it counts as not promised, and is tried again, ever less often.

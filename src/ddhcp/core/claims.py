@@ -412,6 +412,11 @@ class Claims:
         self._announcer.announce_all(now)
         self._sync.told(now)
 
+    def announce_twice(self, now: float) -> None:
+        """The same, and once more in a moment, because every node should hear it."""
+        self._announcer.announce_twice(now)
+        self._sync.told(now)
+
     def announce_last(self, now: float) -> None:
         """The node stops and nobody took its blocks: promise each for as long as its longest lease runs."""
         self._announcer.announce_last(now)

@@ -235,7 +235,7 @@ class Handover:
             logging.INFO, "block-taken-over", block=index, leases=len(leases), promised_seconds=promised_s
         )
         self._acknowledge(index, peer)  # first, so that the giver does not take the announcement for a dispute
-        self._claims.announce_all(now)
+        self._claims.announce_twice(now)
 
     def _merge_all(self, index: int, leases: list[tuple[StoredLease, float | None]], now: float) -> None:
         contested = sum(not self.merge(lease, since, now) for lease, since in leases)

@@ -57,7 +57,8 @@ class LeaseRecord:
 
     ``state``: one of the ``LEASE_…`` numbers. ``remaining_s``: until it ends, or a declined address's probation does.
     ``age_s``: since this client got this address, 0 if unknown. ``kept_s``: for how long the address is kept for this
-    client after the lease. ``chaddr``: 16 bytes. ``identity``: the client's key, at most 256 bytes. ``hostname``: at most 255 bytes, b"" if the client sent none.
+    client after the lease. ``chaddr``: 16 bytes. ``identity``: the client's key, at most 256 bytes. ``hostname``: at
+    most 255 bytes, b"" if the client sent none.
     """
 
     address: int
