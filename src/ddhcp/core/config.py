@@ -38,9 +38,9 @@ class NodeConfig:
     ``policy``: which clients get what, and what they may do; the same on every node of the swarm (DHCP-SERVER C6).
     ``renewal_slack_s``: renewals of the next so many seconds are covered by one row of the store; 0 writes each.
     ``serves_clients``: false for a node without client interface (``-S``). ``replicas``: how many peers of ours know
-    this node's leases. ``software``: name and version, which peers show to their operators. ``keys``: what
-    messages are sealed with, None for a swarm that classic nodes are part of. ``without``: remedies
-    switched off, for the simulator.
+    this node's leases. ``replicas_before_ack``: how many of them know one before its client is answered. ``software``:
+    name and version, which peers show to their operators. ``keys``: what messages are sealed with, None for a swarm
+    that classic nodes are part of. ``without``: remedies switched off, for the simulator.
     """
 
     pool: Pool
@@ -55,6 +55,7 @@ class NodeConfig:
     renewal_slack_s: int = DEFAULT_RENEWAL_SLACK_S
     policy: Policy = field(default_factory=Policy)
     replicas: int = DEFAULT_REPLICAS
+    replicas_before_ack: int = 0
     software: str = ""
     keys: KeyRing | None = None
     without: frozenset[Remedy] = frozenset()
@@ -77,5 +78,10 @@ class NodeConfig:
         if self.lease_time_s < 1:
             raise ConfigError(f"lease time {self.lease_time_s} s is not positive (option 51)")
         self.policy.check_against(self.pool)
+        if not 0 <= self.replicas_before_ack <= self.replicas:
+            raise ConfigError(
+                f"{self.replicas_before_ack} replicas are to know a lease before its acknowledgement; "
+                f"there are only {self.replicas}"
+            )
         if not 0 <= self.replicas <= MAX_REPLICAS:
             raise ConfigError(f"{self.replicas} replicas of each lease: use 0 (none) to {MAX_REPLICAS}")
