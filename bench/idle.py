@@ -17,7 +17,7 @@ from ddhcp.testbed.mesh import Mesh
 from ddhcp.testbed.programs import BUILTIN
 
 READY_S = 90.0
-SETTLE_S = 40.0  # what is said after the first lease, so that all others hear of the longer promise
+SETTLE_S = 150.0  # until then a node takes peers that it does not know yet for classic ones, and speaks more often
 _POOL = "10.0.0.0/20"
 
 

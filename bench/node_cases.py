@@ -32,6 +32,13 @@ def measure(say: Callable[[str], None], environment: Mapping[str, str], *, idle_
     environment = {**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     results: dict[str, Any] = {"flat": [], "failed": []}
 
+    idle: dict[str, subprocess.Popen[bytes]] = {}
+    if idle_s:
+        say("our node: idle meshes begin to settle, which takes some minutes")
+        for kind in ("ours", *(["classic"] if classic_program() else [])):
+            options = ["--classic"] if kind == "classic" else []
+            idle[kind] = _begin(("idle", "--seconds", idle_s, *options), environment)
+
     def run(what: str, *command: object) -> Any:
         say(f"our node: {what}")
         return _run(_begin(command, environment), what, results["failed"])
@@ -46,14 +53,7 @@ def measure(say: Callable[[str], None], environment: Mapping[str, str], *, idle_
     results["lease"] = run("memory of leases", "node", "--network", "10.0.0.0/8", "--leases", LEASES)
     results["start"] = _starts(say, environment, results["failed"])
     results["roam"] = run("roamed renewals", "roam")
-    if idle_s:
-        say(f"our node: idle meshes, for {idle_s:g} s after they settled")
-        kinds = ["ours", *(["classic"] if classic_program() else [])]
-        meshes = {
-            kind: _begin(("idle", "--seconds", idle_s, *(["--classic"] if kind == "classic" else [])), environment)
-            for kind in kinds
-        }
-        results["idle"] = {kind: _run(mesh, f"idle {kind}", results["failed"]) for kind, mesh in meshes.items()}
+    results["idle"] = {kind: _run(mesh, f"idle {kind}", results["failed"]) for kind, mesh in idle.items()}
     return results
 
 
