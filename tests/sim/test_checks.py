@@ -89,7 +89,7 @@ def test_delay_reorders_and_duplication_doubles() -> None:
 
 
 def test_silences_keep_their_distance_and_end_in_time() -> None:
-    setup = Setup(nodes=5, safety_s=20000.0, fault_rate=60.0)
+    setup = Setup(nodes=5, safety_s=100000.0, fault_rate=100.0)
     faults = draw_faults(setup, random.Random(3))
     assert {fault.kind for fault in faults} > SILENCING
     assert all(fault.until <= setup.safety_s for fault in faults)
