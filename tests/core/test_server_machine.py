@@ -23,7 +23,7 @@ CONFIG = NodeConfig(POOL, tentative_timeout_s=2, block_timeout_s=20, lease_time_
 CODEC = SwarmCodec(bytes(8), POOL.prefix, POOL.prefix_len, POOL.block_size)
 MAC, ADDRESS, PEER = b"\x02" + bytes(5), b"\xfe\x80" + bytes(13) + b"\x01", b"\xfe\x80" + bytes(13) + b"\x02"
 NEVER_LEASED = {POOL.prefix, POOL.broadcast, GATEWAY}
-CLIENTS = st.integers(1, 5)
+CLIENTS = st.integers(1, 4)
 ADDRESSES = st.integers(POOL.prefix - 2, POOL.broadcast + 2)
 
 
@@ -104,7 +104,7 @@ class ServerMachine(RuleBasedStateMachine):
             stored = self.leases.get(address)
             assert stored is not None, "stored before it is acknowledged"
             assert (stored.chaddr, stored.state) == (answer.chaddr, "leased")
-            assert stored.expires_at >= until
+            assert stored.latest_end(self.now) >= until
             assert self.promised[POOL.index_of(address)] > until, "no lease outlasts the promise (I2)"
             self.held[client] = Held(address, until)
 
@@ -124,21 +124,31 @@ class ServerMachine(RuleBasedStateMachine):
 
     # -- clients ----------------------------------------------------------------------------------------------
 
+    def wish(self, whose: int, other: int) -> int:
+        """The address that a client has or was offered, as interesting ones are; else ``other``."""
+        return self.held[whose].address if whose in self.held else self.offered.get(whose, other)
+
     @rule(client=CLIENTS)
     def discover(self, client: int) -> None:
         self.send(client, c.DISCOVER)
 
-    @rule(client=CLIENTS, address=ADDRESSES)
-    def discover_with_a_wish(self, client: int, address: int) -> None:
-        self.send(client, c.DISCOVER, requested=address)
+    @rule(client=CLIENTS, whose=CLIENTS, address=ADDRESSES)
+    def discover_with_a_wish(self, client: int, whose: int, address: int) -> None:
+        self.send(client, c.DISCOVER, requested=self.wish(whose, address))
 
     @rule(client=CLIENTS)
     def select(self, client: int) -> None:
         if address := self.offered.pop(client, 0):
             self.send(client, c.REQUEST, requested=address, server=GATEWAY)
 
-    @rule(client=CLIENTS, address=ADDRESSES, selecting=st.booleans())
-    def request_anything(self, client: int, address: int, selecting: bool) -> None:
+    @rule(client=CLIENTS)
+    def join(self, client: int) -> None:
+        self.discover(client)
+        self.select(client)
+
+    @rule(client=CLIENTS, whose=CLIENTS, address=ADDRESSES, selecting=st.booleans())
+    def request_anything(self, client: int, whose: int, address: int, selecting: bool) -> None:
+        address = self.wish(whose, address)
         held = self.held.get(client)
         extra = {"server": GATEWAY} if selecting else {}
         answers = self.send(client, c.REQUEST, requested=address, **extra)
@@ -169,9 +179,10 @@ class ServerMachine(RuleBasedStateMachine):
         if held is not None:
             self.send(client, c.DECLINE, requested=held.address, server=GATEWAY)
 
-    @rule(client=CLIENTS, address=ADDRESSES)
-    def forge(self, client: int, address: int) -> None:
+    @rule(client=CLIENTS, whose=CLIENTS, address=ADDRESSES)
+    def forge(self, client: int, whose: int, address: int) -> None:
         """RELEASE and DECLINE of what the sender does not hold."""
+        address = self.wish(whose, address)
         held = self.held.get(client)
         if held is None or held.address != address:
             before = {other: lease for other, lease in self.leases.items() if lease.chaddr[5] != client}
