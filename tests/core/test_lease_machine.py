@@ -9,7 +9,9 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from ddhcp.core import Pool
+from ddhcp.core.addresses import AddressPlan
 from ddhcp.core.leases import ACTIVE, TAKEN, Lease, LeaseState, LeaseTable
+from ddhcp.core.policy import Policy
 
 POOL = Pool(0x0A000000, 27, 4)
 BLOCKS = st.integers(0, POOL.block_count - 1)
@@ -42,7 +44,7 @@ class LeaseTableMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.table = LeaseTable(POOL)
+        self.table = LeaseTable(POOL, AddressPlan(POOL, Policy()))
         self.now = 100.0
         self.blocks: dict[int, bool] = {}
         self.reserved: set[int] = set()
@@ -156,8 +158,10 @@ class LeaseTableMachine(RuleBasedStateMachine):
         free = {a for a in range(POOL.prefix, POOL.broadcast + 1) if self.is_free(a)}
         assert {a for a in range(POOL.prefix, POOL.broadcast + 1) if self.table.is_free(a)} == free
         assert self.table.free_count == len(free)
-        picked = self.table.pick_free()
-        assert picked in free if free else picked is None
+        for client in range(1, 5):
+            picked = self.table.pick_free(identity(client, True))
+            assert picked in free if free else picked is None
+        assert self.table.offered_count == sum(b.state is LeaseState.OFFERED for b in self.bindings.values())
 
     @invariant()
     def counts_are_the_models(self) -> None:
@@ -165,9 +169,7 @@ class LeaseTableMachine(RuleBasedStateMachine):
             states = [b.state for a, b in self.bindings.items() if POOL.index_of(a) == index]
             counted = states.count(LeaseState.OFFERED), states.count(LeaseState.LEASED)
             assert self.table.usage(index) == counted
-            untaken = all(state not in TAKEN for state in states)
-            if not self.reserved & set(self.addresses_of(index)):
-                assert self.table.is_unused(index) == untaken
+            assert self.table.is_unused(index) == all(state not in TAKEN for state in states)
         assert self.table.leased_count == sum(b.state is LeaseState.LEASED for b in self.bindings.values())
 
     @invariant()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import hypothesis.strategies as st
 from hypothesis import settings
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ddhcp.core import Node, NodeConfig, Pool
 from ddhcp.core import effects as f
@@ -201,10 +201,12 @@ class ServerMachine(RuleBasedStateMachine):
             self.feed(e.Wake())
         self.now = until
 
+    @precondition(lambda self: self.link_up)
     @rule(index=st.integers(0, POOL.block_count - 1), timeout_s=st.sampled_from((0, 20, 300)))
     def peer_claims(self, index: int, timeout_s: int) -> None:
         self.feed(e.SwarmReceived(CODEC.update_claim([(index, timeout_s)]), PEER, True))
 
+    @precondition(lambda self: self.link_up)
     @rule(index=st.integers(0, POOL.block_count))
     def peer_inquires(self, index: int) -> None:
         self.feed(e.SwarmReceived(CODEC.inquire([index]), PEER, True))
