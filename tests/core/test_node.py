@@ -343,6 +343,24 @@ def test_after_a_restart_blocks_and_leases_are_there_at_once() -> None:
     assert (reply.message_type, reply.ciaddr) == (c.ACK, address)
 
 
+def test_a_declined_address_prolongs_no_promise_and_is_not_its_clients_lease_after_a_restart() -> None:
+    from ddhcp.core.records import StoredBlock
+
+    swarm = claimed(1)
+    declined = lease(swarm, 0)
+    swarm.client_sends(0, message(c.DECLINE, o50=declined, o54=SERVER_ID))
+    address = lease(swarm, 0)
+    node = Node(NodeConfig(POOL, tentative_timeout_s=3), random.Random(5))
+    node.handle(e.ClientLinkUp(e.ClientLink("client0", SERVER_ID, 20, bytes(6))), swarm.now)
+    blocks = (StoredBlock(POOL.index_of(address), swarm.now + 50),)
+    node.handle(e.Start(blocks, tuple(swarm.nodes[0].leases())), swarm.now)
+    request = message(c.DISCOVER).encode()
+    effects = node.handle(e.DhcpReceived("client0", request, 0, 0xFFFFFFFF), swarm.now)
+    (offer,) = [Message.decode(effect.payload) for effect in effects if isinstance(effect, f.SendDhcp)]
+    assert offer.yiaddr == address
+    assert node.block_views(swarm.now)[0].timeout_s == CONFIG.lease_time_s + 5, "the lease's end and the margin"
+
+
 # -- roaming -------------------------------------------------------------------------------------------------
 
 
