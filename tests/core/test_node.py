@@ -106,13 +106,25 @@ def test_every_node_owns_a_block_of_its_own() -> None:
     assert len({own_block(swarm, number) for number in range(5)}) == 5
 
 
-def test_learning_phase_is_for_listening() -> None:
+@pytest.mark.parametrize(("hears_classic", "lasts_s"), [(True, 60), (False, 24)])
+def test_learning_phase_is_for_listening(hears_classic: bool, lasts_s: int) -> None:
+    """For T; where nobody is heard that does not answer questions, for as long as a classic node may be silent."""
     swarm = VirtualSwarm(1, NodeConfig(POOL, tentative_timeout_s=3))
-    swarm.run_for(59)
+    if hears_classic:
+        hears(swarm, WEAKER, claim_of(7))
+    swarm.run_for(lasts_s - 1)
     assert swarm.nodes[0].statistics()["mcast.send_inquire"] == 0
     swarm.run_for(5)
     assert own_block(swarm, 0) >= 0
     assert swarm.hooks == [(0, ("endlearning",))]
+
+
+def test_even_a_short_learning_phase_leaves_time_for_questions_and_answers() -> None:
+    swarm = VirtualSwarm(1, NodeConfig(POOL, tentative_timeout_s=2, block_timeout_s=6))
+    swarm.run_for(4.9)
+    assert swarm.nodes[0].statistics()["mcast.send_inquire"] == 0
+    swarm.run_for(0.2)
+    assert swarm.nodes[0].statistics()["mcast.send_inquire"] == 1
 
 
 @pytest.mark.parametrize(("node_id", "yields"), [(STRONGER, True), (WEAKER, False)])

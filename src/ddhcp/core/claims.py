@@ -31,6 +31,11 @@ from .sync import Sync
 
 __all__ = ["INQUIRIES", "PROMISE_MARGIN_S", "Claims"]
 
+# The share of T after which learning ends if only nodes of ours were heard, or none: they answered the newcomer's
+# questions long before, and a classic node repeats its claims within this.
+LEARNING_SHARE = 0.4
+LEAST_LEARNING_S = 5.0  # however small T is: time for a question and its answers
+
 
 class Claims:
     """The block table of one node and everything that changes it.
@@ -52,6 +57,7 @@ class Claims:
     ) -> None:
         self._context = context
         self._leases = leases
+        self._peers = peers
         self._waiting = waiting
         self._on_supply = on_supply
         self._on_lost = on_lost
@@ -59,6 +65,7 @@ class Claims:
         self.table = BlockTable(context.pool)
         self.serves_home = True  # whether there may be clients outside the subnets
         self.learning_until: float | None = math.inf if context.config.learning_phase else None
+        self._learning_may_end_at = math.inf
         self._choice = BlockChoice(context, self.table, leases)
         self._announcer = Announcer(context, self.table, leases, peers)
         self._inquirer = Inquirer(context, self.table, leases, self._choice, waiting=waiting, own=self._own_inquired)
@@ -118,7 +125,7 @@ class Claims:
             self._holds.deadline(),
             self.table.next_lapse_at,
         )
-        return at if self.learning_until is None else min(at, self.learning_until)
+        return at if self.learning_until is None else min(at, self.learning_until, self._learning_may_end_at)
 
     # --- life -----------------------------------------------------------------------------------
 
@@ -135,6 +142,9 @@ class Claims:
         """The server link works: announce what is ours, ask what is others', listen before claiming more."""
         if self.learning_until == math.inf:
             self.learning_until = now + self._context.config.block_timeout_s
+            if self._context.has(Remedy.SYNC):
+                may_end_after_s = max(LEAST_LEARNING_S, LEARNING_SHARE * self._context.config.block_timeout_s)
+                self._learning_may_end_at = now + may_end_after_s
         self._inquirer.restart(now)
         self._announcer.link_up(now)
         if self.table.ours:
@@ -159,6 +169,10 @@ class Claims:
 
     def run(self, now: float) -> None:
         """Do what has fallen due."""
+        if now >= self._learning_may_end_at:
+            self._learning_may_end_at = math.inf
+            if self._peers.are_all_ours():
+                self.learning_until = now
         if self.learning_until is not None and now >= self.learning_until:
             self.learning_until = None
             self._context.effects.append(RunHook(("endlearning",)))

@@ -103,6 +103,10 @@ class Peers:
     def __iter__(self) -> Iterator[Peer]:
         return iter(self._peers.values())
 
+    def are_all_ours(self) -> bool:
+        """Whether every node that was heard speaks our extensions; true if none was heard."""
+        return all(peer.is_ours for peer in self._peers.values())
+
     def has_classic(self, now: float) -> bool:
         """Whether classic nodes, or nodes that may be, were heard lately."""
         return now - self._classic_at < CLASSIC_COUNTS_S or now - self._unknown_at < UNKNOWN_COUNTS_S

@@ -88,7 +88,7 @@ SPARE_LEASES = Setting(
 )  # fmt: skip
 LEARNING_PHASE = Setting(
     "claiming.learning-phase", SWITCH, True,
-    "Listen for the block timeout after the start before claiming anything",
+    "Listen after the start before claiming: for the block timeout, or 0.4 of it where no classic node is heard",
     flags=("-L", "--no-learning"), flag_value=False, flag_help="deactivate the learning phase after the start",
 )  # fmt: skip
 
