@@ -110,9 +110,10 @@ def test_every_node_owns_a_block_of_its_own() -> None:
 def test_learning_phase_is_for_listening(hears_classic: bool, lasts_s: int) -> None:
     """For T; where nobody is heard that does not answer questions, for as long as a classic node may be silent."""
     swarm = VirtualSwarm(1, NodeConfig(POOL, tentative_timeout_s=3))
-    if hears_classic:
-        hears(swarm, WEAKER, claim_of(7))
-    swarm.run_for(lasts_s - 1)
+    for _ in range(lasts_s - 1):
+        if hears_classic:
+            hears(swarm, WEAKER, claim_of(7))
+        swarm.run_for(1)
     assert swarm.nodes[0].statistics()["mcast.send_inquire"] == 0
     swarm.run_for(5)
     assert own_block(swarm, 0) >= 0
