@@ -394,6 +394,7 @@ class Claims:
         """Blocks that were held may be leased from again, if they are still ours."""
         ended = [index for index in self._holds.pop_ended(now) if index in self.table.ours]
         for index in ended:
+            self._leases.taint_block(index)  # clients that nobody here knows of may still be about
             self._leases.resume_block(index)
         if ended:
             self._on_supply(now)
