@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 SOAK_ARGS ?=
+EVALUATION_ARGS ?=
 SIM_ARGS ?= --seeds 20 --nodes 5 --clients 12
 
 # The programs that the tests drive and judge by, each with Debian's package.
@@ -16,6 +17,7 @@ BENCH_PEERS := kea-dhcp4=kea-dhcp4-server dhcpd=isc-dhcp-server dnsmasq=dnsmasq-
 BENCH_ARGS ?=
 SOURCES := $(shell find src/ddhcp -name '*.py')
 
+.PHONY: evaluation
 .PHONY: help venv venv-dev demo test check format lint types docs site sim scenarios bench soak lock wheel pages deb clean
 .PHONY: compiled test-compiled
 .DEFAULT_GOAL := help
@@ -83,6 +85,10 @@ types: venv-dev ## check types
 docs: venv-dev ## bring the documents up to date that are made from the code
 	@$(BIN)/python tools/documents.py
 
+evaluation: venv-dev ## measure simulated swarms, write docs/evaluation.md (EVALUATION_ARGS="--sizes 10 --seeds 1" for less)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-evaluation.lock
+	@$(BIN)/python -m ddhcp.sim.evaluate $(EVALUATION_ARGS)
+
 sim: venv-dev ## simulate small swarms for a while (SIM_ARGS="--seeds 1000 --jobs 4" for more)
 	@$(BIN)/ddhcp-sim $(SIM_ARGS)
 
@@ -126,6 +132,8 @@ lock: venv-dev ## bring the lock files up to date with pyproject.toml
 		--no-emit-index-url --no-header --no-annotate --extra dev pyproject.toml - -o requirements-dev.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate --extra docs pyproject.toml -o requirements-docs.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --no-annotate --extra evaluation pyproject.toml -o requirements-evaluation.lock
 
 clean: ## remove everything that was built
 	rm -rf $(VENV) build dist site src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

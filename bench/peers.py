@@ -23,6 +23,8 @@ TENTATIVE_S = 2
 AVALANCHE_SPARES = 200
 CEILING = "(ceiling)"
 CLASSIC_VARIABLE = "CLASSIC_DDHCPD"
+_COMPILED = Path(__file__).parent.parent / "build" / "compiled"
+_KIND = "core compiled by mypyc" if any(_COMPILED.glob("ddhcp__mypyc*.so")) else "pure Python"
 _CLASSIC_MOST_SPARES = 255
 _CLASSIC_CLIENTS = 150  # it takes no more at once than it has spares, the unloaded ones and the probe included
 _OTHER_PLACES = (Path("/usr/sbin"), Path("/usr/local/sbin"))  # not in every user's PATH
@@ -60,7 +62,10 @@ def all_peers() -> list[Peer]:
     """Ours first, then its peers, at last what the load generator itself can do."""
     kea = _needs("kea-dhcp4", "kea-dhcp4-server")
     return [
-        Peer("ddhcp", _ddhcp_missing, _start_ddhcp, "SQLite, full sync before each ACK", control_socket="ctl"),
+        Peer(
+            "ddhcp", _ddhcp_missing, _start_ddhcp, f"SQLite, full sync before each ACK; {_KIND}", control_socket="ctl"
+        ),
+        Peer("ddhcp-py", _pure_missing, _start_pure, "the same, pure Python", control_socket="ctl"),
         Peer("kea-2", kea, _start_kea_threads, "2 threads, memfile, no sync", ("kea-dhcp4", "-v")),
         Peer("kea-1", kea, _start_kea_single, "1 thread, memfile, no sync", ("kea-dhcp4", "-v")),
         Peer(
@@ -118,7 +123,21 @@ def _ddhcp_missing() -> str:
     return "" if found else "the daemon cannot be imported; run `make venv`"
 
 
+def _pure_missing() -> str:
+    return _ddhcp_missing() if compiled_environment() else "the same as ddhcp, since nothing is compiled"
+
+
+def compiled_environment() -> dict[str, str]:
+    """What to add to the environment to run the compiled package; nothing if it was not built (`make compiled`)."""
+    return {"PYTHONPATH": str(_COMPILED)} if any(_COMPILED.glob("ddhcp__mypyc*.so")) else {}
+
+
 def _start_ddhcp(directory: Path, spares: int) -> Start:
+    start = _start_pure(directory, spares)
+    return Start(start.command, start.environment | compiled_environment())
+
+
+def _start_pure(directory: Path, spares: int) -> Start:
     command = [sys.executable, "-m", "ddhcp.daemon.main", "-D", "--store", str(directory / "leases.sqlite")]
     return Start(command + _node_options(directory, spares), {"DDHCP_STATE_DIR": str(directory)})
 
@@ -130,16 +149,17 @@ def _node_options(directory: Path, spares: int) -> list[str]:
     return [*options, "-C", str(directory / "ctl")]
 
 
-def _classic() -> str | None:
+def classic_program() -> str | None:
+    """Where the classic daemon is, if there is one."""
     return os.environ.get(CLASSIC_VARIABLE) or program("ddhcpd")
 
 
 def _classic_missing() -> str:
-    return "" if _classic() else f"no ddhcpd in PATH, and {CLASSIC_VARIABLE} names none"
+    return "" if classic_program() else f"no ddhcpd in PATH, and {CLASSIC_VARIABLE} names none"
 
 
 def _start_classic(directory: Path, spares: int) -> Start:
-    return Start([_classic() or "ddhcpd", "-D", *_node_options(directory, min(spares, _CLASSIC_MOST_SPARES))])
+    return Start([classic_program() or "ddhcpd", "-D", *_node_options(directory, min(spares, _CLASSIC_MOST_SPARES))])
 
 
 def _start_echo(directory: Path, spares: int) -> Start:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from bench import node_cases
 from bench.network import CLIENT_INTERFACE, Namespaces, inside, namespaces
 from bench.peers import AVALANCHE_SPARES, BLOCK_BITS, CEILING, Peer, all_peers, version
 from bench.report import describe, machine, table
@@ -120,6 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=3, metavar="N", help="runs of each server; medians count")
     parser.add_argument("--avalanche", type=int, default=5000, metavar="N", help="clients at once; 0: none")
     parser.add_argument("--within", type=float, default=1.0, metavar="SECONDS", help="how long an avalanche comes down")
+    parser.add_argument("--idle", type=float, default=60.0, metavar="SECONDS", help="listening to idle meshes; 0: none")
+    parser.add_argument("--no-node", action="store_true", help="only compare servers, without what concerns ours alone")
     parser.add_argument("--only", action="append", choices=[peer.name for peer in peers], metavar="NAME")
     parser.add_argument("--json", type=Path, default=ROOT / "build" / "bench.json", metavar="PATH")
     options = parser.parse_args(arguments)
@@ -130,10 +133,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = machine(Path(directory))
     chosen = [peer for peer in peers if not options.only or peer.name in options.only]
     results = _measure_all(chosen, options)
-    print(f"{table(results, peers[0].name)}\n\n{describe(found)}")
+    print(f"{table(results, peers[0].name)}\n\n{describe(found)}", flush=True)
+    alone = None
+    if not options.no_node and not options.only:
+        alone = node_cases.measure(say, _environment(), idle_s=options.idle)
+        print(f"\n{node_cases.describe(alone)}")
     options.json.parent.mkdir(parents=True, exist_ok=True)
     settings = {name: getattr(options, name) for name in ("clients", "window", "rounds", "runs", "avalanche", "within")}
-    options.json.write_text(json.dumps({"machine": found, "settings": settings, "servers": results}, indent=2) + "\n")
+    options.json.write_text(
+        json.dumps({"machine": found, "settings": settings, "servers": results, "node": alone}, indent=2) + "\n"
+    )
     say(f"written to {options.json}")
     return 1 if any("broken" in result for result in results.values()) or "missing" in results[chosen[0].name] else 0
 

@@ -12,28 +12,35 @@ from scapy.all import IP, UDP, IPv6, rdpcap
 from ddhcp.core import Node, NodeConfig, Pool
 from ddhcp.core import effects as f
 from ddhcp.core import events as e
-from ddhcp.dhcp import Message
+from ddhcp.core.records import StoredBlock, StoredLease
+from ddhcp.dhcp import Message, hardware_identity
 from ddhcp.dhcp import constants as c
-from ddhcp.swarm import DecodeError, Inquire, SwarmCodec, UpdateClaim
+from ddhcp.swarm import LEASEACK, RENEWLEASE, DecodeError, Inquire, LeaseMessage, SwarmCodec, UpdateClaim
 
 CAPTURES = Path(__file__).parent.parent / "captures"
 POOL = Pool(0x0A008000, 17, 4)
 CONFIG = NodeConfig(POOL, tentative_timeout_s=4, block_timeout_s=20, learning_phase=False)
 CODEC = SwarmCodec(bytes(8), POOL.prefix, POOL.prefix_len, POOL.block_size)
+LEASE_FIELDS = ("address_field", "xid", "lease_time_s", "chaddr")
 NODE_IDS = {bytes.fromhex(text) for text in ("8E535CCB97440000", "F2843F5154EE0000", "622E9730E4090000")}
 
 
-def swarm_datagrams() -> Iterator[tuple[float, bytes, int, bytes]]:
+MIXED_POOL = Pool(0x0A000000, 20, 8)
+MIXED_CODEC = SwarmCodec(bytes(8), MIXED_POOL.prefix, MIXED_POOL.prefix_len, MIXED_POOL.block_size)
+OURS, LITTLE, BIG = (socket.inet_pton(socket.AF_INET6, f"fe80::dd:c0ff:fe02:{number}") for number in range(3))
+
+
+def swarm_datagrams(name: str = "classic-swarm.pcap") -> Iterator[tuple[float, bytes, int, bytes]]:
     """(instant, source, port, payload) of the server link."""
-    for packet in rdpcap(str(CAPTURES / "classic-swarm.pcap")):
+    for packet in rdpcap(str(CAPTURES / name)):
         if UDP in packet and IPv6 in packet:
             source = socket.inet_pton(socket.AF_INET6, packet[IPv6].src)
             yield float(packet.time), source, packet[UDP].dport, bytes(packet[UDP].payload)
 
 
-def watcher(now: float) -> Node:
+def watcher(now: float, pool: Pool = POOL) -> Node:
     """A node that serves nobody and only watches the swarm."""
-    node = Node(NodeConfig(POOL, tentative_timeout_s=4, block_timeout_s=20, serves_clients=False), random.Random(1))
+    node = Node(NodeConfig(pool, tentative_timeout_s=4, block_timeout_s=20, serves_clients=False), random.Random(1))
     node.handle(e.Start(), now)
     node.handle(e.ServerLinkUp(b"\x02" + bytes(5), b"\xfe\x80" + bytes(13) + b"\x01"), now)
     return node
@@ -116,6 +123,72 @@ def test_classic_inquiries_and_claims_carry_the_nodes_known_ids() -> None:
             assert isinstance(message, UpdateClaim | Inquire)
             ids.add(owner)
     assert ids > NODE_IDS
+
+
+# -- a swarm of one node of ours and two classic ones ---------------------------------------------------------
+
+
+def lease_messages() -> list[tuple[float, bytes, bytes, LeaseMessage]]:
+    """(instant, source, destination, message) of every lease message in the mixed swarm."""
+    found = []
+    for packet in rdpcap(str(CAPTURES / "mixed-swarm.pcap")):
+        message = MIXED_CODEC.decode(bytes(packet[UDP].payload))[1]
+        if isinstance(message, LeaseMessage):
+            ends = (socket.inet_pton(socket.AF_INET6, end) for end in (packet[IPv6].src, packet[IPv6].dst))
+            found.append((float(packet.time), *ends, message))
+    return found
+
+
+def test_a_watching_node_sees_the_owners_in_a_mixed_swarm() -> None:
+    node: Node | None = None
+    for now, source, port, data in swarm_datagrams("mixed-swarm.pcap"):
+        node = node or watcher(now, MIXED_POOL)
+        advance(node, now)
+        node.handle(e.SwarmReceived(data, source, port == 1234), now)
+    assert node is not None
+    views, _ = node.inspect.blocks(0, MIXED_POOL.block_count, now)
+    assert {view.index: view.owner_address for view in views} == {456: OURS, 60: LITTLE, 427: BIG}
+
+
+def test_between_us_and_classic_nodes_every_question_is_answered_in_its_own_byte_order() -> None:
+    messages = lease_messages()
+    asked = [(a, b, m) for _, a, b, m in messages if m.command == RENEWLEASE and OURS in (a, b)]
+    answers = [(b, a, m) for _, a, b, m in messages if m.command == LEASEACK]
+    assert len(asked) == 6
+    for source, destination, question in asked:
+        echo = LeaseMessage(LEASEACK, *(getattr(question, name) for name in LEASE_FIELDS))
+        assert (source, destination, echo) in answers
+        order = "big" if BIG in (source, destination) else "little"
+        assert int.from_bytes(question.address_field, order) in MIXED_POOL
+
+
+def test_classic_nodes_of_different_byte_orders_do_not_understand_each_other() -> None:
+    messages = lease_messages()
+    between = [m.command for _, a, b, m in messages if OURS not in (a, b)]
+    assert set(between) == {RENEWLEASE}, "questions without an answer: what our nodes are spared by reading both orders"
+
+
+def test_our_node_answers_the_recorded_questions_of_either_byte_order() -> None:
+    """In our node's place: the address leased, asked about by the little-endian node and by the big-endian one."""
+    questions = [(at, a, m) for at, a, b, m in lease_messages() if m.command == RENEWLEASE and b == OURS]
+    start = questions[0][0] - 10
+    config = NodeConfig(MIXED_POOL, tentative_timeout_s=2, block_timeout_s=20, learning_phase=False)
+    node = Node(config, random.Random(3))
+    node.handle(e.ClientLinkUp(e.ClientLink("client0", 0x0A000001, 20, bytes(6))), start)
+    address, chaddr = int.from_bytes(questions[0][2].address_field, "little"), questions[0][2].chaddr
+    lease = StoredLease(address, hardware_identity(1, chaddr[:6]), chaddr, "leased", start + 200)
+    node.handle(e.Start((StoredBlock(456, start + 300),), (lease,)), start)
+    node.handle(e.ServerLinkUp(b"\x02" + bytes(5), OURS), start)
+    for at, source, question in questions:
+        advance(node, at)
+        body = (getattr(question, name) for name in LEASE_FIELDS)
+        data = MIXED_CODEC.lease_message(RENEWLEASE, *body)
+        sent = node.handle(e.SwarmReceived(data, source, False), at)
+        (answer,) = [x for x in sent if isinstance(x, f.SendUnicast) and x.data[14] == LEASEACK]
+        assert answer.destination == source
+        assert MIXED_CODEC.decode(answer.data)[1] == LeaseMessage(
+            LEASEACK, *(getattr(question, n) for n in LEASE_FIELDS)
+        )
 
 
 def client_requests(name: str) -> Iterator[tuple[float, bytes]]:

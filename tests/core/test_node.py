@@ -106,13 +106,26 @@ def test_every_node_owns_a_block_of_its_own() -> None:
     assert len({own_block(swarm, number) for number in range(5)}) == 5
 
 
-def test_learning_phase_is_for_listening() -> None:
+@pytest.mark.parametrize(("hears_classic", "lasts_s"), [(True, 60), (False, 24)])
+def test_learning_phase_is_for_listening(hears_classic: bool, lasts_s: int) -> None:
+    """For T; where nobody is heard that does not answer questions, for as long as a classic node may be silent."""
     swarm = VirtualSwarm(1, NodeConfig(POOL, tentative_timeout_s=3))
-    swarm.run_for(59)
+    for _ in range(lasts_s - 1):
+        if hears_classic:
+            hears(swarm, WEAKER, claim_of(7))
+        swarm.run_for(1)
     assert swarm.nodes[0].statistics()["mcast.send_inquire"] == 0
     swarm.run_for(5)
     assert own_block(swarm, 0) >= 0
     assert swarm.hooks == [(0, ("endlearning",))]
+
+
+def test_even_a_short_learning_phase_leaves_time_for_questions_and_answers() -> None:
+    swarm = VirtualSwarm(1, NodeConfig(POOL, tentative_timeout_s=2, block_timeout_s=6))
+    swarm.run_for(4.9)
+    assert swarm.nodes[0].statistics()["mcast.send_inquire"] == 0
+    swarm.run_for(0.2)
+    assert swarm.nodes[0].statistics()["mcast.send_inquire"] == 1
 
 
 @pytest.mark.parametrize(("node_id", "yields"), [(STRONGER, True), (WEAKER, False)])
@@ -341,6 +354,24 @@ def test_after_a_restart_blocks_and_leases_are_there_at_once() -> None:
     effects = node.handle(e.DhcpReceived("client0", request.encode(), 0, 0xFFFFFFFF), swarm.now)
     (reply,) = [Message.decode(effect.payload) for effect in effects if isinstance(effect, f.SendDhcp)]
     assert (reply.message_type, reply.ciaddr) == (c.ACK, address)
+
+
+def test_a_declined_address_prolongs_no_promise_and_is_not_its_clients_lease_after_a_restart() -> None:
+    from ddhcp.core.records import StoredBlock
+
+    swarm = claimed(1)
+    declined = lease(swarm, 0)
+    swarm.client_sends(0, message(c.DECLINE, o50=declined, o54=SERVER_ID))
+    address = lease(swarm, 0)
+    node = Node(NodeConfig(POOL, tentative_timeout_s=3), random.Random(5))
+    node.handle(e.ClientLinkUp(e.ClientLink("client0", SERVER_ID, 20, bytes(6))), swarm.now)
+    blocks = (StoredBlock(POOL.index_of(address), swarm.now + 50),)
+    node.handle(e.Start(blocks, tuple(swarm.nodes[0].leases())), swarm.now)
+    request = message(c.DISCOVER).encode()
+    effects = node.handle(e.DhcpReceived("client0", request, 0, 0xFFFFFFFF), swarm.now)
+    (offer,) = [Message.decode(effect.payload) for effect in effects if isinstance(effect, f.SendDhcp)]
+    assert offer.yiaddr == address
+    assert node.block_views(swarm.now)[0].timeout_s == CONFIG.lease_time_s + 5, "the lease's end and the margin"
 
 
 # -- roaming -------------------------------------------------------------------------------------------------

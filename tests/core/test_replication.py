@@ -349,3 +349,78 @@ def test_memory_for_replicas_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
         refused += answer.blocks[0].is_refused
     assert len(replicas(swarm, 0)) <= 64
     assert refused == 17
+
+
+# -- before the acknowledgement --------------------------------------------------------------------
+
+
+def requested(swarm: VirtualSwarm, client: int = 1) -> int:
+    """A client asks for the address it is offered; the answer may be on its way."""
+    (offer,) = swarm.client_sends(0, message(c.DISCOVER, client))
+    assert swarm.client_sends(0, message(c.REQUEST, client, o50=offer.yiaddr, o54=SERVER_ID)) == []
+    return offer.yiaddr
+
+
+def is_acked(swarm: VirtualSwarm, address: int) -> bool:
+    return any(a.message.message_type == c.ACK and a.message.yiaddr == address for a in swarm.answers)
+
+
+CAREFUL = replace(CONFIG, replicas_before_ack=1)
+
+
+def test_an_ack_waits_for_a_replica_that_knows_the_lease() -> None:
+    swarm = claimed(3, CAREFUL)
+    address = requested(swarm)
+    swarm.run_for(0.005)
+    assert last(swarm) == (0, c.ACK, address)
+    assert holders(swarm, POOL.index_of(address))
+    swarm.run_for(5)
+    assert swarm.client_sends(0, message(c.REQUEST, 1, 9, ciaddr=address)) == []  # a renewal waits as well
+    swarm.run_for(0.005)
+    assert last(swarm) == (0, c.ACK, address)
+    assert "swarm.acks_unreplicated" not in swarm.nodes[0].statistics()
+
+
+def test_one_repetition_is_waited_for_and_no_longer() -> None:
+    swarm = claimed(3, CAREFUL)
+    lease_before = requested(swarm, 1)
+    swarm.run_for(1)
+    swarm.cut = lambda sender, receiver: True
+    address = requested(swarm, 2)
+    assert address != lease_before
+    swarm.run_for(0.59)
+    assert not is_acked(swarm, address)
+    swarm.run_for(0.02)
+    assert is_acked(swarm, address)
+    assert swarm.nodes[0].statistics()["swarm.acks_unreplicated"] == 1
+
+
+def test_a_node_alone_does_not_wait() -> None:
+    swarm = claimed(1, CAREFUL)
+    lease(swarm, 0)
+
+
+def test_stopping_answers_those_who_wait() -> None:
+    swarm = claimed(2, CAREFUL)
+    requested(swarm, 1)
+    swarm.run_for(1)
+    swarm.cut = lambda sender, receiver: True
+    address = requested(swarm, 2)
+    swarm.feed(0, e.Stop())
+    assert last(swarm) == (0, c.ACK, address)
+
+
+def test_a_killed_owners_last_lease_is_known_if_it_was_acknowledged() -> None:
+    for seed in range(10):
+        swarm = claimed(3, CAREFUL, seed=seed)
+        requested(swarm, 1)
+        swarm.run_for(2)
+        swarm.loss = 0.5
+        address = requested(swarm, 2)
+        while not is_acked(swarm, address):
+            swarm.run_for(0.001)
+        crash(swarm, 0)
+        if "swarm.acks_unreplicated" in swarm.nodes[0].statistics():
+            continue
+        known = [n for n in (1, 2) if replicas(swarm, n).at(address) is not None]
+        assert known

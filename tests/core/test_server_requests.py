@@ -559,3 +559,24 @@ def test_500_phones_at_once_are_all_served() -> None:
         segment.replies.clear()
     assert len(bound) == len(set(bound.values())) == 500
     assert segment.logged("client-ignored") == []
+
+
+# -- what is read and not obeyed -------------------------------------------------------------------------------
+
+
+def test_a14_a_discover_that_names_a_server_is_served() -> None:
+    """Table 5 forbids it."""
+    assert Segment().ask(discover(o54=OTHER)).kind == c.OFFER
+
+
+@pytest.mark.parametrize("secs", [0, 1, 256, 65535])
+def test_a16_secs_changes_nothing(secs: int) -> None:
+    assert Segment().ask(discover(secs=secs, hops=16)).message.secs == 0
+
+
+def test_c18_a_name_is_completed_with_the_domain() -> None:
+    """RFC 4702 4 [fqdn]: no DNS updates (N), the client's encoding, response codes 255."""
+    segment = Segment(options={15: b"mesh.example"})
+    assert segment.ask(discover(o81=b"\4\0\0\3foo")).message.options[81] == b"\x0c\xff\xff\3foo\4mesh\7example\0"
+    assert segment.ask(discover(2, o81=b"\1\0\0foo")).message.options[81] == b"\x0a\xff\xfffoo.mesh.example."
+    assert 81 not in segment.ask(discover(3)).message.options

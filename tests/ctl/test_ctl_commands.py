@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import pty
 import re
 import socket
+import struct
+import subprocess
+import sys
+import termios
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -324,3 +331,26 @@ def test_durations(seconds: float | None, shown: str) -> None:
 
 def test_nothing_unprintable_passes() -> None:
     assert safe("a\x1b\n\x9b\u202e\u200bü€") == "a\\x1b\\n\\x9b\\u202e\\u200bü€"
+
+
+def test_top_fills_a_terminal_until_q(daemon: Daemon) -> None:
+    main_end, terminal = pty.openpty()
+    try:
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
+        command = [sys.executable, "-m", "ddhcp.ctl.main", "-C", str(daemon.path), "top", "--interval", "0.1"]
+        environment = os.environ | {"TERM": "xterm"}
+        process = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, env=environment)
+        seen = b""
+        while seen.count(b"lease-granted") < 2:  # drawn, and drawn again
+            seen += os.read(main_end, 65536)
+        os.write(main_end, b"q")
+        assert process.wait(30) == 0
+    finally:
+        os.close(terminal)
+        os.close(main_end)
+    text = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", seen).decode()
+    assert "q quits" in text
+    assert "per s" in text
+    assert "no-peers" not in text
+    assert "No other node was heard." in text
+    assert not re.search(r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\u202e]", text)  # of what clients call themselves

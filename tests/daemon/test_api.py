@@ -183,13 +183,26 @@ def test_peers_tell_ours_from_classic(host: Host) -> None:
 
 def test_a_peers_lost_refreshes_are_estimated(host: Host) -> None:
     codec = SwarmCodec(b"\x09" * 8, POOL.prefix, POOL.prefix_len, POOL.block_size)
-    for number in range(40):
-        if number not in (18, 30):
-            host.feed_event(e.SwarmReceived(codec.update_claim([(99, 200)]), CLASSIC, True))
-        host.swarm.run_for(10)
-    (row,) = [row for row in host.ask("peers")["peers"] if row["address"] == "fe80::99"]  # type: ignore[attr-defined]
-    assert row["refresh_s"] == pytest.approx(10, rel=0.3)
-    assert row["loss"] == pytest.approx(2 / 40)
+
+    def loss() -> object:
+        (row,) = [row for row in host.ask("peers")["peers"] if row["address"] == "fe80::99"]  # type: ignore[attr-defined]
+        return row["loss"]
+
+    def announce(timeout_s: int = 600) -> None:
+        host.feed_event(e.SwarmReceived(codec.update_claim([(99, timeout_s)]), CLASSIC, True))
+
+    announce()
+    period_s = next(peer for peer in host.swarm.nodes[0]._peers if peer.address == CLASSIC).expected_s
+    for share in (0.02, 0.8, 0.2, 1.0, 0.9):  # now and then earlier than it must: a new block was claimed
+        host.swarm.run_for(share * period_s)
+        announce()
+    assert loss() == 0
+    host.swarm.run_for(1.8 * period_s)
+    announce(20)
+    assert loss() == pytest.approx(1 / 8, abs=0.001)
+    host.swarm.run_for(500)  # its claim has ended: it had nothing to refresh
+    announce()
+    assert loss() == pytest.approx(1 / 9, abs=0.001)
 
 
 def test_explain_says_who_decides(host: Host) -> None:

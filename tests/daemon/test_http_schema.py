@@ -24,8 +24,9 @@ from ddhcp.core import events as e
 from ddhcp.daemon.api import Answer, Api
 from ddhcp.daemon.bridge import Bridge
 from ddhcp.daemon.health import Facts
-from ddhcp.daemon.http import HttpServer, parse_listen
+from ddhcp.daemon.http import parse_listen
 from ddhcp.daemon.http.openapi import description
+from ddhcp.daemon.http.service import HttpServer
 from ddhcp.daemon.latency import COMMIT_BOUNDS_S, HANDLING_BOUNDS_S, Histogram
 from ddhcp.daemon.logs import EventLog
 from ddhcp.dhcp import Message

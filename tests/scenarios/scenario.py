@@ -235,7 +235,7 @@ class World:
         for number, member in enumerate(self._members):
             if not member.is_up:
                 continue
-            for view in member.node.block_views(self.now):
+            for view in member.node.inspect.blocks(0, self.pool.block_count, self.now)[0]:
                 owner = f" of {self._name(view.owner_address)}" if any(view.owner_address) else ""
                 usage = f", {view.offered} offered, {view.leased} leased" if view.leased is not None else ""
                 state = BlockState(view.state).name.lower()

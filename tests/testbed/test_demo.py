@@ -60,4 +60,4 @@ def test_a_step_that_does_not_happen_is_a_failure(isolated: None) -> None:
     told = tell(sys.executable, "-c", program)
     assert told.returncode == 1
     assert "It did not happen" in words(told)
-    assert "tentative timeout" in words(told), "the node's own words are shown"
+    assert "--tentative-timeout" in words(told), "the node's own words are shown"

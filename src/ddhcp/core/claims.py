@@ -35,6 +35,11 @@ DOUBT_PAUSE_S = 10.0  # between two questions who is there, as long as that hind
 
 __all__ = ["INQUIRIES", "PROMISE_MARGIN_S", "Claims"]
 
+# The share of T after which learning ends if only nodes of ours were heard, or none: they answered the newcomer's
+# questions long before, and a classic node repeats its claims within this.
+LEARNING_SHARE = 0.4
+LEAST_LEARNING_S = 5.0  # however small T is: time for a question and its answers
+
 
 class Claims:
     """The block table of one node and everything that changes it.
@@ -64,6 +69,7 @@ class Claims:
         self.table = BlockTable(context.pool)
         self.serves_home = True  # whether there may be clients outside the subnets
         self.learning_until: float | None = math.inf if context.config.learning_phase else None
+        self._learning_may_end_at = math.inf
         self._choice = BlockChoice(context, self.table, leases, peers, self._ask_who_is_there)
         self._announcer = Announcer(context, self.table, leases, peers)
         self._supply = Supply(context, self.table, leases)
@@ -137,7 +143,7 @@ class Claims:
             self._supply.retry_at if self._context.link_up else math.inf,
             self.table.next_lapse_at,
         )
-        return at if self.learning_until is None else min(at, self.learning_until)
+        return at if self.learning_until is None else min(at, self.learning_until, self._learning_may_end_at)
 
     # --- life -----------------------------------------------------------------------------------
 
@@ -154,6 +160,9 @@ class Claims:
         """The server link works: announce what is ours, ask what is others', listen before claiming more."""
         if self.learning_until == math.inf:
             self.learning_until = now + self._context.config.block_timeout_s
+            if self._context.has(Remedy.SYNC):
+                may_end_after_s = max(LEAST_LEARNING_S, LEARNING_SHARE * self._context.config.block_timeout_s)
+                self._learning_may_end_at = now + may_end_after_s
         self._inquirer.restart(now)
         self._announcer.link_up(now)
         if self.table.ours:
@@ -177,6 +186,10 @@ class Claims:
 
     def run(self, now: float) -> None:
         """Do what has fallen due."""
+        if now >= self._learning_may_end_at:
+            self._learning_may_end_at = math.inf
+            if self._peers.are_all_ours():
+                self.learning_until = now
         if self.learning_until is not None and now >= self.learning_until:
             self.learning_until = None
             self._context.effects.append(RunHook(("endlearning",)))
@@ -427,6 +440,7 @@ class Claims:
         """Blocks that were held may be leased from again, if they are still ours."""
         ended = [index for index in self._holds.pop_ended(now) if index in self.table.ours]
         for index in ended:
+            self._leases.taint_block(index)  # clients that nobody here knows of may still be about
             self._leases.resume_block(index)
         if ended:
             self._on_supply(now)

@@ -39,11 +39,11 @@ class NodeConfig:
     ``policy``: which clients get what, and what they may do; the same on every node of the swarm (DHCP-SERVER C6).
     ``renewal_slack_s``: renewals of the next so many seconds are covered by one row of the store; 0 writes each.
     ``serves_clients``: false for a node without client interface (``-S``). ``replicas``: how many peers of ours know
-    this node's leases. ``prefer_availability``: while a known node is missing, claim any free block, at the risk that
-    the missing one, beyond a parted link, claims it too. ``max_new_blocks_per_min``: how many blocks are claimed in a
-    minute at most, and at once. ``software``: name and version, which peers show to their operators. ``keys``: what
-    messages are sealed with, None for a swarm that classic nodes are part of. ``without``: remedies switched off, for
-    the simulator.
+    this node's leases. ``replicas_before_ack``: how many of them know one before its client is answered.
+    ``prefer_availability``: while a known node is missing, claim any free block, at the risk that the missing one,
+    beyond a parted link, claims it too. ``max_new_blocks_per_min``: how many blocks are claimed in a minute at most,
+    and at once. ``software``: name and version, which peers show to their operators. ``keys``: what messages are
+    sealed with, None for a swarm that classic nodes are part of. ``without``: remedies switched off, for the simulator.
     """
 
     pool: Pool
@@ -58,6 +58,7 @@ class NodeConfig:
     renewal_slack_s: int = DEFAULT_RENEWAL_SLACK_S
     policy: Policy = field(default_factory=Policy)
     replicas: int = DEFAULT_REPLICAS
+    replicas_before_ack: int = 0
     prefer_availability: bool = False
     max_new_blocks_per_min: int = DEFAULT_MAX_NEW_BLOCKS_PER_MIN
     software: str = ""
@@ -84,5 +85,10 @@ class NodeConfig:
         if self.lease_time_s < 1:
             raise ConfigError(f"lease time {self.lease_time_s} s is not positive (option 51)")
         self.policy.check_against(self.pool)
+        if not 0 <= self.replicas_before_ack <= self.replicas:
+            raise ConfigError(
+                f"{self.replicas_before_ack} replicas are to know a lease before its acknowledgement; "
+                f"there are only {self.replicas}"
+            )
         if not 0 <= self.replicas <= MAX_REPLICAS:
             raise ConfigError(f"{self.replicas} replicas of each lease: use 0 (none) to {MAX_REPLICAS}")

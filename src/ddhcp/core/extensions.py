@@ -23,6 +23,7 @@ from ..swarm import (
     SurrenderAck,
     read_extension,
 )
+from .ack_gate import AckGate
 from .ages import LeaseAges
 from .context import Context
 from .effects import Effect
@@ -44,6 +45,8 @@ class Extensions:
         self.ages = LeaseAges()
         self.greeting = Greeting(context, self._on_ours)
         self.replication = Replication(context, server.claims, leases, self.greeting.probe)
+        self.ack_gate = AckGate(context, self.replication)
+        self.replication.on_acknowledged = self.ack_gate.on_acknowledged
         self.handover = Handover(context, server.claims, leases, peers, self.replicas, self.ages)
         self._lookup = server.lookup
         self._surrenders = server.surrenders
@@ -110,9 +113,12 @@ class Extensions:
     def note(self, effects: list[Effect], now: float) -> None:
         """An event has been handled: what it changed goes to the replicas before its other effects leave."""
         self.ages.note(effects, now)
-        if not self._context.stopping:
+        if self._context.stopping:
+            self.ack_gate.release_all()
+        else:
             self.replication.note(effects, now)
             self.replication.run(now)
+            self.ack_gate.hold(now)
 
     def _on_redirect(self, message: Redirect, peer: Peer, now: float) -> None:
         """Whoever asked that question asks the owner of the address instead."""
@@ -134,6 +140,7 @@ class Extensions:
         return min(
             self.handover.deadline(),
             self.replication.deadline(),
+            self.ack_gate.deadline(),
             self._lookup.deadline(),
             self._surrenders.deadline(),
         )
@@ -144,3 +151,4 @@ class Extensions:
         if not self._context.stopping:
             self._lookup.run(now)
             self._surrenders.run(now)
+            self.ack_gate.run(now)

@@ -254,7 +254,9 @@ class Forwarding:
                 self._answer(LEASENAK, message, 0, peer)
                 return
         default_s = self._context.lease_time_s
-        wanted_s = min(message.lease_time_s, default_s) if message.lease_time_s else default_s
+        # A peer of ours has the same policy, and may have a longer lease for this client than most get.
+        limit_s = max(default_s, self._context.longest_lease_s) if peer.is_ours else default_s
+        wanted_s = min(message.lease_time_s, limit_s) if message.lease_time_s else default_s
         granted_s = self._bind(address, key, message.chaddr, wanted_s, now)
         if granted_s > 0:
             self._answer(LEASEACK, message, granted_s if message.lease_time_s else 0, peer, binding=address)

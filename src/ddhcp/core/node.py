@@ -107,8 +107,8 @@ class Node:
     def _on_start(self, event: e.Start, now: float) -> None:
         self._block_out_unusable()
         ends: dict[int, float] = {}
-        for lease in event.leases:
-            if lease.address in self._context.pool:
+        for lease in event.leases:  # what was leased was promised for; how long an address was declined was not
+            if lease.address in self._context.pool and lease.state == LeaseState.LEASED.value:
                 index = self._context.pool.index_of(lease.address)
                 ends[index] = max(ends.get(index, 0.0), lease.expires_at + PROMISE_MARGIN_S)
         resumed = {
@@ -119,8 +119,9 @@ class Node:
                 StoredBlock(block.index, max(block.promised_until, ends.get(block.index, 0.0))), now
             )
         }
-        # Of two leases of one client the later one is its own: the end of the other need not have been written.
-        for lease in sorted(event.leases, key=lambda lease: lease.expires_at):
+        # Of two leases of one client the later one is its own: the end of the other need not have been written. What it
+        # declined is none of its leases.
+        for lease in sorted(event.leases, key=lambda lease: (lease.state == LeaseState.LEASED.value, lease.expires_at)):
             self._restore(lease, resumed, now)
         if resumed:
             self._context.log(logging.INFO, "resumed", blocks=len(resumed), leases=len(self._leases))

@@ -16,8 +16,7 @@ KNOWN_FOR_S = 600.0  # a peer without blocks is reckoned with for this long afte
 MAX_PEERS = 4096  # the longest unheard is forgotten beyond this, so that a flood of senders costs bounded memory
 SAME_REFRESH_S = 1.0  # claims of a peer that come closer together are packets of one refresh, or answers in a dispute
 REFRESH_WEIGHT = 0.25  # of the latest interval in the running mean of a peer's refresh period
-REFRESHES_TO_KNOW = 4  # before gaps are taken for losses: a node's first announcements come close together
-LOST_FROM = 1.7  # an interval of at least so many periods means that a refresh in between was not heard
+PERIOD_SLACK = 0.25  # of a period, by which a refresh may be late without one before it having been lost
 
 
 @dataclass(slots=True)
@@ -52,18 +51,16 @@ class Peer:
     software: str = ""
 
     def note_refresh(self, now: float) -> None:
-        """It announced its blocks. Refreshes carry no number, so what was lost is guessed from the gaps: periods are
-        jittered by less than a third, so that an interval of nearly two of them hides one that was not heard."""
+        """It announced its blocks; called before what it announced is taken in. Refreshes carry no number, so what was
+        lost is guessed from the gaps: one that is longer than a period hides refreshes that were not heard, unless the
+        claims had ended and there was nothing to refresh."""
         interval_s = now - self.claims_at
         if self.claims_at and interval_s < SAME_REFRESH_S:
             return
         if self.claims_at:
-            if self.refreshes > REFRESHES_TO_KNOW and interval_s >= LOST_FROM * self.refresh_s:
-                self.refreshes_lost += round(interval_s / self.refresh_s) - 1
-            # A period may change for good (with the first lease in a block), so that long intervals count too, but a
-            # loss does not double it at once.
-            known_s = self.refresh_s or interval_s
-            self.refresh_s = known_s + REFRESH_WEIGHT * (min(interval_s, 2 * known_s) - known_s)
+            if self.expected_s and self.claimed_until >= now:
+                self.refreshes_lost += max(0, math.ceil(interval_s / self.expected_s - PERIOD_SLACK) - 1)
+            self.refresh_s += (REFRESH_WEIGHT if self.refresh_s else 1.0) * (interval_s - self.refresh_s)
         self.refreshes += 1
         self.claims_at = now
 
@@ -118,6 +115,10 @@ class Peers:
         if peer.heard_at == -math.inf:
             peer.claimed_until = max(peer.claimed_until, until)
         return peer
+
+    def are_all_ours(self) -> bool:
+        """Whether every node that was heard speaks our extensions; true if none was heard."""
+        return all(peer.is_ours for peer in self._peers.values())
 
     def has_classic(self, now: float) -> bool:
         """Whether classic nodes, or nodes that may be, were heard lately."""

@@ -105,6 +105,7 @@ class Replication:
         self._targets: dict[int, tuple[bytes, ...]] = {}  # block -> its replicas, the first by rendezvous first
         self._stream_number = context.rng.getrandbits(32)
         self._due: list[tuple[float, bytes]] = []
+        self.on_acknowledged: Callable[[tuple[int, ...]], None] = lambda addresses: None
 
     def targets(self, index: int) -> tuple[bytes, ...]:
         """The addresses of the peers that are told of block ``index``."""
@@ -117,6 +118,18 @@ class Replication:
             for link in self._links.values()
             for stream in link.streams.values()
         )
+
+    def acknowledged(self, address: int) -> tuple[int, int]:
+        """By how many replicas what there is to know of ``address`` has been acknowledged, and of how many."""
+        index = self._context.pool.index_of(address)
+        targets = self._targets.get(index, ())
+        behind = 0
+        for target in targets:
+            link = self._links.get(target)
+            stream = link.streams.get(index) if link is not None else None
+            if stream is not None and (address in stream.dirty or address in (stream.flying or ())):
+                behind += 1
+        return len(targets) - behind, len(targets)
 
     def deadline(self) -> float:
         """When :meth:`run` wants to be called next; infinity if never."""
@@ -271,7 +284,8 @@ class Replication:
             stream = link.streams[index]
             is_renewal = bool(client) and stream.told.get(address) == client
             stream.dirty[address] = None
-            self._stir(link, stream, now + RENEWAL_DELAY_S if is_renewal else now)
+            may_wait = is_renewal and not self._context.config.replicas_before_ack
+            self._stir(link, stream, now + RENEWAL_DELAY_S if may_wait else now)
 
     def _forget(self, index: int, now: float) -> None:
         """A block is ours no more. Its new owner, or the claim that gave it up, tells the replicas."""
@@ -461,8 +475,9 @@ class Replication:
             self._links.pop(link.address, None)
 
     def _acknowledged(self, link: _Link, stream: _Stream, now: float) -> None:
-        stream.flying = None
+        told, stream.flying = stream.flying or (), None
         link.flying.pop(stream.index, None)
+        self.on_acknowledged(told)
         if stream.is_dropped:
             self._end(link, stream.index)
         elif stream.dirty:

@@ -51,6 +51,7 @@ def node_config(settings: Settings, network: ipaddress.IPv4Network) -> NodeConfi
             renewal_slack_s=settings[schema.RENEWAL_SLACK],
             policy=make_policy(settings),
             replicas=settings[schema.REPLICAS],
+            replicas_before_ack=settings[schema.REPLICAS_BEFORE_ACK],
         )
     except ConfigError as error:
         raise StartError(str(error)) from None

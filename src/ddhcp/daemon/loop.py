@@ -31,7 +31,7 @@ from .performer import Performer
 from .reload import Change, Reloader
 from .service import ServiceManager
 from .settings import schema
-from .store import Store
+from .store import Remembered, Store
 from .timer import BootTimer
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class Loop:
     # --- one turn -------------------------------------------------------------------------------
 
     def _start(self, now: float) -> None:
-        remembered = self._remembered
+        remembered, self._remembered = self._remembered, Remembered()  # it may be much
         if remembered.set_aside is not None:
             self._log.write(logging.ERROR, "store-corrupt", {"set_aside": remembered.set_aside})
         if remembered.skipped:

@@ -41,7 +41,7 @@ def draw_faults(setup: Setup, rng: random.Random) -> list[Fault]:
     if not setup.faults or setup.safety_s <= 0:
         return []
     count = max(1, round(setup.fault_rate * setup.safety_s / 3600 * rng.uniform(0.5, 1.5)))
-    first_s = min(setup.safety_s * 0.2, setup.tentative_timeout_s * 2.0 + setup.block_timeout_s)
+    first_s = min(setup.safety_s * 0.5, setup.settled_s)
     faults = [_draw(setup, rng, rng.uniform(first_s, setup.safety_s)) for _ in range(count)]
     faults.sort(key=lambda fault: (fault.at, fault.kind, fault.nodes))
     return _spaced(_with_survivors(faults, setup), 2 * setup.refresh_s)
@@ -62,11 +62,12 @@ def _with_survivors(faults: list[Fault], setup: Setup) -> list[Fault]:
 
 
 def _spaced(faults: list[Fault], pause_s: float) -> list[Fault]:
-    """Without those that would prolong another's silence: two short cuts in a row are one long cut."""
+    """Without those that would prolong another's silence: two short cuts in a row are one long cut. A machine without
+    memory that boots while others cannot be heard knows of nobody, so this is kept apart from silences as well."""
     kept = []
     silent_until = -pause_s
     for fault in faults:
-        if fault.kind in SILENCING:
+        if fault.kind in SILENCING or (fault.kind == "wipe" and fault.value != FOR_GOOD):
             if fault.at < silent_until + pause_s:
                 continue
             silent_until = fault.until

@@ -78,6 +78,17 @@ class Setup:
         return round(self.nodes * self.classic)
 
     @property
+    def boot_spread_s(self) -> float:
+        """Within what time the machines boot."""
+        return min(self.safety_s * 0.1, 60.0) if self.staggered else 0.0
+
+    @property
+    def settled_s(self) -> float:
+        """When everybody has booted, learned, claimed and been heard."""
+        learning_s = self.block_timeout_s if self.learning else 0
+        return self.boot_spread_s + learning_s + 2 * self.tentative_timeout_s + self.block_timeout_s / 2
+
+    @property
     def promise_s(self) -> int:
         """For how long a block with leases is announced by a node of ours with every remedy."""
         return max(self.block_timeout_s, 2 * self.lease_s + 100)

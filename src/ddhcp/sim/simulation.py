@@ -318,8 +318,7 @@ def run(simulation: Simulation, *, progress: Progress | None = None, stop_at_vio
     ``progress(phase, virtual time, end of the phase)`` is called now and then.
     """
     setup = simulation.setup
-    spread_s = setup.safety_s * 0.1 if setup.staggered else 0.0
-    simulation.start_all(min(spread_s, 60.0))
+    simulation.start_all(setup.boot_spread_s)
     rng = simulation.stream("arrivals")
     for client in simulation.clients.values():
         host = simulation.random_host(rng, None)

@@ -29,6 +29,7 @@ _DHCPCD_CONF = """\
 clientid
 ipv4only
 noarp
+nodelay
 noipv4ll
 reboot 3
 timeout 10

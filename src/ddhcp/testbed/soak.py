@@ -263,6 +263,7 @@ class RealClients:
         self.programs: dict[int, Program] = {}
         self._seen: dict[int, int] = {}
         self._next_at: dict[int, float] = {}
+        self._without_since: dict[int, float] = {}
         for program in programs.REAL_PROGRAMS:
             if program.path():
                 client = mesh.join(0, program)
@@ -282,10 +283,18 @@ class RealClients:
                 elif event.reason in LOST:
                     self._holders.lose(program.name, event.reason, event.at - since_boot_s)
             self._seen[client] = len(events)
-            if self._mesh.clients.address(client) is None:
-                self._verdict.fail(f"{program.name} has no address on its interface")
+            self._watch_address(client, program)
             if time.monotonic() >= self._next_at[client]:
                 self._roam(client, program)
+
+    def _watch_address(self, client: int, program: Program) -> None:
+        """dhcpcd takes its address down while it asks whether to keep it, and a node that restarts cannot answer."""
+        now = time.monotonic()
+        if self._mesh.clients.address(client) is not None:
+            self._without_since.pop(client, None)
+        elif now - self._without_since.setdefault(client, now) > LEASE_PATIENCE_S:
+            self._verdict.fail(f"{program.name} has no address on its interface after {LEASE_PATIENCE_S:.0f} s")
+            self._without_since[client] = now
 
     def _roam(self, client: int, program: Program) -> None:
         here = self._mesh.clients.get(client).realm

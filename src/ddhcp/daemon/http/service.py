@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import sys
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -20,6 +21,9 @@ KEEP_ALIVE_S = 5
 HEADERS_WITHIN_S = 5.0  # from the connection, or the end of the request before, to the whole head of a request
 MAX_HEAD = 16384  # bytes of a request's line and headers
 STOP_WITHIN_S = 2.0
+SWITCH_WITHIN_S = (
+    0.0005  # until the loop gets the interpreter when a packet comes; Python's own 5 ms are a long time to it
+)
 
 INSTALL_HINT = "HTTP needs the extra: pip install 'ddhcp[http]'"
 
@@ -64,6 +68,7 @@ class HttpServer:
         self._log.write(
             logging.INFO, "http-serving", {"address": str(self._listen), "changes": self._token is not None}
         )
+        sys.setswitchinterval(SWITCH_WITHIN_S)
         self._thread.start()
 
     def close(self) -> None:

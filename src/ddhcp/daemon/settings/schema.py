@@ -98,7 +98,7 @@ MAX_NEW_BLOCKS = Setting(
 )  # fmt: skip
 LEARNING_PHASE = Setting(
     "claiming.learning-phase", SWITCH, True,
-    "Listen for the block timeout after the start before claiming anything",
+    "Listen after the start before claiming: for the block timeout, or 0.4 of it where no classic node is heard",
     flags=("-L", "--no-learning"), flag_value=False, flag_help="deactivate the learning phase after the start",
 )  # fmt: skip
 
@@ -123,6 +123,12 @@ REPLICAS = Setting(
     "swarm.replicas", Whole(0, core.MAX_REPLICAS), core.DEFAULT_REPLICAS,
     "How many other servers know every lease of this one, so that its clients keep their addresses when it fails",
     flags=("--replicas",), flag_help="how many other servers know this one's leases",
+)  # fmt: skip
+REPLICAS_BEFORE_ACK = Setting(
+    "swarm.replicas-before-ack", Whole(0, core.MAX_REPLICAS), 0,
+    "How many other servers must know a lease before its client is answered, waited for 0.6 s at most: leases then "
+    "survive a server that is lost with its disk at that very moment",
+    reloadable=True,
 )  # fmt: skip
 
 # --- running ----------------------------------------------------------------------------------------
@@ -248,7 +254,7 @@ SETTINGS: tuple[Setting[object], ...] = (
     SERVER_INTERFACE, CLIENT_INTERFACES, NETWORK_SETTING, BLOCK_BITS,
     TENTATIVE_TIMEOUT, BLOCK_TIMEOUT, NEEDLESS_TIMEOUT, SPARE_LEASES, LEARNING_PHASE, PREFER_AVAILABILITY,
     MAX_NEW_BLOCKS,
-    KEY_FILE, KEY_MODE, REPLICAS,
+    KEY_FILE, KEY_MODE, REPLICAS, REPLICAS_BEFORE_ACK,
     HOOK, HOOK_EVENTS, STORE_PATH, RENEWAL_SLACK, CONTROL_SOCKET,
     HTTP_LISTEN, HTTP_NAMES, HTTP_TOKEN_FILE, NAMES_FILE, NAMES_DOMAIN, NAMES_FORMAT,
     PID_FILE, DAEMONIZE, USER, GROUP, LOG_FILE, SYSLOG, LOG_FORMAT, LOG_LEVEL,

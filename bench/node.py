@@ -1,0 +1,156 @@
+"""One node by itself, without sockets and disk: what handling a packet costs in pools of any size, with few and many
+peers, and what a lease costs in memory. Prints one JSON object."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import ipaddress
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.frames import FRAME_SIZE, SLOT_SIZE, ClientFrames
+from ddhcp.core import Node, NodeConfig, Pool
+from ddhcp.core import events as e
+from ddhcp.core.effects import SendDhcp
+from ddhcp.core.records import StoredBlock, StoredLease
+from ddhcp.swarm import SwarmCodec
+
+LEASE_TIME_S = 3600
+_MAC = b"\x02\0\0\0\0\x01"
+_ADDRESS = b"\xfe\x80" + bytes(13)
+_PAYLOAD_AT = 42  # in a frame
+_YIADDR = slice(16, 20)
+_START = 1000.0
+_BROADCAST = 0xFFFFFFFF
+
+
+class Subject:
+    """A node that serves one link and has heard ``peers`` others, which own the upper half of the pool."""
+
+    def __init__(self, pool: Pool, peers: int, spares: int) -> None:
+        self.pool = pool
+        self.server_id = pool.prefix + 1
+        self.now = _START
+        config = NodeConfig(
+            pool=pool, tentative_timeout_s=2, spare_leases=spares, learning_phase=False, lease_time_s=LEASE_TIME_S
+        )
+        self.node = Node(config, random.Random(1))
+        link = e.ClientLink("client0", self.server_id, pool.prefix_len, _MAC)
+        for event in (e.ClientLinkUp(link), e.Start(), e.ServerLinkUp(_MAC, _ADDRESS + b"\x01")):
+            self.node.handle(event, self.now)
+        half = pool.block_count // 2
+        for peer in range(peers):
+            node_id = b"\x06" + peer.to_bytes(5, "big") + b"\0\0"
+            codec = SwarmCodec(node_id, pool.prefix, pool.prefix_len, pool.block_size)
+            data = codec.update_claim([(half + peer % half, 60000)])
+            self.node.handle(e.SwarmReceived(data, b"\xfe\x80" + bytes(6) + node_id, True), self.now)
+
+    def settle(self, free: int) -> None:
+        """Let time pass until ``free`` addresses are ready. Raises RuntimeError if they never are."""
+        for _ in range(10_000):
+            if self.node.statistics()["ddhcp.leases.free"] >= free:
+                return
+            at = self.node.deadline()
+            if at is None:
+                break
+            self.now = max(self.now, at)
+            self.node.handle(e.Wake(), self.now)
+        raise RuntimeError("the node claims no blocks")
+
+    def timed(self, payload: bytes, destination: int = _BROADCAST) -> tuple[int, bytes]:
+        """Nanoseconds on the processor for one datagram, and the reply."""
+        event = e.DhcpReceived("client0", payload, 0, destination)
+        began = time.thread_time_ns()
+        effects = self.node.handle(event, self.now)
+        taken = time.thread_time_ns() - began
+        return taken, next(effect.payload for effect in effects if isinstance(effect, SendDhcp))
+
+
+def costs(pool: Pool, peers: int, clients: int, rounds: int) -> dict[str, float]:
+    """Microseconds for DISCOVER and REQUEST of a new client, and for a renewal: median and 99th percentile."""
+    taken: list[int] = []
+    renewals: list[int] = []
+    for number in range(rounds):
+        subject = Subject(pool, peers, clients + 2)
+        subject.settle(clients + 2)
+        frames = ClientFrames(clients)
+        gc.collect()
+        for client in range(clients):
+            offered, reply = subject.timed(_payload(frames, client))
+            address = int.from_bytes(reply[_YIADDR], "big")
+            frames.request(client, address, subject.server_id)
+            granted, _ = subject.timed(_payload(frames, client))
+            taken.append(offered + granted)
+            frames.renew(client, address, subject.server_id, _MAC)
+        for turn in range(5):
+            for client in range(clients):
+                frames.stamp(client, number * 5 + turn + 1)
+                renewals.append(subject.timed(_payload(frames, client), subject.server_id)[0])
+    return {
+        "new_us": _us(taken, 0.5), "new_p99_us": _us(taken, 0.99),
+        "renew_us": _us(renewals, 0.5), "renew_p99_us": _us(renewals, 0.99),
+    }  # fmt: skip
+
+
+def memory(pool: Pool, leases: int) -> dict[str, float]:
+    """Bytes for each of ``leases`` leases that a node remembers."""
+    subject = Subject(pool, 0, 0)
+    node = Node(subject.node._context.config, random.Random(1))
+    before = _resident_bytes()
+    node.handle(e.Start(*stored(pool, leases, _START)), _START)
+    gc.collect()
+    return {"bytes_per_lease": round((_resident_bytes() - before) / leases, 1)}
+
+
+def stored(pool: Pool, leases: int, now: float) -> tuple[tuple[StoredBlock, ...], tuple[StoredLease, ...]]:
+    """What the store of a node with ``leases`` leases holds."""
+    ends = now + LEASE_TIME_S
+    rows = []
+    for number in range(leases):
+        chaddr = b"\x02\xdd" + number.to_bytes(4, "big") + bytes(10)
+        address = pool.prefix + 256 + number
+        rows.append(StoredLease(address, b"\x01\x01" + chaddr[:6], chaddr, "leased", ends, b"", LEASE_TIME_S, ends))
+    first, last = pool.index_of(pool.prefix + 256), pool.index_of(pool.prefix + 255 + leases)
+    return tuple(StoredBlock(index, ends + 600) for index in range(first, last + 1)), tuple(rows)
+
+
+def _payload(frames: ClientFrames, client: int) -> bytes:
+    at = client * SLOT_SIZE
+    return bytes(frames.buffer[at + _PAYLOAD_AT : at + FRAME_SIZE])
+
+
+def _us(taken_ns: Sequence[int], share: float) -> float:
+    return round(sorted(taken_ns)[int(share * (len(taken_ns) - 1))] / 1000, 2)
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="node", description=__doc__)
+    parser.add_argument("--network", type=ipaddress.IPv4Network, default="10.0.0.0/16", metavar="PREFIX/LEN")
+    parser.add_argument("--block-bits", type=int, default=5, metavar="BITS")
+    parser.add_argument("--peers", type=int, default=10, metavar="N")
+    parser.add_argument("--clients", type=int, default=60, metavar="N", help="clients of each round")
+    parser.add_argument("--rounds", type=int, default=20, metavar="N")
+    parser.add_argument("--leases", type=int, metavar="N", help="measure the memory of so many leases instead")
+    options = parser.parse_args()
+    network = ipaddress.IPv4Network(options.network)
+    pool = Pool(int(network.network_address), network.prefixlen, 1 << options.block_bits)
+    if options.leases:
+        print(json.dumps(memory(pool, options.leases)))
+    else:
+        print(json.dumps(costs(pool, options.peers, options.clients, options.rounds)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

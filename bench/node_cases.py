@@ -1,0 +1,133 @@
+"""What is measured of our own node alone, beside the comparison with other servers: how its costs depend on pool and
+peers, its memory and its start, roamed renewals, and what an idle mesh says."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+from bench import start
+from bench.peers import classic_program, compiled_environment
+
+ROOT = Path(__file__).parent.parent
+POOLS = (("10.0.0.0/24", 5), ("10.0.0.0/16", 5), ("10.0.0.0/8", 2))
+PEERS = (10, 500)
+LEASES = 100_000
+PATIENCE_S = 300.0
+
+Results = Mapping[str, Any]
+
+
+def measure(say: Callable[[str], None], environment: Mapping[str, str], *, idle_s: float) -> dict[str, Any]:
+    """All of it, as far as it works; ``failed`` says what did not. ``idle_s``: how long to listen to idle meshes; 0: no
+    such meshes."""
+    paths = [compiled_environment().get("PYTHONPATH", ""), environment["PYTHONPATH"]]
+    environment = {**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    results: dict[str, Any] = {"flat": [], "failed": []}
+
+    idle: dict[str, subprocess.Popen[bytes]] = {}
+    if idle_s:
+        say("our node: idle meshes begin to settle, which takes some minutes")
+        for kind in ("ours", *(["classic"] if classic_program() else [])):
+            options = ["--classic"] if kind == "classic" else []
+            idle[kind] = _begin(("idle", "--seconds", idle_s, *options), environment)
+
+    def run(what: str, *command: object) -> Any:
+        say(f"our node: {what}")
+        return _run(_begin(command, environment), what, results["failed"])
+
+    for network, bits in POOLS:
+        for peers in PEERS:
+            found = run(
+                f"{network}, {peers} peers", "node", "--network", network, "--block-bits", bits, "--peers", peers
+            )
+            if found:
+                results["flat"].append({"network": network, "block_size": 1 << bits, "peers": peers, **found})
+    results["lease"] = run("memory of leases", "node", "--network", "10.0.0.0/8", "--leases", LEASES)
+    results["start"] = _starts(say, environment, results["failed"])
+    results["roam"] = run("roamed renewals", "roam")
+    results["idle"] = {kind: _run(mesh, f"idle {kind}", results["failed"]) for kind, mesh in idle.items()}
+    return results
+
+
+def _begin(command: Sequence[object], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """One of the benchmark's own programs, in a network and a mount namespace of its own."""
+    apart = [
+        "unshare",
+        "--net",
+        "--mount",
+        "sh",
+        "-c",
+        'mount -t tmpfs tmpfs /run && mkdir /run/netns && exec "$@"',
+        "-",
+    ]
+    return subprocess.Popen(
+        [*apart, sys.executable, "-m", f"bench.{command[0]}", *map(str, command[1:])],
+        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def _run(process: subprocess.Popen[bytes], what: str, failed: list[str]) -> Any:
+    """The JSON that a program prints; None, and a line in ``failed``, if it prints none."""
+    try:
+        output, errors = process.communicate(timeout=PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        failed.append(f"{what}: not finished after {PATIENCE_S:g} s")
+        return None
+    if process.returncode:
+        failed.append(": ".join([what, *errors.decode(errors="replace").strip().splitlines()[-1:]]))
+        return None
+    return json.loads(output)
+
+
+def _starts(say: Callable[[str], None], environment: Mapping[str, str], failed: list[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, bits, leases in (("empty", 2, 0), ("full", 5, LEASES)):
+        say(f"our node: start with {leases} leases")
+        with tempfile.TemporaryDirectory(prefix="ddhcp-start-") as directory:
+            try:
+                found[name] = start.measure(Path(directory), IPv4Network("10.0.0.0/8"), bits, leases, environment)
+            except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+                failed.append(f"start with {leases} leases: {error}")
+    return found
+
+
+def describe(results: Results) -> str:
+    """The findings as text of at most 80 columns."""
+    lines = ["Our node alone, microseconds on the processor for an exchange (median)", ""]
+    lines.append(f"{'pool':<14}{'block':>6}{'peers':>7}{'new client':>12}{'renewal':>10}")
+    for case in results["flat"]:
+        lines.append(
+            f"{case['network']:<14}{case['block_size']:>6}{case['peers']:>7}{case['new_us']:>12.1f}{case['renew_us']:>10.1f}"
+        )
+    lines.append("")
+    if results.get("lease"):
+        lines.append(f"memory for each of {LEASES} leases: {results['lease']['bytes_per_lease']:.0f} bytes")
+    for name, what in (("empty", "an empty store, 10.0.0.0/8 in blocks of 4"), ("full", f"{LEASES} leases")):
+        if name in results["start"]:
+            found = results["start"][name]
+            lines.append(f"start with {what}: {found['ready_s']:.2f} s, {found['memory_mb']:.1f} MB")
+    if results.get("roam"):
+        home, roamed = results["roam"]["home"], results["roam"]["roamed"]
+        alone = results["roam"]["roamed_alone"]["p99_ms"] - results["roam"]["home_alone"]["p99_ms"]
+        lines.append(
+            f"renewals at the owner {home['per_s']:,.0f}/s, roamed {roamed['per_s']:,.0f}/s "
+            f"({roamed['server_cpu_us']:.0f} us of both nodes); one at a time, p99 {alone:+.2f} ms"
+        )
+    for kind, found in results.get("idle", {}).items():
+        if found:
+            lines.append(
+                f"idle, {kind}: {found['nodes']} nodes in {found['seconds']:.0f} s: {found['packets']} packets, "
+                f"{found['bytes']} bytes, peak {found['peak']}; a node {found['cpu_share']:.3%} of a core"
+            )
+    lines += [f"failed: {line}" for line in results["failed"]]
+    return "\n".join(lines)

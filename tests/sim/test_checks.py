@@ -1,0 +1,180 @@
+"""The checkers and the machinery around them, each on a case made for it."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import random
+
+import pytest
+
+from ddhcp.core.events import SwarmReceived
+from ddhcp.sim.client import Habits
+from ddhcp.sim.engine import Engine, Timer
+from ddhcp.sim.faults import SILENCING, draw_faults
+from ddhcp.sim.network import Impairment, Network
+from ddhcp.sim.setup import Setup
+from ddhcp.sim.shrink import Shrinker
+from ddhcp.sim.simulation import Simulation, run
+
+SETUP = Setup(
+    nodes=3, clients=6, safety_s=400.0, lease_s=60, block_timeout_s=20, tentative_timeout_s=3, block_bits=3, faults=()
+)
+
+
+class Ear:
+    """A receiver that writes down when it heard what."""
+
+    def __init__(self, number: int, engine: Engine) -> None:
+        self.number = number
+        self.address = bytes(15) + bytes((number,))
+        self.is_on_link = True
+        self.heard: list[float] = []
+        self._engine = engine
+
+    def receive_swarm(self, event: SwarmReceived) -> None:
+        self.heard.append(self._engine.now)
+
+
+def ears(count: int) -> tuple[Engine, Network, list[Ear]]:
+    engine = Engine()
+    network = Network(engine, random.Random(1))
+    listeners = [Ear(number, engine) for number in range(count)]
+    for ear in listeners:
+        network.attach(ear)
+    return engine, network, listeners
+
+
+def test_time_passes_in_order_and_a_moved_timer_fires_once() -> None:
+    engine = Engine()
+    fired: list[float] = []
+    timer = Timer(engine, lambda: fired.append(engine.now))
+    timer.set(5.0)
+    timer.set(9.0)
+    timer.set(3.0)
+    timer.set(7.0)
+    engine.run_until(20.0)
+    assert fired == [7.0]
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.1, 0.4, 1.0])
+def test_each_receiver_loses_its_share(loss: float) -> None:
+    engine, network, listeners = ears(101)
+    network.multicast_faults.loss = loss
+    for _ in range(200):
+        network.multicast(0, b"", bytes(16))
+    engine.run_until(1.0)
+    shares = [1 - len(ear.heard) / 200 for ear in listeners[1:]]
+    assert sum(shares) / 100 == pytest.approx(loss, abs=0.02)
+    assert max(shares) <= min(1.0, loss + 0.2)
+
+
+def test_a_cut_is_one_way_if_it_says_so() -> None:
+    engine, network, (first, second) = ears(2)
+    network.cuts["x"] = lambda sender, receiver: (sender, receiver) == (0, 1)
+    network.multicast(0, b"", bytes(16))
+    network.multicast(1, b"", bytes(16))
+    engine.run_until(1.0)
+    assert (len(first.heard), len(second.heard)) == (1, 0)
+
+
+def test_delay_reorders_and_duplication_doubles() -> None:
+    engine, network, (_, second) = ears(2)
+    network.unicast_faults = Impairment(duplication=1.0, delay_s=5.0)
+    for _ in range(20):
+        network.unicast(0, b"", bytes(16), second.address)
+    engine.run_until(10.0)
+    assert len(second.heard) == 40
+    assert max(second.heard) > 3.0
+
+
+def test_silences_keep_their_distance_and_end_in_time() -> None:
+    setup = Setup(nodes=5, safety_s=100000.0, fault_rate=100.0)
+    faults = draw_faults(setup, random.Random(3))
+    assert {fault.kind for fault in faults} > SILENCING
+    assert all(fault.until <= setup.safety_s for fault in faults)
+    silences = [fault for fault in faults if fault.kind in SILENCING]
+    for before, after in itertools.pairwise(silences):
+        assert after.at >= before.until + 2 * setup.refresh_s
+        assert after.until - after.at <= setup.longest_fault_s
+
+
+def test_duplicates_are_counted_in_address_seconds() -> None:
+    simulation = Simulation(SETUP.replaced(clients=0), 1)
+    host = simulation.hosts[0]
+    for number in (1, 2):
+        simulation.add_client(number, random.Random(number), Habits())
+    simulation.addresses.bound(1, 0x0A000005, 100.0, host, 0, "requesting")
+    simulation.run_for(30)
+    simulation.addresses.bound(2, 0x0A000005, 90.0, host, 0, "requesting")
+    simulation.run_for(20)
+    assert simulation.addresses.duplicate_seconds == pytest.approx(20.0)
+    simulation.run_for(200)
+    assert simulation.addresses.duplicate_seconds == pytest.approx(60.0)
+    assert simulation.report().invariants() == ["I1"]
+
+
+def test_no_duplicate_when_the_first_lease_has_ended_or_was_given_up() -> None:
+    simulation = Simulation(SETUP.replaced(clients=0), 1)
+    host = simulation.hosts[0]
+    simulation.addresses.bound(1, 0x0A000005, 10.0, host, 0, "requesting")
+    simulation.addresses.bound(1, 0x0A000006, 100.0, host, 0, "requesting")
+    simulation.addresses.unbound(1, 0x0A000006)
+    simulation.run_for(10)
+    for address in (0x0A000005, 0x0A000006):
+        simulation.addresses.bound(2, address, 100.0, host, 0, "requesting")
+    assert simulation.addresses.duplicate_seconds == 0
+    assert simulation.report().violations == []
+
+
+def test_a_step_of_the_wall_clock_changes_nothing() -> None:
+    """Invariant I9."""
+
+    def digest(step_s: float) -> str:
+        simulation = Simulation(SETUP, 5)
+        for number in range(3):
+            simulation.engine.at(100.0 + number, simulation.hosts[number].step_wall_clock, step_s)
+        return run(simulation).digest
+
+    assert digest(0.0) == digest(86400.0) == digest(-86400.0)
+
+
+def test_garbage_is_survived() -> None:
+    """Invariant I10."""
+    simulation = Simulation(SETUP, 6)
+    for at in range(1, 400):
+        simulation.engine.at(float(at), simulation.send_garbage, (0, 1, 2))
+    report = run(simulation)
+    assert report.violations == []
+    for host in simulation.our_hosts():
+        assert host.node is not None
+        statistics = host.node.statistics()
+        assert sum(count for name, count in statistics.items() if name.startswith("swarm.drop.")) > 100
+
+
+def test_mixed_swarms_serve_their_clients() -> None:
+    report = run(Simulation(SETUP.replaced(classic=0.67), 7))
+    assert report.violations == []
+    assert report.unserved == 0
+
+
+def test_the_shrinker_leaves_out_what_does_not_matter() -> None:
+    """Without a durable store a crash is enough; of the other faults and of most clients nothing is left."""
+    setup = SETUP.replaced(
+        nodes=1, clients=20, pool_prefix_len=27, is_lively=False, join_s=300.0, without=frozenset({"durable-store"}),
+        faults=("crash", "loss", "duplication", "delay"), fault_rate=120.0, fault_length=0.05,
+    )  # fmt: skip
+    seed = next(seed for seed in range(100) if "I1" in run(Simulation(setup, seed)).invariants())
+    shrunk = Shrinker(setup, seed, "I1", lambda line: None).shrink()
+    assert shrunk is not None
+    assert "I1" in shrunk.report.invariants()
+    assert {fault.kind for fault in shrunk.faults} == {"crash"}
+    assert len(shrunk.clients) <= 12
+
+
+def test_trace_names_the_fault_and_the_violation() -> None:
+    setup = SETUP.replaced(faults=("crash", "loss"), fault_rate=60.0)
+    trace = io.StringIO()
+    run(Simulation(setup, 8, trace=trace))
+    assert "### crash" in trace.getvalue()
+    assert "### over: " in trace.getvalue()
