@@ -199,6 +199,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--full", action="store_true", help=f"all of N {SIZES} and losses {LOSSES}: many hours")
     add("--results", type=Path, default=Path("build/evaluation.jsonl"), help="where results are kept and taken up")
     add("--write-only", action="store_true", help="only write the document from the results that are there")
+    add("--campaign", type=Path, action="append", default=[], metavar="FILE",
+        help="what ddhcp-sim --json wrote; the document sums it up (may be given again)")  # fmt: skip
     add("--docs", type=Path, default=Path("docs"), help="where the document goes")
     options = parser.parse_args(arguments)
     if options.full:
@@ -211,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("evaluation: there are no results yet", file=sys.stderr)
         return 1
     plot_all(results, options.docs / "images")
-    _write(results, options.docs / "evaluation.md")
+    _write(results, options.docs / "evaluation.md", _campaign_lines(options.campaign))
     return 0
 
 
@@ -269,7 +271,33 @@ def cell_text(values: Sequence[float | None], form: str) -> str:
     return text + (f", {missing} never" if missing else "")
 
 
-def _write(results: list[Measurement], path: Path) -> None:
+def _campaign_lines(paths: Sequence[Path]) -> list[str]:
+    """The section about campaigns of random faults: a row for each file."""
+    if not paths:
+        return []
+    lines = [
+        "## Campaigns of random faults", "",
+        "Swarms of ours drawn from seeds (`ddhcp-sim --seeds N`), all faults shorter than the promise. Each row is a",
+        "stage of the code, with seeds of its own.", "",
+        "| seeds | of 2-5, 6-10, 11-30, more nodes | virtual hours | faults | duplicate address-seconds | failed |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]  # fmt: skip
+    for path in paths:
+        runs = [json.loads(line) for line in path.read_text().splitlines()]
+        sizes = [
+            sum(low <= run["nodes"] <= high for run in runs) for low, high in ((2, 5), (6, 10), (11, 30), (31, 999))
+        ]
+        failed = {run["seed"]: sorted({v["invariant"] for v in run["violations"]}) for run in runs if run["violations"]}
+        hours = sum(run["virtual_s"] for run in runs) / 3600
+        seconds = sum(run["duplicate_address_seconds"] for run in runs)
+        told = ", ".join(f"{seed} ({' '.join(found)})" for seed, found in sorted(failed.items())) or "none"
+        faults = sum(len(run["faults"]) for run in runs)
+        small_to_large = ", ".join(map(str, sizes))
+        lines.append(f"| {len(runs)} | {small_to_large} | {hours:.0f} | {faults} | {seconds:.1f} | {told} |")
+    return [*lines, ""]
+
+
+def _write(results: list[Measurement], path: Path, campaign: Sequence[str] = ()) -> None:
     sizes = sorted({m.nodes for m in results})
     losses = sorted({m.loss for m in results})
     seeds = sorted({m.seed for m in results})
@@ -304,7 +332,7 @@ def _write(results: list[Measurement], path: Path) -> None:
                     texts = [cell_text([getattr(m, field) for m in cell], form) for _, field, form in _COLUMNS]
                     lines.append(f"| {nodes} | {kind} | " + " | ".join(texts) + " |")
         lines.append("")
-    lines += ["## Plots", ""]
+    lines += [*campaign, "## Plots", ""]
     lines += [f"![{name}](images/{stem}.svg)\n" for stem, name in PLOTS]
     path.write_text("\n".join(lines))
 
