@@ -25,7 +25,7 @@ pytestmark = pytest.mark.netns
 CAPTURES = Path(__file__).resolve().parents[1] / "captures"
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 NODE = ("-L", "-t", "2", "-B", "60", "-b", "3")
-BLOCK_PATIENCE_S = 4
+BLOCK_PATIENCE_S = 20
 PATIENCE_S = 10
 
 
