@@ -128,6 +128,12 @@ def test_even_a_short_learning_phase_leaves_time_for_questions_and_answers() -> 
     assert swarm.nodes[0].statistics()["mcast.send_inquire"] == 1
 
 
+def test_the_learning_phase_ends_once() -> None:
+    swarm = VirtualSwarm(1, NodeConfig(POOL, tentative_timeout_s=2, block_timeout_s=4))
+    swarm.run_for(20)
+    assert swarm.hooks == [(0, ("endlearning",))]
+
+
 @pytest.mark.parametrize(("node_id", "yields"), [(STRONGER, True), (WEAKER, False)])
 def test_contention_is_settled_by_node_id(node_id: bytes, yields: bool) -> None:
     swarm = VirtualSwarm(1, CONFIG)

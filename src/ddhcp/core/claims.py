@@ -186,12 +186,13 @@ class Claims:
 
     def run(self, now: float) -> None:
         """Do what has fallen due."""
-        if now >= self._learning_may_end_at:
+        if self.learning_until is not None and now >= self._learning_may_end_at:
             self._learning_may_end_at = math.inf
             if self._peers.are_all_ours():
                 self.learning_until = now
         if self.learning_until is not None and now >= self.learning_until:
             self.learning_until = None
+            self._learning_may_end_at = math.inf
             self._context.effects.append(RunHook(("endlearning",)))
             self._context.log(logging.INFO, "learning-ended", known_blocks=len(self.table.known))
         self.catch_up(now)
