@@ -7,11 +7,10 @@ import pytest
 from ddhcp.sim.main import main
 from ddhcp.sim.scenarios import SCENARIOS, Scenario
 
-# Remedies that the core has no switch for.
-ABSENT = ("missing-peers", "guardian", "one-address", "block-choice")
-PLAYED = [
-    scenario for scenario in SCENARIOS if scenario.remedy not in ABSENT and scenario.name != "dead owner from afar"
-]
+# What the core cannot do (docs/simulator.md, "What is known to fail"): it has no switch for one address to a client,
+# and only the keepers of replicas answer a dead owner's clients.
+NOT_YET = ("S14", "dead owner from afar")
+PLAYED = [scenario for scenario in SCENARIOS if scenario.name not in NOT_YET]
 
 
 @pytest.mark.parametrize("scenario", PLAYED, ids=lambda scenario: f"{scenario.name}-{scenario.remedy}")

@@ -316,8 +316,9 @@ def equal_ids(stage: Stage) -> bool:
 
 
 @_scenario(
-    "S12", Remedy.GUARDIAN, TINY.replaced(nodes=3, learning=True), aside=(Remedy.MISSING_PEERS, Remedy.REPLICATION)
-)
+    "S12", Remedy.GUARDIAN, TINY.replaced(nodes=3, learning=True),
+    aside=(Remedy.SYNC, Remedy.MISSING_PEERS, Remedy.REPLICATION),
+)  # fmt: skip
 def newcomer_after_a_death(stage: Stage) -> bool:
     """A node boots that never heard of a dead owner's block; those who remember it say nothing."""
     stage.start(0, 1)
@@ -441,7 +442,9 @@ def clients_of_a_stopped_owner(stage: Stage) -> bool:
     return not (client.is_served and client.address == address)
 
 
-@_scenario("newcomer", Remedy.SYNC, ROOMY.replaced(nodes=5, learning=True))
+@_scenario(
+    "newcomer", Remedy.SYNC, ROOMY.replaced(nodes=5, learning=True), aside=(Remedy.MISSING_PEERS, Remedy.BLOCK_CHOICE)
+)
 def ignorant_newcomer(stage: Stage) -> bool:
     """A node boots into a swarm whose next refresh is minutes away, and inquires blocks that are owned."""
     stage.start(0, 1, 2, 3)
