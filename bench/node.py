@@ -7,12 +7,11 @@ import argparse
 import gc
 import ipaddress
 import json
-import os
 import random
 import sys
 import time
+import tracemalloc
 from collections.abc import Sequence
-from pathlib import Path
 
 from bench.frames import FRAME_SIZE, SLOT_SIZE, ClientFrames
 from ddhcp.core import Node, NodeConfig, Pool
@@ -30,10 +29,13 @@ _START = 1000.0
 _BROADCAST = 0xFFFFFFFF
 
 
+Remembered = tuple[tuple[StoredBlock, ...], tuple[StoredLease, ...]]
+
+
 class Subject:
     """A node that serves one link and has heard ``peers`` others, which own the upper half of the pool."""
 
-    def __init__(self, pool: Pool, peers: int, spares: int) -> None:
+    def __init__(self, pool: Pool, peers: int, spares: int, remembered: Remembered = ((), ())) -> None:
         self.pool = pool
         self.server_id = pool.prefix + 1
         self.now = _START
@@ -42,7 +44,7 @@ class Subject:
         )
         self.node = Node(config, random.Random(1))
         link = e.ClientLink("client0", self.server_id, pool.prefix_len, _MAC)
-        for event in (e.ClientLinkUp(link), e.Start(), e.ServerLinkUp(_MAC, _ADDRESS + b"\x01")):
+        for event in (e.ClientLinkUp(link), e.Start(*remembered), e.ServerLinkUp(_MAC, _ADDRESS + b"\x01")):
             self.node.handle(event, self.now)
         half = pool.block_count // 2
         for peer in range(peers):
@@ -100,15 +102,17 @@ def costs(pool: Pool, peers: int, clients: int, rounds: int) -> dict[str, float]
 
 def memory(pool: Pool, leases: int) -> dict[str, float]:
     """Bytes for each of ``leases`` leases that a node remembers."""
-    subject = Subject(pool, 0, 0)
-    node = Node(subject.node._context.config, random.Random(1))
-    before = _resident_bytes()
-    node.handle(e.Start(*stored(pool, leases, _START)), _START)
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    subject = Subject(pool, 0, 0, stored(pool, leases, _START))
     gc.collect()
-    return {"bytes_per_lease": round((_resident_bytes() - before) / leases, 1)}
+    after, _ = tracemalloc.get_traced_memory()
+    if subject.node.statistics()["ddhcp.blocks.ours"] == 0:
+        raise RuntimeError("the node took no block up")
+    return {"bytes_per_lease": round((after - before) / leases, 1)}
 
 
-def stored(pool: Pool, leases: int, now: float) -> tuple[tuple[StoredBlock, ...], tuple[StoredLease, ...]]:
+def stored(pool: Pool, leases: int, now: float) -> Remembered:
     """What the store of a node with ``leases`` leases holds."""
     ends = now + LEASE_TIME_S
     rows = []
@@ -127,10 +131,6 @@ def _payload(frames: ClientFrames, client: int) -> bytes:
 
 def _us(taken_ns: Sequence[int], share: float) -> float:
     return round(sorted(taken_ns)[int(share * (len(taken_ns) - 1))] / 1000, 2)
-
-
-def _resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def main() -> int:

@@ -17,7 +17,7 @@ from bench import start
 from bench.peers import classic_program, compiled_environment
 
 ROOT = Path(__file__).parent.parent
-POOLS = (("10.0.0.0/24", 5), ("10.0.0.0/16", 5), ("10.0.0.0/8", 2))
+POOLS = (("10.0.0.0/24", 5), ("10.0.0.0/16", 5), ("10.0.0.0/8", 5), ("10.0.0.0/8", 2))
 PEERS = (10, 500)
 LEASES = 100_000
 PATIENCE_S = 300.0
