@@ -32,7 +32,11 @@ def test_an_announcement_that_did_not_leave_promises_nothing() -> None:
     fails_to_send(swarm)  # the announcement that raised the promise for this lease
     (view,) = [view for view in swarm.nodes[0].block_views(swarm.now) if view.index == index]
     assert view.timeout_s <= 60, "as if it had never been said"
-    assert swarm.client_sends(0, message(c.REQUEST, ciaddr=address)), "it is promised anew, and may be renewed"
+    (ack,) = swarm.client_sends(0, message(c.REQUEST, ciaddr=address))
+    assert (ack.lease_time_s or 0) < 60, "no more than what was heard"
+    swarm.run_for(3)
+    (ack,) = swarm.client_sends(0, message(c.REQUEST, xid=9, ciaddr=address))
+    assert ack.lease_time_s == 300, "the next announcement left, as far as is known"
 
 
 def test_it_is_tried_again_soon_and_then_ever_less_often() -> None:

@@ -27,6 +27,7 @@ CLASSIC_NEWCOMER_FACTOR = 2.4  # refreshes in T while classic nodes, which learn
 REPEAT_S = 2.0  # between two announcements of what should not be missed
 RETRY_AFTER_FAILURE_S = 1.0
 MAX_RETRY_AFTER_FAILURE_S = 30.0
+CONFIRMED_AFTER_S = 1.0  # a driver tells within this that a multicast did not leave
 ALL_AT_ONCE = 32  # own blocks up to which a lease in a new block has all of them announced, not that one alone
 ANSWER_BURST = 4.0  # how many INQUIREs for one block are answered at once,
 ANSWERS_PER_S = 2.0  # and how many a second after that: three inquiries of a classic burst are, a flood is not
@@ -44,8 +45,10 @@ class Announcer:
         self._peers = peers
         self._refresh_at = math.inf
         self._quick_refreshes = 0  # still to come at the pace of an empty block, because a promise was raised
-        self._failures = 0  # in a row, and when the latest was
+        self._failures = 0  # in a row, since a multicast last left; and when the latest was
         self._failed_at = -math.inf
+        self._doubtful_until = -math.inf
+        self._unconfirmed: list[tuple[Block, float]] = []  # announced after a failure; by when it would be promised
         self._last_promised: list[tuple[Block, float]] = []  # by the latest packet; with what was promised before it
         self._last_sent_at = -math.inf
 
@@ -101,6 +104,7 @@ class Announcer:
         has_new = False
         if now > self._last_sent_at:
             self._last_promised.clear()
+            self._unconfirmed.clear()
             self._last_sent_at = now
         for block in blocks:
             timeout_s = self.timeout_s(block)
@@ -110,7 +114,9 @@ class Announcer:
             elif not self._leases.is_unused(block.index):
                 # What earlier announcements promised: this one may yet fail to leave. A restart resumes until then.
                 self._context.effects.append(SaveBlock(StoredBlock(block.index, block.expires_at)))
-            if block.expires_at < now + timeout_s:
+            if now <= self._doubtful_until:
+                self._unconfirmed.append((block, now + timeout_s))
+            elif block.expires_at < now + timeout_s:
                 self._last_promised.append((block, block.expires_at))
                 self._table.set_lapse(block, now + timeout_s)
             claims.append((block.index, timeout_s))
@@ -187,20 +193,40 @@ class Announcer:
 
     def send_failed(self, now: float) -> float:
         """What was last announced did not leave: it counts as not promised, and is tried again, ever less often.
-        Returns in how many seconds sending is to be tried again."""
+        From now on an announcement counts only once it is clear that it left. Returns in how many seconds sending is
+        to be tried again."""
         for block, before_at in reversed(self._last_promised):
             if self._table.ours.get(block.index) is block:
                 self._table.set_lapse(block, before_at)
         self._last_promised.clear()
-        if now - self._failed_at > 2 * MAX_RETRY_AFTER_FAILURE_S:
+        self._unconfirmed.clear()
+        if now > self._doubtful_until:
             self._failures = 0
         if now > self._failed_at:
             self._failures = min(self._failures + 1, 8)
         self._failed_at = now
         wait_s = min(MAX_RETRY_AFTER_FAILURE_S, RETRY_AFTER_FAILURE_S * 2.0 ** (self._failures - 1))
+        self._doubtful_until = now + wait_s + CONFIRMED_AFTER_S  # a further failure would be known by then
         if self._table.ours:
             self._refresh_at = now + wait_s
         return wait_s
+
+    @property
+    def confirm_at(self) -> float:
+        """When :meth:`confirm` may have something to do; infinity if never."""
+        return self._last_sent_at + CONFIRMED_AFTER_S if self._unconfirmed else math.inf
+
+    def confirm(self, now: float) -> bool:
+        """If nothing was heard of a failure for a moment, what was announced after the last one has left. Whether more
+        is promised now."""
+        if not self._unconfirmed or now < self._last_sent_at + CONFIRMED_AFTER_S:
+            return False
+        self._failures, self._doubtful_until = 0, -math.inf
+        for block, until in self._unconfirmed:
+            if self._table.ours.get(block.index) is block and block.expires_at < until:
+                self._table.set_lapse(block, until)
+        self._unconfirmed.clear()
+        return True
 
     def run(self, now: float) -> None:
         """Refresh all own blocks if that is due."""

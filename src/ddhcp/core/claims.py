@@ -136,6 +136,7 @@ class Claims:
         """When :meth:`run` wants to be called next; infinity if never."""
         at = min(
             self._announcer.refresh_at,
+            self._announcer.confirm_at,
             self._inquirer.deadline(),
             self._sync.deadline(),
             self.orphans.deadline(),
@@ -178,11 +179,14 @@ class Claims:
 
     def catch_up(self, now: float) -> None:
         """End what ran out before ``now``. To be called before anything is decided: after a pause there is much."""
+        is_more_promised = self._announcer.confirm(now)
         while (block := self.table.pop_lapsed(now)) is not None:
             if block.state is BlockState.OURS:
                 self._fence(block, now)
             else:
                 self.orphans.on_lapsed(block, now)
+        if is_more_promised:
+            self._on_supply(now)
 
     def run(self, now: float) -> None:
         """Do what has fallen due."""
