@@ -7,12 +7,14 @@ from collections import Counter
 import pytest
 
 from ddhcp.core import NodeConfig, Pool
+from ddhcp.core import effects as f
 from ddhcp.core import events as e
 from ddhcp.core.handover import MAX_UNDER_WAY
 from ddhcp.core.records import StoredLease
 from ddhcp.dhcp import Message
 from ddhcp.dhcp import constants as c
 from ddhcp.sim import VirtualSwarm
+from ddhcp.swarm import Extension, HandoverMessage, decode, read_extension
 
 POOL = Pool(0x0A000000, 20, 4)
 CONFIG = NodeConfig(POOL, tentative_timeout_s=3, learning_phase=False, replicas=0)
@@ -80,13 +82,46 @@ def test_many_blocks_are_handed_over_and_spread(loss: float) -> None:
     assert not any(a.message.message_type == c.NAK for a in swarm.answers)
 
 
-def test_a_peer_that_does_not_answer_is_replaced_by_another() -> None:
-    swarm, held = with_leases(3, 20)
+def test_a_block_is_given_to_one_peer_only_and_the_silent_one_gets_no_more() -> None:
+    """Whether a peer that does not answer has the block cannot be known: nobody else may have it too."""
+    swarm, held = with_leases(3, 100)
     swarm.stopped.add(2)  # silently
+    offered: dict[int, set[bytes]] = {}
+    perform = swarm._perform
+
+    def listen(number: int, effect: f.Effect) -> None:
+        if number == 0 and isinstance(effect, f.SendUnicast):
+            message = decode(effect.data)[1]
+            told = read_extension(message) if isinstance(message, Extension) else None
+            if isinstance(told, HandoverMessage):
+                offered.setdefault(told.index, set()).add(effect.destination)
+        perform(number, effect)
+
+    swarm._perform = listen  # type: ignore[method-assign]
     swarm.feed(0, e.Stop())
     swarm.run_for(5)
     assert 0 in swarm.stopped
-    assert owners(swarm, list(held.values())) == {1: 20}
+    assert all(len(peers) == 1 for peers in offered.values())
+    to_silent = {index for index, peers in offered.items() if peers == {swarm.addresses[2]}}
+    assert 0 < len(to_silent) <= MAX_UNDER_WAY
+    took = owners(swarm, list(held.values()))
+    assert took == {1: sum(POOL.index_of(address) not in to_silent for address in held.values())}
+
+
+def test_a_claim_by_the_receiver_is_as_good_as_its_acknowledgement() -> None:
+    swarm, held = with_leases(2, 8)
+    carry = swarm._carry
+
+    def lose_acks(sender: int, receiver: int, data: bytes, *, is_multicast: bool) -> None:
+        if is_multicast or sender == 0:
+            carry(sender, receiver, data, is_multicast=is_multicast)
+
+    swarm._carry = lose_acks  # type: ignore[method-assign]
+    swarm.feed(0, e.Stop())
+    swarm.run_for(1)
+    assert 0 in swarm.stopped
+    assert owners(swarm, list(held.values())) == {1: 8}
+    assert swarm.nodes[0].statistics().get("swarm.handovers_unanswered", 0) == 0
 
 
 def test_with_nobody_to_take_them_the_node_stops_in_time() -> None:

@@ -108,6 +108,8 @@ class Extensions:
         """A peer announced blocks; they have been entered."""
         for claim in claims:
             self.replicas.on_claimed(claim.index, peer.address, claim.timeout_s)
+            if claim.timeout_s:
+                self.handover.on_claimed(claim.index, peer, now)
         self.greeting.greet(peer, now)
 
     def note(self, effects: list[Effect], now: float) -> None:

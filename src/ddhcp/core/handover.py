@@ -34,9 +34,9 @@ from .remedies import Remedy
 from .replicas import Replicas
 from .told_leases import heard, told
 
-DELAYS_S = (0.2, 0.3, 0.4)  # between attempts at one peer
+DELAYS_S = (0.2, 0.3, 0.4, 0.5, 0.6)  # between attempts at one peer
+GIVE_WITHIN_S = 3.5  # a node that stops does not wait longer than this
 MAX_RECEIVERS = 16  # peers that the blocks of a stopping node are spread over
-PEERS_TRIED = 2  # for one block; then it is announced a last time instead
 MAX_UNDER_WAY = 16  # blocks sent and not yet acknowledged: a burst that a slow link still takes
 MAX_WAITING = 4096  # blocks waiting for their turn
 MAX_INCOMING = 64  # half-received handovers kept at once
@@ -82,6 +82,8 @@ class Handover:
             DELAYS_S, MAX_UNDER_WAY, ask=self._send, give_up=self._on_silence
         )
         self._incoming: dict[tuple[bytes, int], _Incoming] = {}
+        self._silent: set[bytes] = set()
+        self._give_by = math.inf
 
     @property
     def is_idle(self) -> bool:
@@ -90,11 +92,16 @@ class Handover:
 
     def deadline(self) -> float:
         """When :meth:`run` wants to be called next; infinity if never."""
-        return self._under_way.deadline()
+        return min(self._under_way.deadline(), self._give_by)
 
     def run(self, now: float) -> None:
         """Send again what was not acknowledged."""
         self._under_way.run(now)
+        if self._give_by <= now:
+            self._give_by = math.inf
+            self._waiting.clear()
+            for outgoing in self._under_way.take_all():
+                self._on_silence(outgoing, now)
 
     # --- giving ---------------------------------------------------------------------------------
 
@@ -108,8 +115,9 @@ class Handover:
             return
         for number, block in enumerate(self._claims.table.ours.values()):
             start = number % len(peers)
-            tried = (peers[start:] + peers[:start])[:PEERS_TRIED]
+            tried = peers[start:] + peers[:start]
             self._put(_Outgoing(block.index, tried, self._told(block.index, now), self._promised_s(block, now), True))
+        self._give_by = now + GIVE_WITHIN_S
         self._start(now)
 
     def give(self, block: Block, peer: Peer, now: float) -> bool:
@@ -141,7 +149,8 @@ class Handover:
     def _start(self, now: float) -> None:
         while self._waiting and not self._under_way.is_full:
             outgoing = self._waiting.popleft()
-            if outgoing.index not in self._under_way:
+            outgoing.peers = [peer for peer in outgoing.peers if peer.address not in self._silent]
+            if outgoing.peers and outgoing.index not in self._under_way:
                 self._under_way.put(outgoing.index, outgoing, now)
 
     def _send(self, outgoing: _Outgoing, now: float) -> None:
@@ -151,12 +160,22 @@ class Handover:
             self._context.tell(outgoing.peers[0].address, message)
 
     def _on_silence(self, outgoing: _Outgoing, now: float) -> None:
-        outgoing.peers = outgoing.peers[1:]
-        if outgoing.peers:
-            self._put(outgoing)
-        else:
-            self._context.count("swarm.handovers_unanswered")
+        """Whether the peer has the block is not known, so nobody else is given it and we announce it no more: the claim
+        that others know of keeps it closed for as long as leases may run."""
+        peer = outgoing.peers[0]
+        self._context.count("swarm.handovers_unanswered")
+        block = self._claims.table.ours.get(outgoing.index)
+        if outgoing.is_gift:
+            self._silent.add(peer.address)
+        if outgoing.is_gift and block is not None:
+            self._claims.hand_to(block, peer.node_id, peer.address, self._claims.timeout_s(block), now)
         self._start(now)
+
+    def on_claimed(self, index: int, peer: Peer, now: float) -> None:
+        """A peer claims a block: if that was given to it, it has it."""
+        outgoing = self._under_way.get(index)
+        if outgoing is not None and outgoing.is_gift and outgoing.peers[0].address == peer.address:
+            self.on_ack(HandoverAck(index), peer, now)
 
     def on_ack(self, message: HandoverAck, peer: Peer, now: float) -> None:
         """A peer has the leases of a block."""

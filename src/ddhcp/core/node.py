@@ -246,7 +246,7 @@ class Node:
             self._forwarding.on_message(message, peer, now)
         else:
             self._extensions.on_message(message, peer, now)
-            self._finish_stop(now)
+        self._finish_stop(now)
 
     # --- the operator ---------------------------------------------------------------------------
 

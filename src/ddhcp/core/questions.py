@@ -74,6 +74,13 @@ class Questions(Generic[K, Q]):
             self._due.clear()
         return None if asked is None else asked.question
 
+    def take_all(self) -> list[Q]:
+        """All questions, none of which is under way any more."""
+        taken = [asked.question for asked in self._asked.values()]
+        self._asked.clear()
+        self._due.clear()
+        return taken
+
     def ask_again(self, key: K, now: float) -> None:
         """Start over with the question of that key: its answer is to come from somebody else."""
         asked = self._asked[key]
