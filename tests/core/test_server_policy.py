@@ -240,6 +240,17 @@ def test_nobody_else_is_offered_a_reserved_address() -> None:
     assert RESERVED not in {r.address for r in segment.replies[1:] if r.kind == c.OFFER}
 
 
+def test_an_identifier_that_its_host_once_sent_does_not_win_a_reserved_address() -> None:
+    """The reservation is by hardware address; whoever comes with another one is somebody else, and is offered nothing
+    that it would then be refused (Q5)."""
+    segment = reserved()
+    segment.lease(1, o61=b"\0copied")
+    assert segment.ask(request(2, o61=b"\0copied", xid=9)).kind == c.NAK
+    offer = segment.ask(discover(2, o61=b"\0copied"))
+    assert offer.address != RESERVED
+    assert segment.ask(request(2, o50=offer.address, o54=SERVER, o61=b"\0copied")).kind == c.ACK
+
+
 def test_b5_a_reserved_address_in_use_is_not_waited_for() -> None:
     """[reservationsWithConflicts]"""
     segment = reserved()

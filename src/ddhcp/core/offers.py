@@ -94,7 +94,7 @@ class Offers:
         if terms.v6only and c.OPT_IPV6_ONLY in x.request.options.get(c.OPT_PARAMETER_LIST, b""):
             self._replies.offer(x, 0, terms.lease_s, now)  # RFC 8925 3.3: no address is spent on it
             return
-        lease = self._leases.of(x.key, x.chaddr)
+        lease = self._lease_of(x)
         if terms.reservation is not None and terms.reservation.address is not None:
             has_it = lease is not None and lease.state in ITS_CLIENTS and lease.address == terms.reservation.address
             if not has_it and self._discover_reserved(x, terms.reservation.address, now):
@@ -166,7 +166,7 @@ class Offers:
 
     def offer_own(self, x: Exchange, now: float) -> None:
         """Offer an address of a block of ours, or have the client wait for one."""
-        lease = self._leases.of(x.key, x.chaddr)
+        lease = self._lease_of(x)
         if (
             lease is not None
             and lease.state in ITS_CLIENTS
@@ -186,6 +186,14 @@ class Offers:
             return
         self._stop_waiting(x)
         self._offer(x, address, now)
+
+    def _lease_of(self, x: Exchange) -> Lease | None:
+        """The client's latest binding, unless its address is reserved for another host by now."""
+        lease = self._leases.of(x.key, x.chaddr)
+        if lease is None:
+            return None
+        reservation = self._plan.reservation(lease.address)
+        return lease if reservation is None or reservation is x.terms.reservation else None
 
     def _familiar(self, x: Exchange, lease: Lease | None, now: float) -> int | None:
         """The address that the client has, had, or asks for."""
@@ -336,7 +344,7 @@ class Offers:
                 return False
             self._offer(x, reservation.address, now)
             return True
-        lease = self._leases.of(x.key, x.chaddr)
+        lease = self._lease_of(x)
         if lease is not None and lease.state in ITS_CLIENTS and not self._can_lease(x, lease.address, now):
             return False
         address = self._familiar(x, lease, now)

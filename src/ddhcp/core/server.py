@@ -268,7 +268,7 @@ class Server:
         if lease is None or lease.state not in ACTIVE:
             self._replies.ignore(x.request, x.link, "request-without-address", now)
             return
-        self._grant(x, lease.address, now)
+        self._decide(x, lease.address, is_selecting=False, now=now)
 
     def _decide(self, x: Exchange, address: int, *, is_selecting: bool, now: float) -> None:
         plan = self._leases.plan
