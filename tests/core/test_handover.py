@@ -16,6 +16,7 @@ from ddhcp.dhcp import constants as c
 from ddhcp.sim import VirtualSwarm
 from ddhcp.swarm import Extension, HandoverMessage, decode, read_extension
 
+HANDOVER_ACK = 34
 POOL = Pool(0x0A000000, 20, 4)
 CONFIG = NodeConfig(POOL, tentative_timeout_s=3, learning_phase=False, replicas=0)
 SERVER_ID = 0x0A000001
@@ -67,7 +68,7 @@ def test_many_blocks_are_handed_over_and_spread(loss: float) -> None:
     swarm.run_for(5)
     assert 0 in swarm.stopped
     took = owners(swarm, list(held.values()))
-    assert len(took) == 3
+    assert len(took) >= (2 if loss else 3)  # a peer whose HELLO was lost is given nothing
     assert min(took.values()) > 15
     if not loss:
         assert sum(took.values()) == 100
@@ -82,8 +83,8 @@ def test_many_blocks_are_handed_over_and_spread(loss: float) -> None:
     assert not any(a.message.message_type == c.NAK for a in swarm.answers)
 
 
-def test_a_block_is_given_to_one_peer_only_and_the_silent_one_gets_no_more() -> None:
-    """Whether a peer that does not answer has the block cannot be known: nobody else may have it too."""
+def test_a_block_is_given_to_one_peer_only_and_to_none_that_is_silent() -> None:
+    """Whether a peer that does not acknowledge has the block cannot be known: nobody else may have it too."""
     swarm, held = with_leases(3, 100)
     swarm.stopped.add(2)  # silently
     offered: dict[int, set[bytes]] = {}
@@ -102,10 +103,8 @@ def test_a_block_is_given_to_one_peer_only_and_the_silent_one_gets_no_more() -> 
     swarm.run_for(5)
     assert 0 in swarm.stopped
     assert all(len(peers) == 1 for peers in offered.values())
-    to_silent = {index for index, peers in offered.items() if peers == {swarm.addresses[2]}}
-    assert 0 < len(to_silent) <= MAX_UNDER_WAY
-    took = owners(swarm, list(held.values()))
-    assert took == {1: sum(POOL.index_of(address) not in to_silent for address in held.values())}
+    assert {peer for peers in offered.values() for peer in peers} == {swarm.addresses[1]}
+    assert owners(swarm, list(held.values())) == {1: 100}
 
 
 def test_a_claim_by_the_receiver_is_as_good_as_its_acknowledgement() -> None:
@@ -113,7 +112,7 @@ def test_a_claim_by_the_receiver_is_as_good_as_its_acknowledgement() -> None:
     carry = swarm._carry
 
     def lose_acks(sender: int, receiver: int, data: bytes, *, is_multicast: bool) -> None:
-        if is_multicast or sender == 0:
+        if data[14] != HANDOVER_ACK:
             carry(sender, receiver, data, is_multicast=is_multicast)
 
     swarm._carry = lose_acks  # type: ignore[method-assign]

@@ -47,7 +47,7 @@ class Extensions:
         self.replication = Replication(context, server.claims, leases, self.greeting.probe)
         self.ack_gate = AckGate(context, self.replication)
         self.replication.on_acknowledged = self.ack_gate.on_acknowledged
-        self.handover = Handover(context, server.claims, leases, peers, self.replicas, self.ages)
+        self.handover = Handover(context, server.claims, leases, peers, self.replicas, self.ages, self.greeting.probe)
         self._lookup = server.lookup
         self._surrenders = server.surrenders
         self._handlers: dict[type, Callable[..., None]] = {
@@ -134,6 +134,7 @@ class Extensions:
             self._peers.turned_out_ours()
             self.replicas.on_started_anew(peer.address)
         self.replication.on_ours(peer, is_new, now)
+        self.handover.on_alive(peer, now)
 
     def deadline(self) -> float:
         """When :meth:`run` wants to be called next; infinity if never."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..swarm import (
@@ -35,6 +36,7 @@ from .replicas import Replicas
 from .told_leases import heard, told
 
 DELAYS_S = (0.2, 0.3, 0.4, 0.5, 0.6)  # between attempts at one peer
+PROBE_S = 0.4  # how long peers are asked first whether they are there: only to such is a block sent
 GIVE_WITHIN_S = 3.5  # a node that stops does not wait longer than this
 MAX_RECEIVERS = 16  # peers that the blocks of a stopping node are spread over
 MAX_UNDER_WAY = 16  # blocks sent and not yet acknowledged: a burst that a slow link still takes
@@ -69,7 +71,14 @@ class Handover:
     """Gives leases to peers of ours and takes theirs."""
 
     def __init__(
-        self, context: Context, claims: Claims, leases: LeaseTable, peers: Peers, replicas: Replicas, ages: LeaseAges
+        self,
+        context: Context,
+        claims: Claims,
+        leases: LeaseTable,
+        peers: Peers,
+        replicas: Replicas,
+        ages: LeaseAges,
+        probe: Callable[[bytes], None],
     ) -> None:
         self._context = context
         self._claims = claims
@@ -77,12 +86,15 @@ class Handover:
         self._peers = peers
         self._replicas = replicas
         self._ages = ages
+        self._probe = probe
         self._waiting: deque[_Outgoing] = deque()
         self._under_way: Questions[int, _Outgoing] = Questions(
             DELAYS_S, MAX_UNDER_WAY, ask=self._send, give_up=self._on_silence
         )
         self._incoming: dict[tuple[bytes, int], _Incoming] = {}
         self._silent: set[bytes] = set()
+        self._living: set[bytes] = set()
+        self._probe_until = -math.inf
         self._give_by = math.inf
 
     @property
@@ -92,11 +104,15 @@ class Handover:
 
     def deadline(self) -> float:
         """When :meth:`run` wants to be called next; infinity if never."""
-        return min(self._under_way.deadline(), self._give_by)
+        probing = self._probe_until if self._waiting else math.inf
+        return min(self._under_way.deadline(), self._give_by, math.inf if probing == -math.inf else probing)
 
     def run(self, now: float) -> None:
         """Send again what was not acknowledged."""
         self._under_way.run(now)
+        if -math.inf < self._probe_until <= now:
+            self._probe_until = -math.inf
+            self._start(now)
         if self._give_by <= now:
             self._give_by = math.inf
             self._waiting.clear()
@@ -118,7 +134,15 @@ class Handover:
             tried = peers[start:] + peers[:start]
             self._put(_Outgoing(block.index, tried, self._told(block.index, now), self._promised_s(block, now), True))
         self._give_by = now + GIVE_WITHIN_S
-        self._start(now)
+        self._probe_until = now + PROBE_S
+        for peer in peers:
+            self._probe(peer.address)
+
+    def on_alive(self, peer: Peer, now: float) -> None:
+        """A peer said HELLO, perhaps because we asked whether it is there."""
+        if self._give_by < math.inf:
+            self._living.add(peer.address)
+            self._start(now)
 
     def give(self, block: Block, peer: Peer, now: float) -> bool:
         """Give the leases this node has in ``block``, which ``peer`` has won, to ``peer``. They are copied: the caller
@@ -147,8 +171,15 @@ class Handover:
         return max(0, min(MAX_PROMISE_S, math.ceil(block.expires_at - now)))
 
     def _start(self, now: float) -> None:
-        while self._waiting and not self._under_way.is_full:
+        for _ in range(len(self._waiting)):
+            if self._under_way.is_full:
+                return
             outgoing = self._waiting.popleft()
+            if outgoing.is_gift:
+                if self._probe_until > now and outgoing.peers[0].address not in self._living:
+                    self._waiting.append(outgoing)
+                    continue
+                outgoing.peers = [peer for peer in outgoing.peers if peer.address in self._living]
             outgoing.peers = [peer for peer in outgoing.peers if peer.address not in self._silent]
             if outgoing.peers and outgoing.index not in self._under_way:
                 self._under_way.put(outgoing.index, outgoing, now)
