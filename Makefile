@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n 2
 SOAK_ARGS ?=
 EVALUATION_ARGS ?=
 SIM_ARGS ?= --seeds 20 --nodes 5 --clients 12

@@ -164,12 +164,15 @@ def test_the_shrinker_leaves_out_what_does_not_matter() -> None:
         nodes=1, clients=20, pool_prefix_len=27, is_lively=False, join_s=300.0, without=frozenset({"durable-store"}),
         faults=("crash", "loss", "duplication", "delay"), fault_rate=120.0, fault_length=0.05,
     )  # fmt: skip
-    seed = next(seed for seed in range(100) if "I1" in run(Simulation(setup, seed)).invariants())
-    shrunk = Shrinker(setup, seed, "I1", lambda line: None).shrink()
-    assert shrunk is not None
-    assert "I1" in shrunk.report.invariants()
-    assert {fault.kind for fault in shrunk.faults} == {"crash"}
-    assert len(shrunk.clients) <= 12
+    failing = [seed for seed in range(6) if "I1" in run(Simulation(setup, seed)).invariants()]
+    found = [Shrinker(setup, seed, "I1", lambda line: None).shrink() for seed in failing]
+    left = [shrunk for shrunk in found if shrunk is not None]
+    assert len(left) == len(failing) >= 3
+    for shrunk in left:
+        assert "I1" in shrunk.report.invariants()
+        assert {fault.kind for fault in shrunk.faults} == {"crash"}
+    # In one run or the other every client is needed to fill the pool.
+    assert sorted(len(shrunk.clients) for shrunk in left)[len(left) // 2] <= 12
 
 
 def test_trace_names_the_fault_and_the_violation() -> None:
