@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import random
+
 from test_orphans import BLOCK, POOL, classic_claims, states, swarm_of
 
+from ddhcp.core import Node, NodeConfig
+from ddhcp.core import effects as f
 from ddhcp.core import events as e
 from ddhcp.core.remedies import Remedy
 from ddhcp.sim import VirtualSwarm
@@ -65,3 +69,18 @@ def test_what_a_node_knows_itself_it_knows_better() -> None:
     said = codec.write(Hearsay(tuple(HeardClaim(index, 500, b"\xff" * 8, b"\xfe" * 16) for index in claims)))
     swarm.feed(0, e.SwarmReceived(said, swarm.addresses[1], False))
     assert [(v.index, v.state, v.owner) for v in swarm.nodes[0].block_views(swarm.now)] == before
+
+
+def test_an_owner_objects_to_a_node_of_ours_directly_too() -> None:
+    """All its multicasts are lost there, as in a burst on a radio link; the inquirer yields all the same."""
+    swarm = swarm_of(2)
+    own = next(v for v in swarm.nodes[0].block_views(swarm.now) if v.state == 4)
+    inquiry = swarm.nodes[1]._context.codec.inquire([own.index])
+    effects = swarm.nodes[0].handle(e.SwarmReceived(inquiry, swarm.addresses[1], True), swarm.now)
+    directly = [effect for effect in effects if isinstance(effect, f.SendUnicast)]
+    newcomer = Node(NodeConfig(POOL, tentative_timeout_s=3, learning_phase=False), random.Random(1))
+    newcomer.handle(e.ServerLinkUp(b"\x02\0\0\0\x01\x01", swarm.addresses[1]), swarm.now)
+    (said,) = (effect.data for effect in directly if effect.destination == swarm.addresses[1])
+    newcomer.handle(e.SwarmReceived(said, swarm.addresses[0], False), swarm.now)
+    ((state, owner),) = ((v.state, v.owner) for v in newcomer.block_views(swarm.now) if v.index == own.index)
+    assert (state, owner) == (2, swarm.nodes[0].view().node_id)

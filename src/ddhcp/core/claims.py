@@ -20,7 +20,7 @@ from .blocks import UNKNOWN_ADDRESS, ZERO_ID, Block, BlockEvent, BlockState, Blo
 from .choice import BlockChoice
 from .context import Context
 from .effects import ForgetBlock, ForgetLease, RunHook
-from .hearsay import HearsayTeller
+from .hearsay import CLAIMS_PER_MESSAGE, HearsayTeller
 from .holds import Holds
 from .inquiring import INQUIRIES, Inquirer
 from .leases import Lease, LeaseTable
@@ -240,6 +240,7 @@ class Claims:
                 again.append(index)
         if claims:
             self._announcer.announce(claims, now)
+            self.hearsay.object_directly(claims[:CLAIMS_PER_MESSAGE], peer, now)
         if again and context.link_up:
             self._inquirer.send(again)  # so that the weaker one hears us and yields
         self.ensure_supply(now)

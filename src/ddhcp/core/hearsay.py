@@ -71,6 +71,16 @@ class HearsayTeller:
         ]
         self._tell([b for b in theirs if self._orphans.rank(b.index, now) < TELLERS_ON_INQUIRY], peer, now)
 
+    def object_directly(self, blocks: Iterable[Block], peer: Peer, now: float) -> None:
+        """A node of ours inquired blocks of ours: besides announcing them to all, tell it alone. A link that loses
+        multicasts, as radios do, need not lose this."""
+        if self._may_tell(peer, Remedy.STICKY_CLAIMS):
+            context = self._context
+            told = (
+                HeardClaim(b.index, math.ceil(b.expires_at - now), context.node_id, context.address) for b in blocks
+            )
+            context.tell(peer.address, Hearsay(tuple(told)))
+
     def _may_tell(self, peer: Peer, remedy: Remedy) -> bool:
         return peer.can(CAN_HEARSAY) and self._context.has(remedy) and not self._context.stopping
 
