@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 
-from test_orphans import BLOCK, POOL, classic_claims, states, swarm_of
+from test_node import lease
+from test_orphans import BLOCK, LEASE_S, POOL, classic_claims, states, swarm_of
 
 from ddhcp.core import Node, NodeConfig
 from ddhcp.core import effects as f
@@ -84,3 +85,40 @@ def test_an_owner_objects_to_a_node_of_ours_directly_too() -> None:
     newcomer.handle(e.SwarmReceived(said, swarm.addresses[0], False), swarm.now)
     ((state, owner),) = ((v.state, v.owner) for v in newcomer.block_views(swarm.now) if v.index == own.index)
     assert (state, owner) == (2, swarm.nodes[0].view().node_id)
+
+
+def test_a_node_that_lost_its_memory_is_told_what_it_promised() -> None:
+    """Its clients' leases run; it must not hand their addresses out again (S2)."""
+    swarm = swarm_of(2)
+    own = next(v.index for v in swarm.nodes[0].block_views(swarm.now) if v.state == 4)
+    leased = lease(swarm, 0)
+    assert POOL.index_of(leased) == own
+    swarm.run_for(5)
+    swarm.nodes[0] = Node(NodeConfig(POOL, tentative_timeout_s=3, learning_phase=False), random.Random(5))
+    swarm.feed(0, e.ClientLinkUp(e.ClientLink("client0", 0x0A000001, 20, b"\x02\0\0\0\0\x01")))
+    swarm.feed(0, e.Start())
+    swarm.feed(0, e.ServerLinkUp(b"\x02\0\0\0\x01\0", swarm.addresses[0]))
+    swarm.run_for(5)
+    inquiry = swarm.nodes[0]._context.codec.inquire([own])
+    swarm.feed(1, e.SwarmReceived(inquiry, swarm.addresses[0], True))
+    swarm.run_for(1)
+    ((state, timeout_s),) = ((v.state, v.timeout_s) for v in swarm.nodes[0].block_views(swarm.now) if v.index == own)
+    assert state in (1, 2)
+    assert timeout_s > 600, "closed for as long as it had promised"
+
+
+def test_a_fenced_owner_takes_its_block_back() -> None:
+    """It knows its leases: that others still hold the block for it is no reason to leave it."""
+    swarm = swarm_of(2)
+    node = swarm.nodes[0]
+    own = next(v.index for v in node.block_views(swarm.now) if v.state == 4)
+    lease(swarm, 0)
+    swarm.stopped.add(1)
+    swarm.feed(0, e.ServerLinkDown())
+    swarm.run_for(2 * LEASE_S + 101)
+    swarm.feed(0, e.ServerLinkUp(b"\x02\0\0\0\x01\0", swarm.addresses[0]))
+    codec = SwarmCodec(swarm.nodes[1].view().node_id, POOL.prefix, POOL.prefix_len, POOL.block_size)
+    said = codec.write(Hearsay((HeardClaim(own, 50, node.view().node_id, swarm.addresses[0]),)))
+    swarm.feed(0, e.SwarmReceived(said, swarm.addresses[1], False))
+    swarm.run_for(10)
+    assert next(v.state for v in node.block_views(swarm.now) if v.index == own) == 4

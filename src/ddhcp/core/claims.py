@@ -79,7 +79,7 @@ class Claims:
         self._sync = Sync(context, peers)
         self._holds = Holds(leases)
         self.orphans = Orphans(context, self.table, leases, peers, self._inquirer, self._holds)
-        self.hearsay = HearsayTeller(context, self.table, peers, self.orphans, self._on_heard_claim)
+        self.hearsay = HearsayTeller(context, self.table, leases, peers, self.orphans, self._on_heard_claim)
 
     # --- questions ------------------------------------------------------------------------------
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from ..swarm import CAN_HEARSAY, HEARD_CLAIM_SIZE, MAX_EXTENSION_TARGET, HeardClaim, Hearsay
 from .blocks import UNKNOWN_ADDRESS, ZERO_ID, Block, BlockState, BlockTable
 from .context import Context
+from .leases import LeaseTable
 from .orphans import Orphans
 from .peers import Peer, Peers
 from .remedies import Remedy
@@ -33,12 +35,14 @@ class HearsayTeller:
         self,
         context: Context,
         table: BlockTable,
+        leases: LeaseTable,
         peers: Peers,
         orphans: Orphans,
         enter: Callable[[HeardClaim, float], None],
     ) -> None:
         self._context = context
         self._table = table
+        self._leases = leases
         self._peers = peers
         self._orphans = orphans
         self._enter = enter
@@ -65,11 +69,10 @@ class HearsayTeller:
         if not self._may_tell(peer, Remedy.GUARDIAN):
             return
         blocks = (self._table.get(index) for index in indices)
-        silent = [block for block in blocks if block is not None and self._is_silent(block, now)]
-        theirs = [
-            block for block in silent if block.state is BlockState.CLAIMED and block.owner_address != peer.address
-        ]
-        self._tell([b for b in theirs if self._orphans.rank(b.index, now) < TELLERS_ON_INQUIRY], peer, now)
+        claimed = [block for block in blocks if block is not None and block.state is BlockState.CLAIMED]
+        # A node that inquires what it claimed itself lost its memory, or its promise ran out unheard: it knows which.
+        told = [b for b in claimed if b.owner_address == peer.address or self._is_silent(b, now)]
+        self._tell([b for b in told if self._orphans.rank(b.index, now) < TELLERS_ON_INQUIRY], peer, now)
 
     def object_directly(self, blocks: Iterable[Block], peer: Peer, now: float) -> None:
         """A node of ours inquired blocks of ours: besides announcing them to all, tell it alone. A link that loses
@@ -108,9 +111,9 @@ class HearsayTeller:
         for claim in message.claims:
             if claim.index >= context.pool.block_count or not claim.closed_s:
                 context.count("swarm.drop.bad-index")
-            elif claim.owner != context.address and self._table.state(claim.index) in (
-                BlockState.FREE,
-                BlockState.TENTATIVE,
-                BlockState.CLAIMING,
-            ):
-                self._enter(claim, now)
+            elif self._table.state(claim.index) in (BlockState.FREE, BlockState.TENTATIVE, BlockState.CLAIMING):
+                if claim.owner != context.address:
+                    self._enter(claim, now)
+                elif not self._leases.has_block(claim.index):
+                    # Ours before this node lost its memory: leases that it does not know may run in it.
+                    self._enter(replace(claim, owner_id=ZERO_ID, owner=UNKNOWN_ADDRESS), now)
