@@ -117,9 +117,9 @@ def test_the_unit_serves_a_client_as_its_user_with_its_capabilities(machine: Mac
     """ExecStart as systemd runs it: as its user, with its capabilities and directories, told when it is ready."""
     run("ip", "netns", "add", "client")
     run("ip", "link", "add", "client0", "type", "veth", "peer", "name", "clt0", "netns", "client")
-    run("ip", "link", "add", "server0", "type", "veth", "peer", "name", "srv0")
+    run("ip", "link", "add", "server0", "type", "veth", "peer", "name", "far0")
     run("ip", "address", "add", "10.0.0.1/20", "dev", "client0")
-    for name in ("client0", "server0", "srv0"):
+    for name in ("client0", "server0", "far0"):
         run("ip", "link", "set", name, "up")
     run("ip", "-n", "client", "link", "set", "clt0", "up")
     settings = unit_settings(machine)
@@ -157,6 +157,9 @@ def test_the_unit_serves_a_client_as_its_user_with_its_capabilities(machine: Mac
         daemon.terminate()
         assert daemon.wait(timeout=20) == 0, (tmp_path / "log").read_text()
         notify.close()
+        for name in ("client0", "server0"):
+            run("ip", "link", "delete", name)
+        run("ip", "netns", "delete", "client")
     wait_until(lambda: not machine.path("/run/ddhcp/mesh/ddhcp.sock").exists(), 5, "the control socket to go")
     assert machine.path("/var/lib/ddhcp/mesh/leases.sqlite").stat().st_size > 0
 
