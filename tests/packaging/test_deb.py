@@ -149,7 +149,8 @@ def test_the_unit_serves_a_client_as_its_user_with_its_capabilities(machine: Mac
             "ip", "netns", "exec", "client", "dhclient", "-1", "-v", "-sf", "/bin/true",
             "-lf", str(tmp_path / "leases"), "-pf", str(tmp_path / "pid"), "clt0",
         )  # fmt: skip
-        os.kill(int((tmp_path / "pid").read_text()), 15)
+        pid_file = tmp_path / "pid"  # written by the dhclient that stays, maybe after its parent has ended
+        os.kill(int(wait_until(lambda: pid_file.exists() and pid_file.read_text(), 10, "dhclient's pid file")), 15)
         assert "fixed-address 10.0." in (tmp_path / "leases").read_text()
         shown = machine.run("/usr/bin/ddhcpctl", "-C", "/run/ddhcp/mesh/ddhcp.sock", "-b")
         assert "\t0/1\t" in shown
