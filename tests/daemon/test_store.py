@@ -10,8 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from ddhcp.core.effects import ForgetBlock, ForgetLease, SaveBlock, SaveLease, SendMulticast, StoreEffect
-from ddhcp.core.records import StoredBlock, StoredLease
+from ddhcp.core.effects import (
+    ForgetBlock,
+    ForgetClaim,
+    ForgetLease,
+    SaveBlock,
+    SaveClaim,
+    SaveLease,
+    SendMulticast,
+    StoreEffect,
+)
+from ddhcp.core.records import StoredBlock, StoredClaim, StoredLease
 from ddhcp.daemon.clock import boot_time
 from ddhcp.daemon.committer import MAX_WAITING, Batch, Committer
 from ddhcp.daemon.errors import StartError
@@ -55,6 +64,20 @@ def test_what_was_committed_is_there_after_a_restart(tmp_path: Path) -> None:
     )
     assert got.expires_at == pytest.approx(kept.expires_at, abs=1.0)
     assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_other_nodes_claims_are_there_after_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "leases.sqlite"
+    claim = StoredClaim(7, b"\x01" * 8, b"\xfe" * 16, boot_time() + 60)
+    committed(path, SaveClaim(claim), SaveClaim(StoredClaim(8, bytes(8), bytes(16), boot_time() + 60)))
+    committed(path, ForgetClaim(8))
+    with sqlite3.connect(path) as db:
+        db.execute("insert into claim values (9, 'somebody', 'else', 1.0)")
+    db.close()
+    found = remembered(path)
+    assert [(known.index, known.owner_id, known.owner) for known in found.claims] == [(7, claim.owner_id, claim.owner)]
+    assert found.claims[0].closed_until == pytest.approx(claim.closed_until, abs=1.0)
+    assert found.skipped == 1
 
 
 def test_a_row_that_makes_no_sense_is_skipped_and_counted(tmp_path: Path) -> None:

@@ -132,7 +132,8 @@ class Block:
     claim was last answered, and how long none is after that. ``empty_since``: since when an own block has had no lease.
     ``is_saved``: whether our owning it is in the store. ``timeout_s``: what its foreign owner last announced it for.
     ``orphan_until``: up to when leases of an owner that fell silent may run in it, 0 if none do. ``is_urgent``: a
-    client waits for it, so it is inquired in quick succession.
+    client waits for it, so it is inquired in quick succession. ``is_hearsay``: its owner's claim was not heard from the
+    owner, but from a third node or the store, and holds exactly that long.
     """
 
     __slots__ = (
@@ -142,6 +143,7 @@ class Block:
         "empty_since",
         "expires_at",
         "index",
+        "is_hearsay",
         "is_saved",
         "is_urgent",
         "next_inquiry_at",
@@ -171,6 +173,7 @@ class Block:
         self.timeout_s = 0
         self.orphan_until = 0.0
         self.is_urgent = False
+        self.is_hearsay = False
 
 
 class FreeBlocks:

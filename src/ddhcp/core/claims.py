@@ -18,6 +18,7 @@ from ..swarm import Claim, HeardClaim
 from .announcing import MAX_TIMEOUT_S, PROMISE_MARGIN_S, Announcer
 from .blocks import UNKNOWN_ADDRESS, ZERO_ID, Block, BlockEvent, BlockState, BlockTable
 from .choice import BlockChoice
+from .claim_memory import ClaimMemory
 from .context import Context
 from .effects import ForgetBlock, ForgetLease, RunHook
 from .hearsay import CLAIMS_PER_MESSAGE, HearsayTeller
@@ -26,7 +27,7 @@ from .inquiring import INQUIRIES, Inquirer
 from .leases import Lease, LeaseTable
 from .orphans import Orphans
 from .peers import Peer, Peers
-from .records import StoredBlock
+from .records import StoredBlock, StoredClaim
 from .remedies import Remedy
 from .supply import Supply
 from .sync import Sync
@@ -78,6 +79,7 @@ class Claims:
         )
         self._sync = Sync(context, peers)
         self._holds = Holds(leases)
+        self.memory = ClaimMemory(context, self.table)
         self.orphans = Orphans(context, self.table, leases, peers, self._inquirer, self._holds)
         self.hearsay = HearsayTeller(context, self.table, leases, peers, self.orphans, self._on_heard_claim)
 
@@ -141,6 +143,7 @@ class Claims:
             self._sync.deadline(),
             self.orphans.deadline(),
             self._holds.deadline(),
+            self.memory.deadline(),
             self._supply.retry_at if self._context.link_up else math.inf,
             self.table.next_lapse_at,
         )
@@ -156,6 +159,16 @@ class Claims:
         self._own(ours, now)
         self.table.set_lapse(ours, block.promised_until)
         return True
+
+    def restore_claim(self, claim: StoredClaim, now: float) -> None:
+        """Another node owned this block before the restart. If it is there it will say what holds now."""
+        self.memory.restored(claim)
+        is_known = claim.index >= self._context.pool.block_count or self.table.state(claim.index) is not BlockState.FREE
+        if is_known or claim.closed_until <= now:
+            self.memory.forgotten(claim.index, now)
+            return
+        closed_s = math.ceil(claim.closed_until - now)
+        self._on_heard_claim(HeardClaim(claim.index, closed_s, claim.owner_id, claim.owner), now)
 
     def link_up(self, now: float) -> None:
         """The server link works: announce what is ours, ask what is others', listen before claiming more."""
@@ -185,6 +198,8 @@ class Claims:
                 self._fence(block, now)
             else:
                 self.orphans.on_lapsed(block, now)
+                if block.state is BlockState.FREE:
+                    self.memory.forgotten(block.index, now)
         if is_more_promised:
             self._on_supply(now)
 
@@ -201,6 +216,7 @@ class Claims:
             self._context.log(logging.INFO, "learning-ended", known_blocks=len(self.table.known))
         self.catch_up(now)
         self._end_holds(now)
+        self.memory.run(now)
         self.orphans.run(now)
         if self._context.link_up:
             self._inquirer.run(now)
@@ -274,7 +290,7 @@ class Claims:
             if claim.index >= context.pool.block_count:
                 context.count("swarm.drop.bad-index")
             elif claim.timeout_s == 0:
-                self._on_given_up(claim.index, peer)
+                self._on_given_up(claim.index, peer, now)
             else:
                 block = self._claimed(claim, event, peer, now)
                 if block.state is BlockState.OURS and not context.stopping:
@@ -288,7 +304,7 @@ class Claims:
             self._announcer.announce(contested, now)
         self.ensure_supply(now)
 
-    def _claimed(self, claim: Claim, event: BlockEvent, peer: Peer, now: float) -> Block:
+    def _claimed(self, claim: Claim, event: BlockEvent, peer: Peer, now: float, *, is_hearsay: bool = False) -> Block:
         before = self.table.state(claim.index)
         block = self.table.apply(claim.index, event)
         if block.state is BlockState.OURS or block.state is BlockState.BLOCKED:
@@ -304,14 +320,16 @@ class Claims:
         self.table.set_owner(block, peer.node_id, peer.address)
         block.claim_count = 0
         block.timeout_s = claim.timeout_s
+        block.is_hearsay = is_hearsay
         self.table.set_lapse(block, now + claim.timeout_s)
+        self.memory.heard(block, now)
         return block
 
     def _on_heard_claim(self, heard: HeardClaim, now: float) -> None:
         """A peer tells of a block whose owner is silent: it is closed for that long, and for no longer."""
         closed_s = min(MAX_TIMEOUT_S, heard.closed_s)
         owner = self._peers.note_missing(heard.owner, heard.owner_id, now + closed_s, now)
-        block = self._claimed(Claim(heard.index, closed_s), BlockEvent.CLAIMED_BY_STRONGER, owner, now)
+        block = self._claimed(Claim(heard.index, closed_s), BlockEvent.CLAIMED_BY_STRONGER, owner, now, is_hearsay=True)
         block.timeout_s = MAX_TIMEOUT_S  # nothing is left to add when that time is over
         self._context.count("swarm.hearsay_taken")
 
@@ -337,7 +355,7 @@ class Claims:
         if self._context.has(Remedy.SYNC) and self._context.link_up and not self._context.stopping:
             self._sync.ask(now)
 
-    def _on_given_up(self, index: int, peer: Peer) -> None:
+    def _on_given_up(self, index: int, peer: Peer, now: float) -> None:
         block = self.table.get(index)
         if block is None:
             return
@@ -345,6 +363,7 @@ class Claims:
         if is_anothers or (block.state is BlockState.TENTATIVE and block.orphan_until):
             return
         self.table.apply(index, BlockEvent.GIVEN_UP)
+        self.memory.forgotten(index, now)
         if peer.address not in self.table.claims_of:
             peer.claimed_until = -math.inf  # it has said goodbye
 
@@ -409,6 +428,7 @@ class Claims:
         self.table.set_owner(block, self._context.node_id, self._context.address)
         block.empty_since = now
         block.is_saved = False
+        self.memory.forgotten(block.index, now)
         self._leases.resume_block(block.index)
         if block.index in self._holds:
             self._leases.suspend_block(block.index)
@@ -437,8 +457,10 @@ class Claims:
         self._sync.told(now)
 
     def announce_last(self, now: float) -> None:
-        """The node stops and nobody took its blocks: promise each for as long as its longest lease runs."""
-        self._announcer.announce_last(now)
+        """The node stops: promise each block that nobody took for as long as its longest lease runs."""
+        if self.table.ours:
+            self._announcer.announce_last(now)
+        self.memory.save_all()
 
     # --- giving up ------------------------------------------------------------------------------
 
@@ -494,6 +516,7 @@ class Claims:
         self.table.set_owner(theirs, node_id, address)
         theirs.timeout_s = timeout_s
         self.table.set_lapse(theirs, now + timeout_s)
+        self.memory.heard(theirs, now)
 
     def abandon(self, now: float) -> None:
         """Stop inquiring and give up the blocks that have no leases (the node stops)."""

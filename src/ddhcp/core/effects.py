@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .records import StoredBlock, StoredLease
+from .records import StoredBlock, StoredClaim, StoredLease
 
 
 @dataclass(slots=True, frozen=True)
@@ -102,6 +102,20 @@ class ForgetBlock:
     index: int
 
 
+@dataclass(slots=True, frozen=True)
+class SaveClaim:
+    """Remember (insert or replace, keyed by block) that another node owns a block."""
+
+    claim: StoredClaim
+
+
+@dataclass(slots=True, frozen=True)
+class ForgetClaim:
+    """Another node's claim of block ``index`` has ended."""
+
+    index: int
+
+
 @dataclass(slots=True, init=False)
 class SaveLease:
     """Remember (insert or replace, keyed by address) a binding."""
@@ -161,5 +175,5 @@ class Stopped:
     """The node has finished stopping: the driver may exit once what it has to send has left."""
 
 
-StoreEffect = SaveBlock | ForgetBlock | SaveLease | ForgetLease
+StoreEffect = SaveBlock | ForgetBlock | SaveLease | ForgetLease | SaveClaim | ForgetClaim
 Effect = SendMulticast | SendUnicast | SendDhcp | ProbeAddress | StoreEffect | ProlongLease | RunHook | Log | Stopped

@@ -9,16 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .config import NodeConfig
-from .records import StoredBlock, StoredLease
+from .records import StoredBlock, StoredClaim, StoredLease
 
 
 @dataclass(slots=True, frozen=True)
 class Start:
-    """The node starts. ``blocks`` and ``leases`` are what the store remembers, with instants already
-    translated to the monotonic clock; both empty for a new node."""
+    """The node starts. ``blocks``, ``leases`` and ``claims`` are what the store remembers, with instants already
+    translated to the monotonic clock; all empty for a new node."""
 
     blocks: tuple[StoredBlock, ...] = ()
     leases: tuple[StoredLease, ...] = ()
+    claims: tuple[StoredClaim, ...] = ()
 
 
 @dataclass(slots=True, frozen=True)

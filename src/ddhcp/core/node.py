@@ -25,7 +25,7 @@ from .leases import LeaseState, LeaseTable
 from .peers import Peers
 from .policy import Reservation
 from .presence import Presence
-from .records import StoredBlock, StoredLease
+from .records import StoredBlock, StoredClaim, StoredLease
 from .server import Server
 from .views import BlockView, NodeView
 
@@ -123,6 +123,8 @@ class Node:
         # declined is none of its leases.
         for lease in sorted(event.leases, key=lambda lease: (lease.state == LeaseState.LEASED.value, lease.expires_at)):
             self._restore(lease, resumed, now)
+        for claim in event.claims:
+            self._claims.restore_claim(claim, now)
         if resumed:
             self._context.log(logging.INFO, "resumed", blocks=len(resumed), leases=len(self._leases))
 
@@ -169,8 +171,7 @@ class Node:
     def _finish_stop(self, now: float) -> None:
         if self._context.stopping and not self._has_stopped and self._extensions.handover.is_idle:
             self._has_stopped = True
-            if self._claims.table.ours:
-                self._claims.announce_last(now)
+            self._claims.announce_last(now)
             self._context.effects.append(Stopped())
 
     def _on_wake(self, event: e.Wake, now: float) -> None:
@@ -348,6 +349,10 @@ class Node:
     def leases(self) -> list[StoredLease]:
         """Every binding of this node's blocks, whatever its state."""
         return [lease.stored() for lease in self._leases]
+
+    def claims(self) -> list[StoredClaim]:
+        """What is remembered, in case of a restart, of other nodes' claims."""
+        return self._claims.memory.rows()
 
     def statistics(self) -> dict[str, int]:
         """The counters and gauges by name, those of classic nodes under their classic names."""

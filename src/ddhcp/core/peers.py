@@ -118,7 +118,7 @@ class Peers:
 
     def are_all_ours(self) -> bool:
         """Whether every node that was heard speaks our extensions; true if none was heard."""
-        return all(peer.is_ours for peer in self._peers.values())
+        return all(peer.is_ours for peer in self._peers.values() if peer.heard_at > -math.inf)
 
     def has_classic(self, now: float) -> bool:
         """Whether classic nodes, or nodes that may be, were heard lately."""

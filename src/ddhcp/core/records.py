@@ -18,6 +18,18 @@ class StoredBlock:
     promised_until: float
 
 
+@dataclass(slots=True, frozen=True)
+class StoredClaim:
+    """A block that another node owned when it was last heard. ``owner_id``, ``owner``: its node id and server link
+    address, zeros if they are not known. ``closed_until``: up to when the block is taken for that node's if it is not
+    heard again; later than what it announced, so that not every refresh has to be written."""
+
+    index: int
+    owner_id: bytes
+    owner: bytes
+    closed_until: float
+
+
 @dataclass(slots=True, init=False)
 class StoredLease:
     """A binding as it must survive a crash.

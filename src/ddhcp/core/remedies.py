@@ -20,6 +20,7 @@ class Remedy(enum.Enum):
     TIE_BREAK = "tie-break"  # equal node ids are told apart by source address
     CORRECT_OWNER = "correct-owner"  # an owner looks at who asks, and binds what it acknowledges
     ONE_ADDRESS = "one-address"  # a client that asks again gets what it has
+    CLAIM_MEMORY = "claim-memory"  # others' claims are written down, for a restart out of their hearing
     QUARANTINE = "quarantine"  # a foreign claim that lapsed keeps its block closed until its leases have ended
     GUARDIAN = "guardian"  # one survivor holds a dead owner's block, so that others see it taken
     FENCING = "fencing"  # an owner whose promise ran out unheard stops serving

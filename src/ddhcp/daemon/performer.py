@@ -20,7 +20,7 @@ from .store import Store
 
 TELL_AGAIN_S = 60.0  # a disk that goes on failing in the same way
 _DATAGRAMS = (f.SendDhcp, f.SendUnicast, f.SendMulticast)
-_STORE_EFFECTS = (f.SaveBlock, f.ForgetBlock, f.SaveLease, f.ForgetLease)
+_STORE_EFFECTS = (f.SaveBlock, f.ForgetBlock, f.SaveLease, f.ForgetLease, f.SaveClaim, f.ForgetClaim)
 
 
 class Performer:
@@ -159,6 +159,7 @@ class Performer:
             row = f.SaveLease(lease)
             self._rows.append(row)
             self._unsaved[lease.address] = row
+        self._rows.extend(f.SaveClaim(claim) for claim in self._node.claims())
         for block in self._node.block_views(now):
             if block.state == BlockState.OURS:
                 # Views count whole seconds, rounded up: what is remembered must not exceed what was promised.

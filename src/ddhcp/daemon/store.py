@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from ..core.effects import ForgetBlock, ForgetLease, SaveBlock, SaveLease, StoreEffect
-from ..core.records import StoredBlock, StoredLease
+from ..core.effects import ForgetBlock, ForgetClaim, ForgetLease, SaveBlock, SaveClaim, SaveLease, StoreEffect
+from ..core.records import StoredBlock, StoredClaim, StoredLease
 from .clock import boot_id, boot_time, wall_minus_boot
 from .errors import StartError
 
@@ -39,6 +39,11 @@ MIGRATIONS = (
     alter table lease add column granted_s integer not null default 0;
     alter table lease add column held_until real not null default 0.0;
     """,
+    """
+    create table claim (
+        block_index integer primary key, owner_id blob not null, owner blob not null, closed_until real not null
+    );
+    """,
 )
 EARLIEST_PLAUSIBLE_S = 1_700_000_000.0  # in 2023; before this, a wall clock has not been set since the start
 MAX_CLOCK_ERROR_S = 1.0  # smaller steps of the wall clock are not followed: no lease is that exact
@@ -54,6 +59,13 @@ _SOUND_BLOCKS = """
 select block_index, promised_until from block
 where block_index between 0 and 4294967295 and typeof(promised_until) = 'real' and abs(promised_until) < 1e11
 """
+_SOUND_CLAIMS = """
+select block_index, owner_id, owner, closed_until from claim
+where block_index between 0 and 4294967295
+    and typeof(owner_id) = 'blob' and length(owner_id) = 8
+    and typeof(owner) = 'blob' and length(owner) = 16
+    and typeof(closed_until) = 'real' and abs(closed_until) < 1e11
+"""
 _SOUND_LEASES = """
 select address, identity, chaddr, state, expires_at, hostname, granted_s, held_until from lease
 where address between 0 and 4294967295
@@ -65,6 +77,7 @@ where address between 0 and 4294967295
     and typeof(granted_s) = 'integer' and granted_s between 0 and 4294967295
     and typeof(held_until) = 'real' and abs(held_until) < 1e11
 """
+_COUNT_ROWS = "select (select count(*) from block) + (select count(*) from lease) + (select count(*) from claim)"
 
 
 @dataclass(slots=True)
@@ -74,6 +87,7 @@ class Remembered:
 
     blocks: list[StoredBlock] = field(default_factory=list)
     leases: list[StoredLease] = field(default_factory=list)
+    claims: list[StoredClaim] = field(default_factory=list)
     skipped: int = 0
     set_aside: Path | None = None
 
@@ -311,6 +325,7 @@ class SqliteStore:
             return
         if has_stepped:
             db.execute("update block set promised_until = promised_until + ?", (step,))
+            db.execute("update claim set closed_until = closed_until + ?", (step,))
             db.execute("update lease set expires_at = expires_at + ?", (step,))
             db.execute("update lease set held_until = held_until + ? where granted_s > 0", (step,))
             self._wall_minus_boot += step
@@ -330,14 +345,19 @@ class SqliteStore:
             found.leases.append(
                 StoredLease(address, identity, chaddr, state, expires_at + to_boot, hostname, granted_s, held_until)
             )
-        (rows,) = db.execute("select (select count(*) from block) + (select count(*) from lease)").fetchone()
-        found.skipped = rows - len(found.blocks) - len(found.leases)
+        found.claims = [
+            StoredClaim(index, owner_id, owner, until + to_boot)
+            for index, owner_id, owner, until in db.execute(_SOUND_CLAIMS)
+        ]
+        (rows,) = db.execute(_COUNT_ROWS).fetchone()
+        found.skipped = rows - len(found.blocks) - len(found.leases) - len(found.claims)
         self._remembered = found
 
     def _write(self, db: sqlite3.Connection, effects: Iterable[StoreEffect]) -> None:
         to_wall = self._wall_minus_boot
         blocks: dict[int, float | None] = {}
         leases: dict[int, StoredLease | None] = {}
+        claims: dict[int, StoredClaim | None] = {}
         for effect in effects:
             if isinstance(effect, SaveLease):
                 leases[effect.lease.address] = effect.lease
@@ -345,8 +365,12 @@ class SqliteStore:
                 blocks[effect.block.index] = effect.block.promised_until
             elif isinstance(effect, ForgetLease):
                 leases[effect.address] = None
-            else:
+            elif isinstance(effect, ForgetBlock):
                 blocks[effect.index] = None
+            elif isinstance(effect, SaveClaim):
+                claims[effect.claim.index] = effect.claim
+            else:
+                claims[effect.index] = None
         saved = [row for row in leases.values() if row is not None]
         for start in range(0, len(saved), _ROWS_AT_ONCE):
             _insert_leases(db, saved[start : start + _ROWS_AT_ONCE], to_wall)
@@ -354,10 +378,21 @@ class SqliteStore:
             "insert or replace into block values (?, ?)",
             ((index, until + to_wall) for index, until in blocks.items() if until is not None),
         )
+        db.executemany(
+            "insert or replace into claim values (?, ?, ?, ?)",
+            (
+                (claim.index, claim.owner_id, claim.owner, claim.closed_until + to_wall)
+                for claim in claims.values()
+                if claim is not None
+            ),
+        )
         forgotten = ((address,) for address, row in leases.items() if row is None)
         db.executemany("delete from lease where address = ?", forgotten)
         db.executemany(
             "delete from block where block_index = ?", ((index,) for index, until in blocks.items() if until is None)
+        )
+        db.executemany(
+            "delete from claim where block_index = ?", ((index,) for index, claim in claims.items() if claim is None)
         )
 
 
@@ -398,5 +433,6 @@ def key_of(effect: StoreEffect) -> tuple[str, int]:
         return "lease", effect.address
     if isinstance(effect, SaveBlock):
         return "block", effect.block.index
-    assert isinstance(effect, ForgetBlock)
-    return "block", effect.index
+    if isinstance(effect, SaveClaim):
+        return "claim", effect.claim.index
+    return "claim" if isinstance(effect, ForgetClaim) else "block", effect.index

@@ -14,7 +14,7 @@ from typing import Protocol
 from ..core import Node, NodeConfig
 from ..core import effects as f
 from ..core import events as e
-from ..core.records import StoredBlock, StoredLease
+from ..core.records import StoredBlock, StoredClaim, StoredLease
 from ..dhcp import Message
 from .clock import HostClock
 from .engine import Engine, Timer
@@ -153,6 +153,7 @@ class Disk:
     def __init__(self) -> None:
         self.blocks: dict[int, float] = {}
         self.leases: dict[int, StoredLease] = {}
+        self.claims: dict[int, StoredClaim] = {}
 
     def apply(self, effect: f.StoreEffect) -> None:
         """Carry out one store effect."""
@@ -164,11 +165,16 @@ class Disk:
             self.leases.pop(effect.address, None)
         elif isinstance(effect, f.ForgetBlock):
             self.blocks.pop(effect.index, None)
+        elif isinstance(effect, f.SaveClaim):
+            self.claims[effect.claim.index] = effect.claim
+        else:
+            self.claims.pop(effect.index, None)
 
     def wipe(self) -> None:
         """Lose everything."""
         self.blocks.clear()
         self.leases.clear()
+        self.claims.clear()
 
 
 class OurHost(Host):
@@ -222,7 +228,8 @@ class OurHost(Host):
         blocks = tuple(StoredBlock(index, until) for index, until in sorted(self.disk.blocks.items()))
         leases = tuple(lease for _, lease in sorted(self.disk.leases.items()))
         self.feed(e.ClientLinkUp(e.ClientLink(CLIENT_LINK, self.server_id, 8, self.mac)))
-        self.feed(e.Start(blocks, leases))
+        claims = tuple(claim for _, claim in sorted(self.disk.claims.items()))
+        self.feed(e.Start(blocks, leases, claims))
         if self.link_is_up:
             self.feed(e.ServerLinkUp(self.mac_in_id, self.address))
 
@@ -341,7 +348,7 @@ class OurHost(Host):
             if kind is f.Log or kind is f.RunHook:
                 if self.watch.trace.is_text:
                     self._tell(effect)
-            elif isinstance(effect, f.SaveBlock | f.SaveLease | f.ForgetBlock | f.ForgetLease):
+            elif isinstance(effect, f.StoreEffect):
                 self._rows.append(effect)
                 if isinstance(effect, f.SaveLease):
                     self._unsaved[effect.lease.address] = effect

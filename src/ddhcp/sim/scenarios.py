@@ -200,6 +200,21 @@ def partition_under_pressure(stage: Stage) -> bool:
     return stage.duplicate_seconds() > 0
 
 
+@_scenario("restart in a partition", Remedy.CLAIM_MEMORY)
+def restart_in_a_partition(stage: Stage) -> bool:
+    """A node restarts while it hears nobody, and does not know whose the blocks around it are."""
+    stage.start(0, 1)
+    stage.join(0, 2)
+    stage.run(30)
+    stage.split(0, 1)
+    stage.simulation.crash(1)
+    stage.run(5)
+    stage.start(1)
+    stage.join(1, 12)
+    stage.run(60)
+    return stage.duplicate_seconds() > 0
+
+
 @_scenario("S4", Remedy.DISPUTES, ONE_BLOCK, aside=(Remedy.PROMISE, *SURVIVORS))
 def dispute_after_a_heal(stage: Stage) -> bool:
     """Two owners of a block meet. The winner does not know the loser's leases and gives their addresses to others."""
