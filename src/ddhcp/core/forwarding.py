@@ -30,7 +30,7 @@ from .peers import Peer, Peers
 from .pool import dotted
 from .questions import Questions
 from .remedies import Remedy
-from .replicas import Replicas
+from .replicas import DRIFT, Replicas
 
 # After each of the askings; then the client's own retransmission is awaited.
 RETRY_DELAYS_S = (0.25, 0.25, 0.5, 1.0, 2.0)
@@ -154,7 +154,8 @@ class Forwarding:
         block = self._claims.table.get(index)
         if block is None or block.state is not BlockState.CLAIMED:
             return False  # an orphan by now: it is adopted when the client asks again
-        promised_s = int(block.expires_at - PROMISE_MARGIN_S - now)
+        # Counted by a clock that may be slower than the owner's: what it announced may end earlier.
+        promised_s = int(block.expires_at - PROMISE_MARGIN_S - DRIFT * block.timeout_s - now)
         lease_s = min(forward.lease_s, self._replicas.grantable_s(lease, now), promised_s)
         if lease_s < min(forward.lease_s, SHORTEST_GRANT_S):
             return False
