@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import sysconfig
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,18 @@ def test_what_keeps_it_from_the_background_is_told_at_once(
     assert "pid" in second.stderr
 
 
+def for_everyone(paths: Iterable[str], below: Path) -> list[Path]:
+    """The same directories at places in ``below`` that any user can reach, as long as this mount namespace lives:
+    a checkout in root's home directory is for root alone."""
+    places = []
+    for number, path in enumerate(paths):
+        place = below / str(number)
+        place.mkdir(parents=True)
+        kernel.mount(path, str(place), "none", kernel.MS_BIND)
+        places.append(place)
+    return places
+
+
 def test_it_needs_no_more_than_two_capabilities(make_mesh: Callable[[int], Mesh], tmp_path: Path) -> None:
     mesh = make_mesh(1)
     home = tmp_path / "home"
@@ -105,14 +118,18 @@ def test_it_needs_no_more_than_two_capabilities(make_mesh: Callable[[int], Mesh]
         f"--inh-caps=-all,{capabilities}", f"--ambient-caps=-all,{capabilities}", sys.executable, *DDHCP, *NODE,
         "-C", str(home / "ddhcp.sock"), "--store", str(home / "leases.db"),
     )  # fmt: skip
+    modules = for_everyone((str(SOURCE), sysconfig.get_path("purelib")), tmp_path / "modules")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, modules))}
     with kernel.entered(mesh.network.require_realm(0)):
-        node = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(SOURCE)}, stderr=subprocess.PIPE)
+        node = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
     try:
         client = mesh.join(0, DHCLIENT)
         assert mesh.wait_for_lease(client, 2 * PATIENCE_S)
     finally:
         node.terminate()
-        assert node.wait(PATIENCE_S) == 0, node.stderr
+        assert node.wait(PATIENCE_S) == 0, node.stderr and node.stderr.read().decode()
+        for place in modules:
+            kernel.unmount(str(place))
 
 
 def test_the_hook_is_told_of_leases_their_end_and_the_end_of_learning(
