@@ -17,7 +17,7 @@ BENCH_PEERS := kea-dhcp4=kea-dhcp4-server dhcpd=isc-dhcp-server dnsmasq=dnsmasq-
 BENCH_ARGS ?=
 SOURCES := $(shell find src/ddhcp -name '*.py')
 
-.PHONY: evaluation
+.PHONY: evaluation fuzz kill-test
 .PHONY: help venv venv-dev demo test check format lint types docs site sim scenarios bench soak lock wheel pages deb clean
 .PHONY: compiled test-compiled
 .DEFAULT_GOAL := help
@@ -101,6 +101,11 @@ KILLS ?= 1000
 kill-test: venv-dev ## kill the daemon under load, KILLS=1000 times; is every acknowledged lease still there?
 	@$(BIN)/python -m bench.kills --kills $(KILLS)
 
+FUZZ_ARGS ?=
+fuzz: venv-dev ## fuzz every reader of bytes from outside, guided by coverage (FUZZ_ARGS="--minutes 30 session")
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-fuzz.lock
+	@$(BIN)/python tests/fuzz/guided.py $(FUZZ_ARGS)
+
 soak: venv-dev ## an hour of a mesh at work (SOAK_ARGS="--minutes 5" for a short one)
 	@tools/need $(TEST_TOOLS)
 	@$(BIN)/python -m ddhcp.testbed.soak $(SOAK_ARGS)
@@ -134,6 +139,8 @@ lock: venv-dev ## bring the lock files up to date with pyproject.toml
 		--no-emit-index-url --no-header --no-annotate --extra docs pyproject.toml -o requirements-docs.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate --extra evaluation pyproject.toml -o requirements-evaluation.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --no-annotate --extra fuzz pyproject.toml -o requirements-fuzz.lock
 
 clean: ## remove everything that was built
 	rm -rf $(VENV) build dist site src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,52 +1,23 @@
-"""The fuzz targets with seeds that parse and with mutations of them that are the same in every run."""
+"""The fuzz targets with seeds that parse and with mutations of them that are the same in every run. A run that is
+guided by coverage is `make fuzz`."""
 
 from __future__ import annotations
 
 import random
 
 import pytest
-from fuzz_targets import targets
+from fuzz_seeds import seeds
+from fuzz_session import Session
+from fuzz_source import Source
+from fuzz_targets import TARGETS
 
 from ddhcp import swarm
 from ddhcp.ctl import protocol
-from ddhcp.ctl.protocol import Command, Request
 from ddhcp.daemon.settings import reading
 from ddhcp.dhcp import parse_request
-from segment import NODE_MAC, POOL, SERVER, discover, request, say
 
-MUTATIONS = 400  # of each seed
-POOL_PREFIX = b"\x0a\0\0\0"
-
-
-def swarm_seeds() -> list[bytes]:
-    def message(command: int, count: int, body: bytes) -> bytes:
-        return NODE_MAC + b"\0\1" + POOL_PREFIX + bytes((POOL.prefix_len, 32, command, count)) + body
-
-    seeds = [
-        message(swarm.UPDATECLAIM, 1, b"\0\0\0\2\0\x3c\0"),
-        message(swarm.INQUIRE, 1, b"\0\0\0\3"),
-    ]
-    nonce = bytes(range(swarm.NONCE_SIZE))
-    for value in (swarm.Hello(True, 0, bytes(swarm.INCARNATION_SIZE), "ddhcp 1"), swarm.Challenge(nonce, nonce, 0)):
-        command, count, payload = swarm.write_extension(value)
-        seeds.append(message(command, count, payload))
-    return seeds
-
-
-DHCP = [
-    discover(o61=b"\1abc", o12=b"host", o55=b"\1\3\6", o82=b"\1\2ab").encode(min_size=300),
-    request(o50=SERVER + 9, o54=SERVER, o81=b"\4\0\0\4host\0").encode(min_size=300),
-    say(7, ciaddr=SERVER + 9, o54=SERVER).encode(min_size=300),
-]
-SEEDS = {
-    "dhcp": DHCP,
-    "control": [
-        Request(Command.SET_OPTION, code=6, payload=bytes(4)).encode(),
-        Request(Command.JSON, arguments={"command": "leases"}).encode(),
-        Request(Command.SET_LOG_LEVEL, level=3).encode(),
-    ],
-    "settings": [b'[dhcp]\nlease-time = 300\nrelays = ["10.9.0.1"]\n\n[claiming]\nspare-leases = 7\n'],
-}
+INPUTS = {"session": 100, "settings": 200, "node": 2500}  # how many mutations of all seeds together
+MOST_INPUTS = 5000
 
 
 def mutated(data: bytes, rng: random.Random) -> bytes:
@@ -66,25 +37,49 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
     return bytes(value)
 
 
-@pytest.mark.parametrize("name", sorted(targets()))
+@pytest.mark.parametrize("name", TARGETS)
 def test_seeds_and_mutations(name: str) -> None:
-    target = targets()[name]
+    target = TARGETS[name]()
     rng = random.Random(name)
-    for seed in [*DHCP, *swarm_seeds()] if name == "node" else SEEDS.get(name) or swarm_seeds():
+    begin_with = seeds(name)
+    for seed in begin_with:
         target(seed)
-        for _ in range(MUTATIONS):
-            target(mutated(seed, rng))
+    for _ in range(INPUTS.get(name, MOST_INPUTS)):
+        target(mutated(rng.choice(begin_with), rng))
+
+
+@pytest.mark.parametrize("data", [b"", b"\0", b"\xff"])
+@pytest.mark.parametrize("name", TARGETS)
+def test_nothing_and_next_to_nothing(name: str, data: bytes) -> None:
+    TARGETS[name]()(data)
 
 
 def test_seeds_parse() -> None:
-    for seed in DHCP:
-        parse_request(seed)
-    for seed in SEEDS["control"]:
+    for seed in seeds("dhcp"):
+        message = parse_request(seed, leasequery=True) if seed[0] == 1 else None
+        assert message is None or message.message_type
+    for seed in seeds("control"):
         protocol.parse_request(seed)
-    for seed in SEEDS["settings"]:
+    for seed in seeds("settings"):
         reading.parse(seed, "ddhcp.toml")
-    for seed in swarm_seeds():
-        assert swarm.encode(*swarm.decode(seed)) == seed
-        _, message = swarm.decode(seed)
-        if isinstance(message, swarm.Extension):
+    kinds = set()
+    for seed in seeds("swarm"):
+        header, message = swarm.decode(seed)
+        assert swarm.encode(header, message) == seed
+        kinds.add(header.command)
+        if isinstance(message, swarm.Extension) and message.command != swarm.SEALED:
             swarm.read_extension(message)
+    assert kinds > set(range(swarm.FIRST_EXTENSION, swarm.FIRST_EXTENSION + 11)), "every kind of extension"
+
+
+def test_the_stories_to_begin_with_get_somewhere() -> None:
+    """A seed whose client gets no lease, or whose peer is not believed, would test nothing."""
+    leased, heard = 0, 0
+    for seed in seeds("session"):
+        source = Source(seed)
+        session = Session(source)
+        session.play(source)
+        leased += bool(session.leases)
+        heard += bool(session.node.inspect.peers(session.now))
+    assert leased > 5
+    assert heard > 5
