@@ -103,7 +103,7 @@ class Segment:
 
     def why(self, client: int | bytes) -> tuple[str, str]:
         """Outcome and reason of the latest decision about a client."""
-        decision = self.node.decision(chaddr_of(client))
+        decision = self.node.decisions.latest(chaddr_of(client))
         return (decision.outcome, decision.reason) if decision is not None else ("", "")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddhcp.core.decisions import MAX_DECISIONS, Decision, Decisions
+from ddhcp.core.decisions import KEPT_PER_CLIENT, MAX_CLIENTS, Decision, Decisions
 from ddhcp.core.limits import MAX_BUCKETS, RateLimiter
 
 
@@ -40,11 +40,33 @@ def test_never_more_than_burst_and_rate(steps: list[tuple[int, float]]) -> None:
 
 def test_memory_is_bounded() -> None:
     limiter, decisions = RateLimiter(1, 1), Decisions()
-    for number in range(max(MAX_BUCKETS, MAX_DECISIONS) + 500):
+    for number in range(max(MAX_BUCKETS, MAX_CLIENTS) + 500):
         key = number.to_bytes(16, "big")
         limiter.allows(key, number)
         decisions.note(key, number, "DISCOVER", "offered")
     assert len(limiter) == MAX_BUCKETS
-    assert len(decisions) == MAX_DECISIONS
-    assert decisions.of(bytes(16)) is None
-    assert decisions.of(key) == Decision(number, "DISCOVER", "offered", "", 0)
+    assert len(decisions) == MAX_CLIENTS
+    assert decisions.latest(bytes(16)) is None
+    assert decisions.latest(key) == Decision(number, "DISCOVER", "offered", "", 0)
+
+
+def test_of_each_client_the_last_decisions_are_remembered() -> None:
+    decisions, client, other = Decisions(), bytes(16), b"\1" * 16
+    for number in range(KEPT_PER_CLIENT + 3):
+        decisions.note(client, number, "REQUEST", "refused", "in-use", address=number)
+    decisions.note(other, 50.0, "REQUEST", "granted", "", KEPT_PER_CLIENT)
+    kept = decisions.of(client)
+    assert [decision.address for decision in kept] == list(range(3, KEPT_PER_CLIENT + 3))
+    assert decisions.about(KEPT_PER_CLIENT) == [(client, kept[-3]), (other, decisions.latest(other))]
+    assert decisions.of(b"\2" * 16) == []
+
+
+def test_the_same_decision_again_is_counted() -> None:
+    decisions, client = Decisions(), bytes(16)
+    decisions.note(client, 1.0, "DISCOVER", "offered", "", 5)
+    for at in range(2, 2 + 3 * KEPT_PER_CLIENT):
+        decisions.note(client, at, "DISCOVER", "ignored", "denied")
+    assert decisions.of(client) == [
+        Decision(1.0, "DISCOVER", "offered", "", 5),
+        Decision(at, "DISCOVER", "ignored", "denied", 0, times=3 * KEPT_PER_CLIENT),
+    ]

@@ -8,6 +8,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from ddhcp.core import Node, NodeConfig, Pool
 from ddhcp.core import events as e
 from ddhcp.core.inspection import MAX_LOOKED_AT, in_order
+from ddhcp.core.policy import Policy
 from ddhcp.daemon.api import API_VERSION, MAX_PAGE, Answer, Api, RequestError
 from ddhcp.daemon.health import Facts
 from ddhcp.daemon.recent import MAX_EVENTS, RecentEvents
@@ -310,6 +312,50 @@ def test_a_refused_client_is_explained(host: Host) -> None:
     found = host.ask("explain", subject="02:00:00:00:02:02")
     assert found["decision"]["outcome"] == "refused"  # type: ignore[index]
     assert "somebody else holds the address" in found["because"][0]  # type: ignore[index]
+
+
+def test_what_came_before_is_told(host: Host) -> None:
+    address = lease(host.swarm, 0, 1)
+    mac, other = "02:00:00:00:02:01", "02:00:00:00:02:02"
+    host.swarm.run_for(5)
+    told = host.ask("explain", subject=mac)["decisions"]
+    assert [(row["message"], row["outcome"], row["address"]) for row in told] == [  # type: ignore[attr-defined]
+        ("DISCOVER", "offered", address), ("REQUEST", "granted", address)
+    ]  # fmt: skip
+    assert told[-1]["ago_s"] == pytest.approx(5, abs=1)  # type: ignore[index]
+    options = {c.OPT_MESSAGE_TYPE: bytes((c.REQUEST,)), 50: int(IPv4Address(address)).to_bytes(4, "big")}
+    for xid in (9, 10):
+        host.swarm.client_sends(0, Message(xid=xid, chaddr=client(2), options=options))
+    of_address = host.ask("explain", subject=address)["decisions"]
+    assert [(row["mac"], row["times"]) for row in of_address] == [(mac, 1), (mac, 1), (other, 2)]  # type: ignore[attr-defined]
+    assert of_address[-1]["reason"] == "in-use"  # type: ignore[index]
+    assert of_address[-1]["why"] == "somebody else holds the address"  # type: ignore[index]
+
+
+def test_a_renewal_that_another_node_asked_for_is_told(host: Host) -> None:
+    address = lease(host.swarm, 0, 1)
+    options = {c.OPT_MESSAGE_TYPE: bytes((c.REQUEST,))}
+    for number in (1, 2):  # the second is an impostor
+        request = Message(xid=70 + number, chaddr=client(number), ciaddr=int(IPv4Address(address)), options=options)
+        host.swarm.client_sends(1, request, source=request.ciaddr)
+        host.swarm.run_for(0.1)
+    told = host.ask("explain", subject=address)["decisions"]
+    assert [(row["mac"], row["message"], row["outcome"]) for row in told][-2:] == [  # type: ignore[attr-defined]
+        ("02:00:00:00:02:01", "RENEWLEASE", "granted"), ("02:00:00:00:02:02", "RENEWLEASE", "refused")
+    ]  # fmt: skip
+
+
+def test_a_denied_client_is_told_to_be_denied_and_not_that_it_would_be_served() -> None:
+    swarm = VirtualSwarm(1, replace(CONFIG, policy=Policy(denied=frozenset({client(3)[:6]}))))
+    swarm.run_for(5)
+    host = Host(swarm, 0)
+    assert (
+        swarm.client_sends(0, Message(xid=1, chaddr=client(3), options={c.OPT_MESSAGE_TYPE: bytes((c.DISCOVER,))}))
+        == []
+    )
+    text = " ".join(host.ask("explain", subject="02:00:00:00:02:03")["because"])  # type: ignore[arg-type]
+    assert "denies this hardware address" in text
+    assert "would be offered" not in text
 
 
 def test_options_are_set_and_removed(host: Host) -> None:

@@ -7,6 +7,7 @@ import logging
 from ..swarm import Surrender
 from .claims import Claims
 from .context import Context
+from .decisions import Decisions
 from .effects import ForgetLease, RunHook, SaveLease
 from .forwarding import Forwarding
 from .leases import ACTIVE, Lease, LeaseState, LeaseTable
@@ -22,11 +23,14 @@ _RELEASABLE = (LeaseState.LEASED, LeaseState.KEPT)
 class Endings:
     """Ends bindings. ``claims``, ``forwarding`` and ``surrenders`` are set by the owner."""
 
-    def __init__(self, context: Context, leases: LeaseTable, book: TermsBook, replies: Replies) -> None:
+    def __init__(
+        self, context: Context, leases: LeaseTable, book: TermsBook, replies: Replies, decisions: Decisions
+    ) -> None:
         self._context = context
         self._leases = leases
         self._book = book
         self._replies = replies
+        self._decisions = decisions
         self.configure()
         self.claims: Claims
         self.forwarding: Forwarding
@@ -49,6 +53,7 @@ class Endings:
             return False
         owner = self.claims.owner_address(self._context.pool.index_of(address))
         if owner is not None:
+            self._decisions.note(x.chaddr, now, "RELEASE", "asking", "other-node", address)
             if not self.surrenders.tell(Surrender(address, request.xid, x.chaddr, x.key), owner, now):
                 self.forwarding.tell_released(request, address, owner)
             return False
@@ -56,6 +61,7 @@ class Endings:
         if lease is None or lease.state not in _RELEASABLE or not self._leases.belongs(lease, x.key, request.chaddr):
             self._replies.ignore(request, x.link, "release-of-no-lease", now, address)
             return False
+        self._decisions.note(x.chaddr, now, "RELEASE", "ended", "", address)
         return self.release(address, now)
 
     def release(self, address: int, now: float) -> bool:
@@ -91,12 +97,14 @@ class Endings:
             return
         owner = self.claims.owner_address(self._context.pool.index_of(address))
         if owner is not None:
+            self._decisions.note(x.chaddr, now, "DECLINE", "asking", "other-node", address)
             self.surrenders.tell(Surrender(address, request.xid, x.chaddr, x.key, is_declined=True), owner, now)
             return
         lease = self._leases.at(address)
         if lease is None or lease.state not in ACTIVE or not self._leases.belongs(lease, x.key, x.chaddr):
             self._replies.ignore(request, x.link, "decline-of-no-lease", now, address)
             return
+        self._decisions.note(x.chaddr, now, "DECLINE", "ended", "", address)
         self.decline(address, now)
 
     def decline(self, address: int, now: float) -> None:

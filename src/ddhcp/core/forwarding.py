@@ -25,6 +25,7 @@ from ..swarm import (
 from .blocks import BlockState
 from .claims import PROMISE_MARGIN_S, Claims
 from .context import Context
+from .decisions import Decisions
 from .leases import TAKEN, LeaseState, LeaseTable
 from .peers import Peer, Peers
 from .pool import dotted
@@ -77,8 +78,10 @@ class Forwarding:
         refuse: Callable[[Message, str, float], None],
         bind: Callable[[int, bytes, bytes, int, float], int],
         released: Callable[[int, float], None],
+        decisions: Decisions,
     ) -> None:
         self._context = context
+        self._decisions = decisions
         self._claims = claims
         self._leases = leases
         self._peers = peers
@@ -233,7 +236,7 @@ class Forwarding:
         index = self._context.pool.index_of(address)
         state = self._claims.table.state(index)
         if state in (BlockState.FREE, BlockState.BLOCKED) and not (peer.is_ours or self._claims.is_asking):
-            self._answer(LEASENAK, message, 0, peer)  # as classic nodes do for a block that is nobody's
+            self._refuse_renewal(message, address, "no-owner", peer, now)  # as classic nodes do
             return
         if not self._claims.is_serving(index, now):
             # Whoever owns it can say; a NAK from us would cost the client a lease that may be good (I6).
@@ -244,7 +247,7 @@ class Forwarding:
         if lease is not None and lease.state in TAKEN:
             is_holder = lease.chaddr == message.chaddr or not self._context.has(Remedy.CORRECT_OWNER)
             if not is_holder or lease.state is LeaseState.DECLINED:
-                self._answer(LEASENAK, message, 0, peer)
+                self._refuse_renewal(message, address, "in-use", peer, now)
                 return
             key = lease.identity
         else:
@@ -252,7 +255,7 @@ class Forwarding:
             holds_another = self._leases.holds_another(address, key, message.chaddr)
             is_open = self._leases.is_open_to(address, key, message.chaddr, is_vouched_for=peer.is_ours)
             if holds_another or not (is_open or self._claims.is_renewable(address)):
-                self._answer(LEASENAK, message, 0, peer)
+                self._refuse_renewal(message, address, "not-available", peer, now)
                 return
         default_s = self._context.lease_time_s
         # A peer of ours has the same policy, and may have a longer lease for this client than most get.
@@ -260,8 +263,15 @@ class Forwarding:
         wanted_s = min(message.lease_time_s, limit_s) if message.lease_time_s else default_s
         granted_s = self._bind(address, key, message.chaddr, wanted_s, now)
         if granted_s > 0:
+            self._decisions.note(message.chaddr, now, "RENEWLEASE", "granted", "", address)
             self._answer(LEASEACK, message, granted_s if message.lease_time_s else 0, peer, binding=address)
             self.note_place(address, message.chaddr, peer.address)
+        else:
+            self._decisions.note(message.chaddr, now, "RENEWLEASE", "ignored", "not-promised", address)
+
+    def _refuse_renewal(self, message: LeaseMessage, address: int, reason: str, peer: Peer, now: float) -> None:
+        self._decisions.note(message.chaddr, now, "RENEWLEASE", "refused", reason, address)
+        self._answer(LEASENAK, message, 0, peer)
 
     def note_place(self, address: int, chaddr: bytes, at: bytes = b"") -> None:
         """A client has renewed ``address``, of ours, in the realm of the node ``at``, b"" for our own. For people only:

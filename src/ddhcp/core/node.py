@@ -15,7 +15,7 @@ from .blocks import BlockState
 from .claims import INQUIRIES, PROMISE_MARGIN_S, Claims
 from .config import NodeConfig
 from .context import Context
-from .decisions import Decision
+from .decisions import Decisions
 from .effects import Effect, Stopped
 from .errors import ConfigError
 from .extensions import Extensions
@@ -342,9 +342,10 @@ class Node:
         """The hosts of the configuration."""
         return self._context.config.policy.reservations
 
-    def decision(self, chaddr: bytes) -> Decision | None:
-        """What was last decided about the client with this hardware address (chaddr, 16 bytes)."""
-        return self._server.decisions.of(chaddr)
+    @property
+    def decisions(self) -> Decisions:
+        """What was lately decided about each client; to be read only."""
+        return self._server.decisions
 
     def leases(self) -> list[StoredLease]:
         """Every binding of this node's blocks, whatever its state."""

@@ -50,7 +50,7 @@ class Server:
         self.decisions = Decisions()
         self.book = TermsBook(context, leases)
         self._replies = Replies(context, self.decisions)
-        self._endings = Endings(context, leases, self.book, self._replies)
+        self._endings = Endings(context, leases, self.book, self._replies, self.decisions)
         self._offers = Offers(
             context, leases, self._replies, self.decisions,
             commit=self._commit, refresh=self._refresh, take_out=self._endings.take_out,
@@ -62,7 +62,7 @@ class Server:
         self.replicas = Replicas(context, self.claims)
         self.forwarding = Forwarding(
             context, self.claims, leases, peers, self.replicas, grant=self._ack_forwarded, refuse=self._nak_forwarded,
-            bind=self.bind, released=self.release,
+            bind=self.bind, released=self.release, decisions=self.decisions,
         )  # fmt: skip
         redirect = self.forwarding.redirect
         self.lookup = Lookup(context, self.claims, leases, peers, self.replicas, self._on_looked_up, redirect)

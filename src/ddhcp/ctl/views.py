@@ -15,6 +15,7 @@ from .text import clock, count, duration, safe, table, text
 Object = dict[str, Any]
 HEALTH_STYLES = {"ok": "bold green", "warning": "bold yellow", "failing": "bold red"}
 STATE_STYLES = {"leased": "green", "ours": "green", "offered": "yellow", "tentative": "yellow", "claiming": "yellow"}
+OUTCOME_STYLES = {"granted": "green", "offered": "green", "refused": "red", "ignored": "red", "waiting": "yellow"}
 LEVEL_STYLES = {"warning": "yellow", "error": "red", "critical": "red"}
 
 
@@ -211,7 +212,21 @@ def explanation(found: Object) -> RenderableType:
     """Why an address or a client is served, or is not."""
     head = Text(safe(found.get("address") or found.get("mac")), "bold")
     lines: list[RenderableType] = [head, *(Text(f"- {safe(reason)}") for reason in found["because"])]
+    if found.get("decisions"):
+        lines += [Text(""), _decisions(found["decisions"])]
     return Group(*lines)
+
+
+def _decisions(rows: Sequence[Object]) -> RenderableType:
+    """What was decided lately, the latest first."""
+    made = table("ago", "client", "message", "address", "outcome", "why", right=("ago",))
+    for row in reversed(rows):
+        outcome = f"{row['outcome']} ({row['times']} times)" if row["times"] > 1 else row["outcome"]
+        made.add_row(
+            text(duration(row["ago_s"])), text(row["mac"]), text(row["message"]), text(row["address"]),
+            text(outcome, OUTCOME_STYLES.get(row["outcome"], "")), text(row["why"]),
+        )  # fmt: skip
+    return made
 
 
 def show(screen: Console, what: RenderableType) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ..core import Node, Pool, dotted
 from ..core.blocks import BlockState
 from ..core.decisions import Decision
@@ -16,6 +18,7 @@ _OUTCOMES = {
     "ignored": "left unanswered",
     "waiting": "put aside until an address is free",
     "asking": "passed on to the node that decides",
+    "ended": "taken: the lease has ended",
 }
 _REASONS = {
     "no-free-address": "no address of ours was free; it is offered one as soon as a block is claimed",
@@ -33,7 +36,24 @@ _REASONS = {
     "in-use": "somebody else holds the address",
     "not-available": "the address cannot be leased now, or the client holds another one",
     "owner-refused": "the node that owns the address refused",
+    "owner-silent": "its block's owner has fallen silent; this node takes the block over first",
+    "denied": "the configuration denies this hardware address (dhcp.deny)",
+    "denied-host": "the configuration denies this host (deny of its [[host]])",
+    "denied-class": "the configuration denies clients of its class (deny of a [[class]])",
+    "no-subnet": "it came through a relay of whose network no subnet is configured",
+    "own-giaddr": "it carries this node's own address as its relay's",
+    "relay-not-allowed": "its relay is not among those that are allowed",
+    "discover-rate": "it asks more often than one client may",
+    "nak-rate": "it was refused so often that it gets no answer for now",
+    "too-many-identities": "its hardware address holds as many leases as one may, under other client identifiers",
+    "too-many-waiting": "too many clients wait for an address already",
+    "request-without-address": "it names no address, and has no lease here",
+    "inform-from-elsewhere": "it came from an address that is not of the client's network",
+    "release-of-no-lease": "the client does not hold that address here",
+    "decline-of-no-lease": "the client does not hold that address here",
 }
+# With these it is not a matter of free addresses, however many there are.
+_DENIALS = frozenset({"denied", "denied-host", "denied-class", "no-subnet", "own-giaddr", "relay-not-allowed"})
 
 
 def explain_address(node: Node, pool: Pool, address: int, now: float) -> dict[str, object]:
@@ -42,6 +62,7 @@ def explain_address(node: Node, pool: Pool, address: int, now: float) -> dict[st
     if address not in pool:
         return answer | {
             "block": None, "lease": None, "reserved": False,
+            "decisions": [_decision_row(*each, now) for each in _about_address(node, address, None)],
             "because": [f"{dotted(address)} is not in the pool {pool}: this swarm never hands it out, and a client on "
                         "this network that asks for it is refused."],
         }  # fmt: skip
@@ -61,10 +82,12 @@ def explain_address(node: Node, pool: Pool, address: int, now: float) -> dict[st
         because += _about_lease_and_place(lease, inspect.place(address), now)
     elif block is not None and block.state == BlockState.OURS:
         because.append("It was never leased by this node since it owns the block: it is free.")
+    decisions = _about_address(node, address, lease)
     return answer | {
         "block": block_row(block, pool) if block is not None else None,
         "lease": lease_row(lease, pool, now, place=inspect.place(lease.address)) if lease is not None else None,
         "reserved": reserved,
+        "decisions": [_decision_row(chaddr, decision, now) for chaddr, decision in decisions],
         "because": because,
     }
 
@@ -73,8 +96,10 @@ def explain_client(node: Node, pool: Pool, chaddr: bytes, now: float) -> dict[st
     """Everything this node knows of one client."""
     inspect = node.inspect
     lease = inspect.lease_of(chaddr)
-    decision = node.decision(chaddr)
+    decisions = node.decisions.of(chaddr)
+    decision = decisions[-1] if decisions else None
     because = [_about_decision(decision, now)] if decision is not None else []
+    is_denied = decision is not None and decision.reason in _DENIALS
     block: BlockView | None = None
     if lease is not None:
         because += _about_lease_and_place(lease, inspect.place(lease.address), now)
@@ -86,7 +111,8 @@ def explain_client(node: Node, pool: Pool, chaddr: bytes, now: float) -> dict[st
             f"This node has no lease of {mac_text(chaddr)} in its own blocks. If the client holds an address of "
             "another node's block, its owner knows of it: explain the address to learn who that is."
         )
-        because += _why_no_new_lease(inspect.totals())
+        if not is_denied:
+            because += _why_no_new_lease(inspect.totals())
         if decision is None:
             because.append(
                 "Nothing was heard from it lately: is it in another realm, or do its packets not arrive here?"
@@ -95,24 +121,41 @@ def explain_client(node: Node, pool: Pool, chaddr: bytes, now: float) -> dict[st
         "mac": mac_text(chaddr),
         "lease": lease_row(lease, pool, now, place=inspect.place(lease.address)) if lease is not None else None,
         "block": block_row(block, pool) if block is not None else None,
-        "decision": _decision_row(decision, now) if decision is not None else None,
+        "decision": _decision_row(chaddr, decision, now) if decision is not None else None,
+        "decisions": [_decision_row(chaddr, each, now) for each in decisions],
         "because": because,
     }
 
 
-def _decision_row(decision: Decision, now: float) -> dict[str, object]:
+def _about_address(node: Node, address: int, lease: StoredLease | None) -> list[tuple[bytes, Decision]]:
+    """What was decided about an address, and about the client that has it; the oldest first."""
+    found: Iterable[tuple[bytes, Decision]] = node.decisions.about(address)
+    if lease is not None:
+        of_holder = ((lease.chaddr, decision) for decision in node.decisions.of(lease.chaddr))
+        found = {*found, *of_holder}
+    return sorted(found, key=lambda each: each[1].at)
+
+
+def _decision_row(chaddr: bytes, decision: Decision, now: float) -> dict[str, object]:
     return {
-        "ago_s": round(now - decision.at, 1),
+        "mac": mac_text(chaddr),
+        "ago_s": round(max(0.0, now - decision.at), 1),
+        "times": decision.times,
         "message": decision.message,
         "outcome": decision.outcome,
         "reason": decision.reason,
+        "why": _why(decision),
         "address": dotted(decision.address) if decision.address else None,
     }
 
 
+def _why(decision: Decision) -> str:
+    return _REASONS.get(decision.reason, decision.reason.replace("-", " "))
+
+
 def _about_decision(decision: Decision, now: float) -> str:
     about = f" for {dotted(decision.address)}" if decision.address else ""
-    reason = _REASONS.get(decision.reason, decision.reason.replace("-", " "))
+    reason = _why(decision)
     outcome = _OUTCOMES.get(decision.outcome, decision.outcome)
     text = f"Its last {decision.message}{about}, {max(0, round(now - decision.at))} s ago, was {outcome}"
     return f"{text}: {reason}." if reason else f"{text}."

@@ -90,6 +90,7 @@ _SCHEMAS: Object = {
             "refresh_s": {"type": ["number", "null"], "description": "Mean time between its announcements"},
             "refreshes": _integer(minimum=0),
             "loss": {"type": ["number", "null"], "description": "Estimated share of its announcements not heard"},
+            "has_key": {"type": "boolean", "description": "Whether its messages are sealed with the swarm's key"},
         }
     ),
     "Event": _object(
@@ -169,10 +170,27 @@ _SCHEMAS: Object = {
             "next": _nullable(_integer("Not null if the map is incomplete: the block it ends at")),
         }
     ),
+    "Decision": _object(
+        {
+            "mac": _string("The client"),
+            "ago_s": {
+                "type": "number",
+                "minimum": 0,
+                "description": "Seconds since, the last time if several in a row",
+            },
+            "times": _integer("How often in a row", minimum=1),
+            "message": _string("What the client had sent; RENEWLEASE if another node asked for it"),
+            "outcome": _string(),
+            "reason": _string("A stable name, empty if there is nothing to explain"),
+            "why": _string("The reason for people"),
+            "address": _nullable(_string("What it was about, null if no address", format="ipv4")),
+        }
+    ),
     "Explanation": _object(
         {
             **_API,
             "because": _array(_string(), "Sentences for people"),
+            "decisions": _array(_ref("Decision"), "What was decided lately, the oldest first"),
             "lease": {"anyOf": [_ref("Lease"), {"type": "null"}]},
             "block": {"anyOf": [_ref("Block"), {"type": "null"}]},
         }

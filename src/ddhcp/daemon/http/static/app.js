@@ -233,17 +233,27 @@ byId("only-warnings").addEventListener("change", (event) => byId("events").class
 
 let explained = null;
 
+function decisionLine(row) {
+  const often = row.times > 1 ? ` (${row.times} times)` : "";
+  const about = row.address ? ` for ${row.address}` : "";
+  const why = row.why ? `: ${row.why}` : "";
+  return element("li", {}, element("span", { class: "quiet" }, `${duration(row.ago_s)} ago `),
+    element("span", { class: "mono" }, plain(row.mac)), ` ${row.message}${about} ${row.outcome}${often}${why}`);
+}
+
 async function explain(subject) {
   explained = subject;
   setText("why-title", plain(subject));
   byId("why-list").replaceChildren(element("li", { class: "quiet" }, "asking…"));
-  byId("release").hidden = true;
+  byId("release").hidden = byId("past").hidden = true;
   setText("release-answer", "");
   if (!byId("why").open) byId("why").showModal();
   try {
     const found = await ask(`explain/${encodeURIComponent(subject)}`);
     const lines = found.because.map((line) => element("li", {}, plain(line)));
     byId("why-list").replaceChildren(...lines);
+    byId("past-list").replaceChildren(...found.decisions.toReversed().map(decisionLine));
+    byId("past").hidden = found.decisions.length === 0;
     byId("release").hidden = found.lease?.state !== "leased";
     byId("release").dataset.address = found.lease?.address ?? "";
   } catch (error) {
