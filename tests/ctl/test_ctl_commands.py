@@ -7,7 +7,6 @@ import json
 import os
 import pty
 import re
-import socket
 import struct
 import subprocess
 import sys
@@ -19,8 +18,9 @@ from typing import Any
 
 import pytest
 
+from ctl_daemon import Daemon
 from ddhcp.ctl import main as ctl
-from ddhcp.ctl.protocol import ERROR_PREFIX, Command, Request, parse_request, request_is_complete
+from ddhcp.ctl.protocol import ERROR_PREFIX, Command, Request
 from ddhcp.ctl.text import duration, safe
 
 CAPTURES = Path(__file__).parent.parent / "captures"
@@ -61,6 +61,10 @@ PEER = {
     "address": "fe80::2", "node_id": "02ddc00200010000", "kind": "classic", "heard_ago_s": 3.2, "refresh_s": 15.1,
     "refreshes": 9, "loss": 0.1,
 }  # fmt: skip
+DECISION = {
+    "mac": "02:00:00:00:00:01", "ago_s": 75.2, "times": 3, "message": "REQUEST", "outcome": "refused",
+    "reason": "in-use", "why": "somebody else holds the address", "address": "10.0.0.97",
+}  # fmt: skip
 EVENT = {"seq": 7, "time": 1.0, "level": "info", "event": "lease-granted", "fields": {"name": EVIL, "blocks": [1, 2]}}
 ANSWERS: dict[str, Any] = {
     "status": STATUS,
@@ -73,7 +77,7 @@ ANSWERS: dict[str, Any] = {
     "peers": {"peers": [PEER], "left_out": 0},
     "statistics": {"statistics": STATUS["statistics"]},
     "events": {"instance": "cafe", "events": [EVENT], "missed": 0, "latest": 7},
-    "explain": {"address": "10.0.0.97", "because": [f"It is leased to {EVIL}."]},
+    "explain": {"address": "10.0.0.97", "because": [f"It is leased to {EVIL}."], "decisions": [DECISION]},
     "options": {"lease_time_s": 300, "options": [{"code": 6, "value": "0a000035"}, {"code": 15, "value": "6d657368"}]},
     "set-option": {"lease_time_s": 300, "options": []},
     "release": {"released": "10.0.0.97", "mac": "02:00:00:00:00:01"},
@@ -83,55 +87,22 @@ ANSWERS: dict[str, Any] = {
     },
     "reserve": {"held": ["10.0.0.5"]},
     "unreserve": {"held": []},
-    "drain": {"draining": True, "blocks": 4},
+    "drain": {"draining": True, "blocks": 4, "takers": 0},
     "reload": {"applied": ["log.level"], "needs_restart": ["store.path"]},
 }
 
 
-class Daemon:
-    """Answers each request in a thread; ``answer`` gives the bytes for one."""
+def modern(request: Request) -> bytes:
+    return json.dumps(ANSWERS[str(request.arguments["command"])]).encode()
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.answer: Callable[[Request], bytes] = self.modern
-        self.asked: list[Request] = []
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(str(path))
-        self._listener.listen()
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
 
-    @staticmethod
-    def modern(request: Request) -> bytes:
-        return json.dumps(ANSWERS[str(request.arguments["command"])]).encode()
-
-    @staticmethod
-    def classic(request: Request) -> bytes:
-        return CLASSIC.get(request.command, b"")
-
-    def _serve(self) -> None:
-        while True:
-            connection, _ = self._listener.accept()
-            with connection:
-                data = b""
-                while not request_is_complete(data) and (chunk := connection.recv(4096)):
-                    data += chunk
-                if not data:
-                    return
-                request = parse_request(data)
-                self.asked.append(request)
-                connection.sendall(self.answer(request))
-
-    def close(self) -> None:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.connect(str(self.path))
-        self._thread.join()
-        self._listener.close()
+def classic(request: Request) -> bytes:
+    return CLASSIC.get(request.command, b"")
 
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    daemon = Daemon(tmp_path / "ctl")
+    daemon = Daemon(tmp_path / "ctl", modern)
     yield daemon
     daemon.close()
 
@@ -223,7 +194,7 @@ def test_following_events_goes_on_after_a_restart(run: Run, daemon: Daemon) -> N
         after.append(request.arguments.get("after"))
         match len(after):
             case 1:
-                return Daemon.modern(request)
+                return modern(request)
             case 2 | 3:  # another start: it counts from 1 again
                 events = [EVENT | {"seq": 1, "event": "started"}] if len(after) == 3 else []
                 return json.dumps({"instance": "beef", "events": events, "missed": 0, "latest": 1}).encode()
@@ -263,7 +234,7 @@ def test_following_events_goes_on_after_a_restart(run: Run, daemon: Daemon) -> N
     ],
 )
 def test_a_classic_daemon_answers_as_far_as_it_can(run: Run, daemon: Daemon, arguments: list[str], words: str) -> None:
-    daemon.answer = daemon.classic
+    daemon.answer = classic
     if arguments[0] == "explain":
         _, out, _ = run("blocks", "--json")
         arguments = ["explain", next(row["last"] for row in json.loads(out)["blocks"])]
@@ -272,9 +243,19 @@ def test_a_classic_daemon_answers_as_far_as_it_can(run: Run, daemon: Daemon, arg
     assert words in out
 
 
+def test_explain_shows_what_was_decided_before(run: Run) -> None:
+    _, out, _ = run("explain", "10.0.0.97")
+    for word in ("1m 15s", "02:00:00:00:00:01", "REQUEST", "refused", "(3 times)", "somebody else holds the address"):
+        assert word in " ".join(out.split()), word
+
+
+def test_draining_a_node_that_is_alone_says_that_nobody_takes_its_blocks(run: Run) -> None:
+    assert "No other ddhcp node is known" in run("drain")[1]
+
+
 @pytest.mark.parametrize("arguments", [["leases"], ["events"], ["drain"], ["reload"], ["release", "10.0.0.5"], ["top"]])
 def test_what_a_classic_daemon_cannot_tell_is_said(run: Run, daemon: Daemon, arguments: list[str]) -> None:
-    daemon.answer = daemon.classic
+    daemon.answer = classic
     status, out, err = run(*arguments)
     assert (status, out) == (2, "")
     assert "classic daemon" in err

@@ -7,53 +7,18 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from ctl_daemon import Daemon
 from ddhcp.ctl import connection
 from ddhcp.ctl import main as ctl
-from ddhcp.ctl.protocol import Command, Request, parse_request, request_is_complete
+from ddhcp.ctl.protocol import Command, Request, parse_request
 
 CAPTURES = Path(__file__).parent.parent / "captures"
 BLOCKS = (CAPTURES / "classic-ctl-b.txt").read_bytes()
-
-
-class Daemon:
-    """One listener in a thread: reads a request as the protocol says, answers with ``answer``, closes."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.answer = b""
-        self.requests: list[bytes] = []
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(str(path))
-        self._listener.listen()
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        while True:
-            connection, _ = self._listener.accept()
-            with connection:
-                data = b""
-                while not request_is_complete(data) and (chunk := connection.recv(4096)):
-                    data += chunk
-                if not data:
-                    return
-                self.requests.append(data)
-                try:
-                    connection.sendall(self.answer)
-                except (BrokenPipeError, ConnectionResetError):
-                    continue
-
-    def close(self) -> None:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.connect(str(self.path))
-        self._thread.join()
-        self._listener.close()
 
 
 @pytest.fixture
@@ -69,7 +34,7 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def run(daemon: Daemon, capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
     def run(*arguments: str, answer: bytes = b"") -> tuple[int, str, str]:
-        daemon.answer = answer
+        daemon.answer = lambda request: answer
         try:
             status = ctl.main(["-C", str(daemon.path), *arguments])
         except SystemExit as stop:
@@ -109,9 +74,9 @@ def test_each_action_sends_the_classic_bytes_and_prints_the_answer_untouched(
 
 
 def test_bytes_that_are_no_text_pass_through(daemon: Daemon, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    daemon.answer = b"\xff\xfe\x00"
+    daemon.answer = lambda request: b"\xff\xfe\x00"
     assert ctl.main(["-C", str(daemon.path), "-s"]) == 0
-    assert capfdbinary.readouterr().out == daemon.answer
+    assert capfdbinary.readouterr().out == b"\xff\xfe\x00"
 
 
 def test_blocks_as_json(run: Run) -> None:
@@ -209,7 +174,7 @@ def test_without_a_socket_of_ours_the_classic_one_is_asked_and_named(
 ) -> None:
     default_socket_at(tmp_path / "none", monkeypatch)
     monkeypatch.setattr(connection, "CLASSIC_SOCKET_PATH", daemon.path)
-    daemon.answer = BLOCKS
+    daemon.answer = lambda request: BLOCKS
     assert ctl.main(["-b"]) == 0
     out, err = capfdbinary.readouterr()
     assert out == BLOCKS
@@ -228,9 +193,36 @@ def test_a_socket_of_ours_goes_before_a_classic_one(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("arguments", [["-b"], ["-C", "mesh", "-b"]])
+def test_the_daemon_of_a_swarm_is_found_by_its_name_or_because_no_other_runs(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    default_socket_at(tmp_path / "ddhcp.sock", monkeypatch)
+    (tmp_path / "mesh").mkdir()
+    daemon = Daemon(tmp_path / "mesh" / "ddhcp.sock", lambda request: BLOCKS)
+    assert ctl.main(arguments) == 0
+    assert capfdbinary.readouterr() == (BLOCKS, b"")
+    daemon.close()
+
+
+def test_of_several_daemons_the_name_has_to_be_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    default_socket_at(tmp_path / "ddhcp.sock", monkeypatch)
+    for name in ("mesh", "lab"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "ddhcp.sock").touch()
+    assert ctl.main(["-b"]) == 2
+    assert "say which with -C NAME: lab, mesh" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("planted", ["a file", "a stranger's socket", "a link"])
 def test_what_a_stranger_may_have_put_in_place_of_the_classic_socket_is_not_trusted(
-    daemon: Daemon, planted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    daemon: Daemon,
+    planted: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     default_socket_at(tmp_path / "none", monkeypatch)
     path = tmp_path / "planted"
@@ -285,7 +277,7 @@ def test_version(run: Run) -> None:
 
 
 def test_a_reader_that_leaves_early_causes_no_traceback(daemon: Daemon) -> None:
-    daemon.answer = BLOCKS * 10_000
+    daemon.answer = lambda request: BLOCKS * 10_000
     reading, writing = os.pipe()
     os.close(reading)
     try:
@@ -303,7 +295,7 @@ def test_a_reader_that_leaves_early_causes_no_traceback(daemon: Daemon) -> None:
 
 
 def test_an_output_that_takes_no_more_is_one_line_and_status_2(daemon: Daemon) -> None:
-    daemon.answer = BLOCKS
+    daemon.answer = lambda request: BLOCKS
     with open("/dev/full", "wb") as full:
         finished = subprocess.run(
             [sys.executable, "-m", "ddhcp.ctl.main", "-C", str(daemon.path), "-b"],

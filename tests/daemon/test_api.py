@@ -366,7 +366,7 @@ def test_options_are_set_and_removed(host: Host) -> None:
 
 
 def test_drain_and_reload_reach_the_daemon(host: Host) -> None:
-    assert host.ask("drain") == {"api": 1, "draining": True, "blocks": 1}
+    assert host.ask("drain") == {"api": 1, "draining": True, "blocks": 1, "takers": 2}
     assert host.drained
     assert host.ask("reload") == {"api": 1, "changed": []}
 

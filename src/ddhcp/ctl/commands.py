@@ -115,7 +115,7 @@ def add_subcommands(parser: argparse.ArgumentParser, common: Parser) -> None:
         "  ddhcpctl reserve                      what is reserved and held back\n"
         "  ddhcpctl reserve 10.0.0.5             a lease of it runs out by itself\n"
         "  ddhcpctl reserve --remove 10.0.0.5    let it be leased again\n"
-        "For good, and for a host of your choice, write a [[host]] into ddhcp.toml.",
+        "For good, and for a host of your choice, write a [[reservation]] into ddhcp.toml.",
     )  # fmt: skip
     reserve.add_argument("address", nargs="?", metavar="ADDRESS", help="an address of the pool")
     reserve.add_argument("--remove", action="store_true", help="let it be leased again")
@@ -391,7 +391,10 @@ def _reserve(daemon: Daemon, options: argparse.Namespace) -> Object:
 
 
 def _drain(daemon: Daemon, options: argparse.Namespace) -> Object:
-    return _act(daemon, options, "drain", "blocks being handed over: {blocks}; the daemon stops after that")
+    found = _act(daemon, options, "drain", "{blocks} blocks to hand over; the daemon stops after that")
+    if not options.json and found["blocks"] and found.get("takers") == 0:
+        print("No other ddhcp node is known: its leases stay in this node's store.")
+    return found
 
 
 def _reload(daemon: Daemon, options: argparse.Namespace) -> Object:

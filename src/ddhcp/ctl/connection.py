@@ -46,13 +46,27 @@ def ask(path: Path, request: Request, timeout_s: float = TIMEOUT_S) -> Iterator[
         raise CtlError(_explain(path, error)) from None
 
 
-def find_socket() -> Path:
-    """The default control socket or, where there is none and the environment does not insist on one, that of a
-    classic daemon; the latter is told on standard error. It lies where every user can write, so it counts only if
-    root or the caller made it."""
+def find_socket(given: str | None = None) -> Path:
+    """The control socket that ``given`` names: a path, or the swarm NAME of a daemon that runs as ddhcp@NAME.
+
+    Without it the default one; where there is none, that of the only ddhcp@NAME that runs. Raises :class:`CtlError` if
+    several run. Last, where the environment does not insist on a directory, that of a classic daemon, which is told on
+    standard error. That one lies where every user can write, so it counts only if root or the caller made it.
+    """
     path = default_socket_path()
+    if given is not None:
+        of_swarm = path.parent / given / path.name
+        return of_swarm if "/" not in given and not os.path.lexists(given) and of_swarm.exists() else Path(given)
     try:
-        if RUNTIME_DIR_VARIABLE not in os.environ and not path.exists():
+        if path.exists():
+            return path
+        running = sorted(path.parent.glob(f"*/{path.name}"))
+        if len(running) > 1:
+            names = ", ".join(each.parent.name for each in running)
+            raise CtlError(f"several daemons run here; say which with -C NAME: {printable(names)}")
+        if running:
+            return running[0]
+        if RUNTIME_DIR_VARIABLE not in os.environ:
             classic = CLASSIC_SOCKET_PATH.lstat()
             if stat.S_ISSOCK(classic.st_mode) and classic.st_uid in (0, os.geteuid()):
                 print(f"ddhcpctl: no control socket at {path}, asking the classic daemon", file=sys.stderr)

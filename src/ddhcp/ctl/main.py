@@ -7,7 +7,6 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from ddhcp import __version__
 
@@ -95,9 +94,9 @@ def build_parser() -> argparse.ArgumentParser:
     how.add_argument(
         "-C",
         "--socket",
-        metavar="PATH",
-        type=Path,
-        help=f"control socket (default: {default}, else a classic daemon's {CLASSIC_SOCKET_PATH})",
+        metavar="PATH|NAME",
+        help=f"control socket, or the NAME of ddhcp@NAME (default: {default}, else that of the only ddhcp@NAME, else a "
+        f"classic daemon's {CLASSIC_SOCKET_PATH})",
     )
     how.add_argument("--json", action="store_true", help="print JSON instead of the daemon's own text")
     how.add_argument("-V", "--version", action="version", version=f"ddhcpctl {__version__}")
@@ -108,7 +107,9 @@ def build_parser() -> argparse.ArgumentParser:
 def _common_options() -> Parser:
     """What may stand behind a subcommand as well as before it."""
     common = Parser(add_help=False)
-    common.add_argument("-C", "--socket", metavar="PATH", type=Path, default=argparse.SUPPRESS, help="control socket")
+    common.add_argument(
+        "-C", "--socket", metavar="PATH|NAME", default=argparse.SUPPRESS, help="control socket, or NAME of ddhcp@NAME"
+    )
     common.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
     return common
 
@@ -168,9 +169,9 @@ def _run(options: argparse.Namespace) -> int:
             raise ValueError(
                 f"--{given.replace('_', '-')} and {options.subcommand} exclude each other; give one of them"
             )
-        return run(Daemon(options.socket or find_socket()), options)
+        return run(Daemon(find_socket(options.socket)), options)
     request, parser = build_request(options)
-    path = options.socket or find_socket()
+    path = find_socket(options.socket)
     chunks = ask(path, request)
     if not options.json and parser is not _parse_json:
         answered = False

@@ -213,20 +213,18 @@ def explanation(found: Object) -> RenderableType:
     head = Text(safe(found.get("address") or found.get("mac")), "bold")
     lines: list[RenderableType] = [head, *(Text(f"- {safe(reason)}") for reason in found["because"])]
     if found.get("decisions"):
-        lines += [Text(""), _decisions(found["decisions"])]
+        lines += [Text("\nDecided lately:"), *(_decision(row) for row in reversed(found["decisions"]))]
     return Group(*lines)
 
 
-def _decisions(rows: Sequence[Object]) -> RenderableType:
-    """What was decided lately, the latest first."""
-    made = table("ago", "client", "message", "address", "outcome", "why", right=("ago",))
-    for row in reversed(rows):
-        outcome = f"{row['outcome']} ({row['times']} times)" if row["times"] > 1 else row["outcome"]
-        made.add_row(
-            text(duration(row["ago_s"])), text(row["mac"]), text(row["message"]), text(row["address"]),
-            text(outcome, OUTCOME_STYLES.get(row["outcome"], "")), text(row["why"]),
-        )  # fmt: skip
-    return made
+def _decision(row: Object) -> Text:
+    line = Text(f"{duration(row['ago_s']):>7} ago  ", "dim")
+    line.append(f"{safe(row['mac'])}  ", "default").append(safe(row["message"]), "bold")
+    line.append(f" for {safe(row['address'])} " if row["address"] else " ", "default")
+    line.append(safe(row["outcome"]), OUTCOME_STYLES.get(row["outcome"], "default"))
+    line.append(f" ({row['times']} times)" if row["times"] > 1 else "", "default")
+    line.append(f": {safe(row['why'])}" if row["why"] else "", "default")
+    return line
 
 
 def show(screen: Console, what: RenderableType) -> None:

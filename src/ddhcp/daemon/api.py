@@ -338,8 +338,9 @@ class Api:
 
     def _drain(self, arguments: Arguments) -> Answer:
         ours = self._node.inspect.totals().blocks[BlockState.OURS]
+        takers = sum(peer.is_ours is True for peer in self._node.inspect.peers(self._clock()))
         self._host.drain()
-        return {"draining": True, "blocks": ours}
+        return {"draining": True, "blocks": ours, "takers": takers}
 
     def _reload(self, arguments: Arguments) -> Answer:
         return self._host.reload()

@@ -38,7 +38,7 @@ _REASONS = {
     "owner-refused": "the node that owns the address refused",
     "owner-silent": "its block's owner has fallen silent; this node takes the block over first",
     "denied": "the configuration denies this hardware address (dhcp.deny)",
-    "denied-host": "the configuration denies this host (deny of its [[host]])",
+    "denied-host": "the configuration denies this host (deny of its [[reservation]])",
     "denied-class": "the configuration denies clients of its class (deny of a [[class]])",
     "no-subnet": "it came through a relay of whose network no subnet is configured",
     "own-giaddr": "it carries this node's own address as its relay's",

@@ -356,7 +356,15 @@ def _paths() -> Object:
         },
         "/drain": {
             "post": _operation(
-                "Hand all blocks over, then stop", _object({**_API, "draining": _BOOLEAN, "blocks": _integer()}),
+                "Hand all blocks over, then stop",
+                _object(
+                    {
+                        **_API,
+                        "draining": _BOOLEAN,
+                        "blocks": _integer("To be handed over"),
+                        "takers": _integer("Nodes that could take them"),
+                    }
+                ),
                 changes=True,
             )
         },
