@@ -84,6 +84,15 @@ def test_every_metric_that_is_asked_for_exists(expression: str) -> None:
     assert set(NAME.findall(expression)) <= names()
 
 
+def test_an_event_that_an_alert_watches_is_counted_from_the_start() -> None:
+    """Else its first occurrence would be no increase of anything."""
+    asked = re.findall(r'ddhcp_swarm_events_total\{[^}]*event=~?"([^"]+)"', "\n".join(expressions()))
+    events = {event for each in asked for event in each.split("|")}
+    assert events == {"blocks_lost", "disputes_won", "claims_yielded"}
+    for event in events:
+        assert f'ddhcp_swarm_events_total{{event="{event}"}} 0.0' in exposed()
+
+
 def test_every_problem_that_is_asked_for_exists() -> None:
     asked = re.findall(r'ddhcp_problem\{[^}]*name="([^"]+)"', "\n".join(expressions()))
     assert asked

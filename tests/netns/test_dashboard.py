@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import random
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +17,7 @@ from ddhcp.core import dotted
 from ddhcp.testbed.dhcpclient import Crowd, DhcpClient
 from ddhcp.testbed.mesh import Mesh
 from ddhcp.testbed.programs import UDHCPC
+from forwarder import Forwarder
 
 pytestmark = pytest.mark.netns
 
@@ -32,41 +31,6 @@ LEASE_PATIENCE_S = 10
 TOKEN = "a-token-that-nobody-guesses"
 T = TypeVar("T")
 EVIL = "<img src=x onerror=document.title=1>"
-
-
-class Forwarder:
-    """A TCP port in the test's namespace behind which a node's UNIX socket lies, whichever process serves it."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with suppress(OSError):  # until the listener is closed
-            while True:
-                near, _ = self._listener.accept()
-                far = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-                try:
-                    far.connect(str(self._path))
-                except OSError:
-                    near.close()
-                    continue
-                for source, target in ((near, far), (far, near)):
-                    threading.Thread(target=self._pump, args=(source, target), daemon=True).start()
-
-    @staticmethod
-    def _pump(source: socket.socket, target: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(65536):
-                target.sendall(data)
-        for sock in (source, target):
-            with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        self._listener.close()
 
 
 class Site:

@@ -18,6 +18,8 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 # Statistics that are no counters, told by metrics of their own or not at all.
 _GAUGES = frozenset({"dhcp.waiting", "swarm.forwards", "ddhcp.peers"})
+# There from the start: an alert on the increase of a counter does not see it come into being, only grow.
+_WATCHED_EVENTS = ("blocks_lost", "disputes_won", "claims_yielded")
 _DIRECTIONS = {"recv": "received", "send": "sent"}
 
 Labelled = dict[tuple[str, ...], int]
@@ -36,7 +38,7 @@ class Counters:
         self.swarm_bytes: Labelled = {}
         self.swarm_messages: Labelled = {}
         self.swarm_drops: Labelled = {}
-        self.swarm_events: Labelled = {}
+        self.swarm_events: Labelled = {(event,): 0 for event in _WATCHED_EVENTS}
         self.daemon_events: Labelled = {}
         for name, value in statistics.items():
             if name not in _GAUGES and not name.startswith("ddhcp."):
