@@ -14,9 +14,11 @@ HOT = {
     "dhcp": "_delivery _frame _message _reply _request",
     "swarm": "_address _codec _messages",
     "core": (
-        "addresses announcing blocks claims context decisions effects endings events forwarding inquiring leases "
-        "limits lookup node offers peers pool records replies replication server terms"
+        "ack_gate addresses ages announcing blocks claims context decisions effects endings events extensions "
+        "forwarding inquiring leases limits lookup node offers peers pool probing questions records replicas replies "
+        "replication server supply terms trust"
     ),
+    "daemon": "client_link datagrams latency performer server_link",
 }
 
 

@@ -94,7 +94,8 @@ class Context:
 
     def has(self, remedy: Remedy) -> bool:
         """Whether a remedy is in force; always true outside the simulator."""
-        return remedy not in self.config.without
+        without = self.config.without
+        return not without or remedy not in without
 
     def outranks_us(self, node_id: bytes, source: bytes, *, is_claim: bool = False) -> bool:
         """Whether that node wins a dispute with us: higher node id, then higher source address (SAFETY, Disputes).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 import struct
@@ -9,14 +10,15 @@ import struct
 from ..core.effects import SendDhcp
 from ..core.events import ClientLink, DhcpReceived
 from ..dhcp import constants, udp_frame
+from .datagrams import SendQueue, Slots
 from .errors import StartError
 from .interfaces import Interface
-from .mmsg import SendQueue, Slots
 
 BATCH = 64  # datagrams taken from one socket before others get their turn; one commit serves them all
 MAX_DHCP_BYTES = 4096  # no client has so much to say; what is longer is dropped
 MAX_REPLY_BYTES = 9216  # with headers: the largest MTU of real Ethernets
 _RECEIVE_BUFFER_BYTES = 4 << 20
+_SO_RCVBUFFORCE = 33
 _IP_PKTINFO = 8
 _AF_INET = socket.htons(socket.AF_INET)  # of a socket address all but the family is in network byte order
 _NAME = struct.Struct("!HHI8x")  # struct sockaddr_in
@@ -43,7 +45,7 @@ class ClientSockets:
             # ones.
             self.udp.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.name.encode())
             self.udp.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-            self.udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
+            self._enlarge_buffer()
             self.udp.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
             self.udp.bind(("", constants.SERVER_PORT))
             # Protocol 0: this socket only sends, so the kernel queues nothing for it.
@@ -60,6 +62,13 @@ class ClientSockets:
         self._incoming = Slots(BATCH, MAX_DHCP_BYTES, _NAME.size, _CONTROL_BYTES)
         self._frames = SendQueue(self.raw, BATCH, MAX_REPLY_BYTES)
         self._replies = SendQueue(self.udp, BATCH, MAX_REPLY_BYTES, _NAME.size, _CONTROL_BYTES)
+
+    def _enlarge_buffer(self) -> None:
+        """Have room for a burst: a client whose message is lost asks again only after seconds. The system's limit is
+        some hundred messages; with CAP_NET_ADMIN it does not hold."""
+        self.udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
+        with contextlib.suppress(PermissionError):
+            self.udp.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER_BYTES)
 
     def link(self) -> ClientLink:
         """What the core needs to know of the interface, which must have an IPv4 address."""

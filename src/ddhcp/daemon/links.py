@@ -158,7 +158,10 @@ class Links:
                 self._feed(e.SendFailed(), now)
 
     def flush(self) -> None:
-        """Send the replies to clients that wait."""
+        """Send the replies to clients, and the datagrams to peers, that wait."""
+        if self._server is not None:
+            for error in self._server.flush():
+                self._note(error)
         for sockets in self._clients.values():
             for error in sockets.flush():
                 self._note(error)
@@ -170,17 +173,17 @@ class Links:
             self._log.write(logging.WARNING, "send-failed", {"error": error.strerror})
 
     def _on_swarm(self, sock: socket.socket, now: float) -> None:
-        for _ in range(BATCH):
-            server = self._server
-            if server is None or sock not in (server.multicast, server.unicast):
+        server = self._server
+        if server is None or sock not in (server.multicast, server.unicast):
+            return
+        try:
+            events = server.receive(sock)
+        except OSError:
+            self._counters["daemon.receive_errors"] += 1
+            return
+        for event in events:
+            if self._server is not server:
                 return  # the link was lost or made anew while its datagrams were handled
-            try:
-                event = server.receive(sock)
-            except OSError:
-                self._counters["daemon.receive_errors"] += 1
-                return
-            if event is None:
-                return
             if event.source[:2] != _LINK_LOCAL:  # nodes talk by link-local addresses only (PROTOCOL, Transport)
                 self._counters["daemon.foreign_sources"] += 1
                 continue

@@ -1,4 +1,4 @@
-"""Datagrams in batches: recvmmsg(2) and sendmmsg(2), which Python's socket module does not have."""
+"""The system calls recvmmsg(2) and sendmmsg(2), which Python's socket module does not have."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import ctypes
 import errno
 import os
 import socket
-import struct
 
 _TRY_LATER = (errno.EAGAIN, errno.EINTR)
 
@@ -38,10 +37,9 @@ class Message(ctypes.Structure):
 
 
 MESSAGE_SIZE = ctypes.sizeof(Message)
-_IOVEC_SIZE = ctypes.sizeof(IoVec)
-_CONTROL_SIZE_AT, _FLAGS_AT, _LENGTH_AT = _Header.control_size.offset, _Header.flags.offset, Message.length.offset
-# Of a received message: bytes of control data, flags, bytes of payload.
-_RECEIVED = struct.Struct(f"@{_CONTROL_SIZE_AT}xNi{_LENGTH_AT - _FLAGS_AT - 4}xI{MESSAGE_SIZE - _LENGTH_AT - 4}x")
+IOVEC_SIZE = ctypes.sizeof(IoVec)
+# Where in a message its fields lie.
+CONTROL_SIZE_AT, FLAGS_AT, LENGTH_AT = _Header.control_size.offset, _Header.flags.offset, Message.length.offset
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
@@ -71,102 +69,27 @@ def receive(descriptor: int, messages: int, count: int) -> int:
     raise OSError(number, os.strerror(number))
 
 
-class Slots:
-    """Room for ``count`` messages, as recvmmsg fills it and sendmmsg reads it.
-
-    Message i has ``size`` bytes of ``payload`` from i × ``size`` on, ``name_size`` of ``names`` for its address, and
-    ``control_size`` of ``control``.
-    """
-
-    def __init__(self, count: int, size: int, name_size: int = 0, control_size: int = 0) -> None:
-        self.count = count
-        self.size = size
-        self.payload = bytearray(count * size)
-        self.names = bytearray(count * name_size)
-        self.control = bytearray(count * control_size)
-        self._headers = bytearray(count * MESSAGE_SIZE)
-        self._parts = bytearray(count * _IOVEC_SIZE)
-        # Views pin the memory: a bytearray that is exported cannot move.
-        self._views = [
-            (ctypes.c_char * len(area)).from_buffer(area) if area else None
-            for area in (self.payload, self.names, self.control, self._headers, self._parts)
-        ]
-        payload, names, control, headers, parts = (ctypes.addressof(v) if v is not None else 0 for v in self._views)
-        self._address = headers
-        for index in range(count):
-            part = IoVec.from_buffer(self._parts, index * _IOVEC_SIZE)
-            part.base, part.size = payload + index * size, size
-            header = Message.from_buffer(self._headers, index * MESSAGE_SIZE).header
-            header.parts, header.part_count = parts + index * _IOVEC_SIZE, 1
-            if names:
-                header.name, header.name_size = names + index * name_size, name_size
-            if control:
-                header.control, header.control_size = control + index * control_size, control_size
-        self._pristine = bytes(self._headers)
-        self._sizes = memoryview(self._parts).cast("P")  # base and size in turn
-
-    def receive(self, descriptor: int) -> list[tuple[int, int, int]]:
-        """Take what is pending, at most ``count`` messages: of each the size of its control data, its flags and its
-        length. Raises OSError."""
-        self._headers[:] = self._pristine  # the kernel has overwritten the sizes of names and control data
-        count = receive(descriptor, self._address, self.count)
-        return list(_RECEIVED.iter_unpack(memoryview(self._headers)[: count * MESSAGE_SIZE])) if count else []
-
-    def fill(self, index: int, payload: bytes) -> None:
-        """Make ``payload``, at most ``size`` bytes, the one of message ``index``."""
-        start, length = index * self.size, len(payload)
-        self.payload[start : start + length] = payload
-        self._sizes[2 * index + 1] = length
-
-    def send(self, descriptor: int, first: int, end: int) -> int:
-        """Send the messages from ``first`` to before ``end``; returns how many went, at least one. Raises OSError for
-        the first one."""
-        return send(descriptor, self._address + first * MESSAGE_SIZE, end - first)
+def pin(area: bytearray) -> tuple[object, int]:
+    """What keeps the memory of ``area`` in its place for as long as it is kept, and the address of it; 0 for none."""
+    if not area:
+        return None, 0
+    view = (ctypes.c_char * len(area)).from_buffer(area)
+    return view, ctypes.addressof(view)
 
 
-class SendQueue:
-    """Datagrams that leave through one socket together. ``control`` data is the same for all of them."""
-
-    def __init__(self, sock: socket.socket, count: int, size: int, name_size: int = 0, control_size: int = 0) -> None:
-        self._socket = sock
-        self._descriptor = sock.fileno()
-        self._slots = Slots(count, size, name_size, control_size)
-        self._name_size = name_size
-        self._waiting = 0
-        self._errors: list[OSError] = []
-
-    def set_control(self, control: bytes) -> None:
-        """Send what is added from now on with this control data, at most ``control_size`` bytes of it."""
-        self._send()
-        slots = self._slots
-        slots.control[:] = control.ljust(len(slots.control) // slots.count, b"\0") * slots.count
-
-    def add(self, payload: bytes, name: bytes = b"") -> None:
-        """Have ``payload`` sent to the socket address ``name``. Raises OSError if it is longer than ``size``."""
-        slots, index = self._slots, self._waiting
-        if len(payload) > slots.size:
-            raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
-        slots.fill(index, payload)
-        if name:
-            slots.names[index * self._name_size : (index + 1) * self._name_size] = name
-        self._waiting += 1
-        if self._waiting == slots.count:
-            self._send()
-
-    def flush(self) -> list[OSError]:
-        """Send what waits. Returns what went wrong since the last time, one error for each datagram lost."""
-        if self._waiting:
-            self._send()
-        if not self._errors:
-            return []
-        errors, self._errors = self._errors, []
-        return errors
-
-    def _send(self) -> None:
-        first, end, self._waiting = 0, self._waiting, 0
-        while first < end:
-            try:
-                first += self._slots.send(self._descriptor, first, end)
-            except OSError as error:
-                self._errors.append(error)
-                first += 1  # the datagram that could not be sent is lost; those behind it may fare better
+def lay_out(
+    headers: bytearray, parts: bytearray, count: int, payload: tuple[int, int], name: tuple[int, int],
+    control: tuple[int, int],
+) -> None:  # fmt: skip
+    """Write ``count`` messages into ``headers``, each with a part of its own in ``parts``. Of payload, socket address
+    and control data: where they begin, and how many bytes of it each message has; 0 bytes for none."""
+    first_part = ctypes.addressof((ctypes.c_char * len(parts)).from_buffer(parts))
+    for index in range(count):
+        part = IoVec.from_buffer(parts, index * IOVEC_SIZE)
+        part.base, part.size = payload[0] + index * payload[1], payload[1]
+        header = Message.from_buffer(headers, index * MESSAGE_SIZE).header
+        header.parts, header.part_count = first_part + index * IOVEC_SIZE, 1
+        if name[1]:
+            header.name, header.name_size = name[0] + index * name[1], name[1]
+        if control[1]:
+            header.control, header.control_size = control[0] + index * control[1], control[1]

@@ -9,14 +9,21 @@ import struct
 from ..core.effects import SendMulticast, SendUnicast
 from ..core.events import SwarmReceived
 from ..swarm import MAX_DATAGRAM, MULTICAST_GROUP, MULTICAST_PORT, UNICAST_PORT
+from .datagrams import SendQueue, Slots
 from .errors import StartError
 from .interfaces import Interface
 
+BATCH = 64  # datagrams taken from one socket before others get their turn
 _RECEIVE_BUFFER_BYTES = 1 << 20
+_NAME = struct.Struct("@HH4x16sI")  # struct sockaddr_in6: family, port in network byte order, address, scope
+_SENDER = struct.Struct("@8x16s4x")
 
 
 class ServerLink:
-    """Two UDP sockets bound to one interface. Raises OSError when they cannot be had."""
+    """Two UDP sockets bound to one interface. Raises OSError when they cannot be had.
+
+    Datagrams to one peer leave together, at the latest with :meth:`flush`; one to the swarm leaves at once, after them.
+    """
 
     def __init__(self, interface: Interface) -> None:
         self.interface = interface
@@ -34,6 +41,9 @@ class ServerLink:
         except OSError:
             self.close()
             raise
+        # One byte more than anybody may send: the core sees that a longer datagram was too long.
+        self._incoming = Slots(BATCH, MAX_DATAGRAM + 1, _NAME.size)
+        self._outgoing = SendQueue(self.unicast, BATCH, MAX_DATAGRAM, _NAME.size)
 
     @staticmethod
     def _open(name: str) -> socket.socket:
@@ -44,23 +54,36 @@ class ServerLink:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name.encode())
         return sock
 
-    def receive(self, sock: socket.socket) -> SwarmReceived | None:
-        """The next datagram of one of the two sockets, or None if none is pending. Raises OSError for a broken one."""
+    def receive(self, sock: socket.socket) -> list[SwarmReceived]:
+        """The datagrams that are pending at one of the two sockets, at most ``BATCH``. Raises OSError for a broken
+        one."""
+        is_multicast = sock is self.multicast
+        slots = self._incoming
         try:
-            # One byte more than anybody may send: the core sees that a longer datagram was too long.
-            data, sender = sock.recvfrom(MAX_DATAGRAM + 1)
-        except (BlockingIOError, ConnectionRefusedError):
-            return None
-        source = socket.inet_pton(socket.AF_INET6, sender[0].partition("%")[0])
-        return SwarmReceived(data, source, sock is self.multicast)
+            received = slots.receive(sock.fileno())
+        except ConnectionRefusedError:
+            return []
+        payload = memoryview(slots.payload)
+        events = []
+        for index, (_, _, length) in enumerate(received):
+            start = index * slots.size
+            (source,) = _SENDER.unpack_from(slots.names, index * _NAME.size)
+            events.append(SwarmReceived(bytes(payload[start : start + length]), source, is_multicast))
+        return events
 
     def send(self, effect: SendMulticast | SendUnicast) -> None:
         """Send a datagram from port 1235. Raises OSError."""
-        if isinstance(effect, SendMulticast):
-            to = (self._group, MULTICAST_PORT, 0, self.interface.index)
-        else:
-            to = (socket.inet_ntop(socket.AF_INET6, effect.destination), UNICAST_PORT, 0, self.interface.index)
-        self.unicast.sendto(effect.data, to)
+        index = self.interface.index
+        if isinstance(effect, SendUnicast):
+            name = _NAME.pack(socket.AF_INET6, socket.htons(UNICAST_PORT), effect.destination, index)
+            self._outgoing.add(effect.data, name)
+            return
+        self._outgoing.send_waiting()  # in the order in which they were given
+        self.unicast.sendto(effect.data, (self._group, MULTICAST_PORT, 0, index))
+
+    def flush(self) -> list[OSError]:
+        """Send what waits; returns what went wrong, one error for each datagram that was lost."""
+        return self._outgoing.flush()
 
     def close(self) -> None:
         """Give the sockets back."""

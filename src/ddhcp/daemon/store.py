@@ -12,7 +12,7 @@ import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -181,11 +181,7 @@ class SqliteStore:
             with _telling_corruption():
                 if self._db is None:
                     is_new = self._connect()
-                db = self._connection()
-                db.execute("begin immediate")
-                self._follow_wall_clock(db)
-                self._write(db, effects)
-                db.execute("commit")
+                self._commit(self._connection(), _Changes(effects))
         except BaseException as error:
             self._wall_minus_boot, self._is_clock_saved = clock
             self._disconnect()  # rolls back
@@ -316,14 +312,19 @@ class SqliteStore:
             # long is a nuisance, one ended too early goes to two clients.
             self._wall_minus_boot += written_at - now
 
-    def _follow_wall_clock(self, db: sqlite3.Connection) -> None:
-        """Keep the file in step with a wall clock that was set since, and note for which boot that holds."""
+    def _has_clock_stepped(self) -> bool:
+        """Whether the wall clock was set since the file's instants were last brought into step with it."""
         offset = wall_minus_boot()
         step = offset - self._wall_minus_boot
-        has_stepped = abs(step) > MAX_CLOCK_ERROR_S and boot_time() + offset >= EARLIEST_PLAUSIBLE_S
+        return abs(step) > MAX_CLOCK_ERROR_S and boot_time() + offset >= EARLIEST_PLAUSIBLE_S
+
+    def _follow_wall_clock(self, db: sqlite3.Connection) -> None:
+        """Keep the file in step with a wall clock that was set since, and note for which boot that holds."""
+        has_stepped = self._has_clock_stepped()
         if self._is_clock_saved and not has_stepped:
             return
         if has_stepped:
+            step = wall_minus_boot() - self._wall_minus_boot
             db.execute("update block set promised_until = promised_until + ?", (step,))
             db.execute("update claim set closed_until = closed_until + ?", (step,))
             db.execute("update lease set expires_at = expires_at + ?", (step,))
@@ -353,51 +354,79 @@ class SqliteStore:
         found.skipped = rows - len(found.blocks) - len(found.leases) - len(found.claims)
         self._remembered = found
 
-    def _write(self, db: sqlite3.Connection, effects: Iterable[StoreEffect]) -> None:
-        to_wall = self._wall_minus_boot
-        blocks: dict[int, float | None] = {}
-        leases: dict[int, StoredLease | None] = {}
-        claims: dict[int, StoredClaim | None] = {}
+    def _commit(self, db: sqlite3.Connection, changes: _Changes) -> None:
+        """Write everything in one transaction. Each statement costs this thread a wait for the interpreter; most
+        batches are a few leases, and a statement by itself is a transaction."""
+        if changes.are_few_leases and self._is_clock_saved and not self._has_clock_stepped():
+            _insert_leases(db, changes.saved_leases(), self._wall_minus_boot)
+            return
+        db.execute("begin immediate")
+        self._follow_wall_clock(db)
+        changes.write(db, self._wall_minus_boot)
+        db.execute("commit")
+
+
+class _Changes:
+    """What a batch changes: of each key the latest value, None for a row to be deleted."""
+
+    def __init__(self, effects: Iterable[StoreEffect]) -> None:
+        self._blocks: dict[int, float | None] = {}
+        self._leases: dict[int, StoredLease | None] = {}
+        self._claims: dict[int, StoredClaim | None] = {}
+        self._forgets = False
         for effect in effects:
             if isinstance(effect, SaveLease):
-                leases[effect.lease.address] = effect.lease
+                self._leases[effect.lease.address] = effect.lease
             elif isinstance(effect, SaveBlock):
-                blocks[effect.block.index] = effect.block.promised_until
+                self._blocks[effect.block.index] = effect.block.promised_until
             elif isinstance(effect, ForgetLease):
-                leases[effect.address] = None
+                self._leases[effect.address] = None
+                self._forgets = True
             elif isinstance(effect, ForgetBlock):
-                blocks[effect.index] = None
+                self._blocks[effect.index] = None
             elif isinstance(effect, SaveClaim):
-                claims[effect.claim.index] = effect.claim
+                self._claims[effect.claim.index] = effect.claim
             else:
-                claims[effect.index] = None
-        saved = [row for row in leases.values() if row is not None]
+                self._claims[effect.index] = None
+
+    @property
+    def are_few_leases(self) -> bool:
+        """Whether all that changes are leases to be saved, so few that one statement writes them."""
+        is_more = self._forgets or self._blocks or self._claims
+        return not is_more and 0 < len(self._leases) <= _ROWS_AT_ONCE
+
+    def saved_leases(self) -> list[StoredLease]:
+        """The leases to be saved."""
+        return [row for row in self._leases.values() if row is not None]
+
+    def write(self, db: sqlite3.Connection, to_wall: float) -> None:
+        """Bring the tables up to date, within a transaction."""
+        saved = self.saved_leases()
         for start in range(0, len(saved), _ROWS_AT_ONCE):
             _insert_leases(db, saved[start : start + _ROWS_AT_ONCE], to_wall)
-        db.executemany(
-            "insert or replace into block values (?, ?)",
-            ((index, until + to_wall) for index, until in blocks.items() if until is not None),
+        owned = [(index, until + to_wall) for index, until in self._blocks.items() if until is not None]
+        ended = [(address,) for address, row in self._leases.items() if row is None]
+        given_up = [(index,) for index, until in self._blocks.items() if until is None]
+        claimed = [
+            (claim.index, claim.owner_id, claim.owner, claim.closed_until + to_wall)
+            for claim in self._claims.values()
+            if claim is not None
+        ]
+        lapsed = [(index,) for index, claim in self._claims.items() if claim is None]
+        changes: tuple[tuple[str, Sequence[tuple[object, ...]]], ...] = (
+            ("insert or replace into block values (?, ?)", owned),
+            ("insert or replace into claim values (?, ?, ?, ?)", claimed),
+            ("delete from lease where address = ?", ended),
+            ("delete from block where block_index = ?", given_up),
+            ("delete from claim where block_index = ?", lapsed),
         )
-        db.executemany(
-            "insert or replace into claim values (?, ?, ?, ?)",
-            (
-                (claim.index, claim.owner_id, claim.owner, claim.closed_until + to_wall)
-                for claim in claims.values()
-                if claim is not None
-            ),
-        )
-        forgotten = ((address,) for address, row in leases.items() if row is None)
-        db.executemany("delete from lease where address = ?", forgotten)
-        db.executemany(
-            "delete from block where block_index = ?", ((index,) for index, until in blocks.items() if until is None)
-        )
-        db.executemany(
-            "delete from claim where block_index = ?", ((index,) for index, claim in claims.items() if claim is None)
-        )
+        for statement, rows in changes:
+            if rows:
+                db.executemany(statement, rows)
 
 
 def _insert_leases(db: sqlite3.Connection, rows: list[StoredLease], to_wall: float) -> None:
-    """Write these rows with one statement: each statement costs this thread a wait for the interpreter."""
+    """Write these rows, ``_ROWS_AT_ONCE`` at most, with one statement."""
     values: list[object] = []
     for row in rows:
         values += (

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ddhcp.daemon.mmsg import SendQueue, Slots
+from ddhcp.daemon.datagrams import SendQueue, Slots
 
 NAME = struct.Struct("!HHI8x")
 
