@@ -57,7 +57,7 @@ class Lease:
     def stored(self) -> StoredLease:
         """This lease as the store keeps it."""
         return StoredLease(
-            self.address, self.identity, self.chaddr, self.state.value, self.expires_at, self.hostname,
+            self.address, self.identity, self.chaddr, self.state._value_, self.expires_at, self.hostname,
             self.granted_s, self.held_until,
         )  # fmt: skip
 
@@ -72,12 +72,13 @@ class Lease:
 
 
 class _BlockLeases:
-    """The addresses of one own block: ``free`` in order of use (never used first, then the longest unused), of those
-    that anyone may have."""
+    """The addresses of one own block. ``bindings``: the latest of each, by its place in the block. ``free``: in order
+    of use (never used first, then the longest unused), of those that anyone may have."""
 
-    __slots__ = ("declined", "free", "kept", "leased", "offered", "serving", "zone")
+    __slots__ = ("bindings", "declined", "free", "kept", "leased", "offered", "serving", "zone")
 
-    def __init__(self, free: dict[int, None], zone: int) -> None:
+    def __init__(self, size: int, free: dict[int, None], zone: int) -> None:
+        self.bindings: list[Lease | None] = [None] * size
         self.free = free
         self.zone = zone
         self.serving = True
@@ -100,10 +101,11 @@ class LeaseTable:
         self._pool = pool
         self.plan = plan
         self._blocked: set[int] = set()
-        self._by_address: dict[int, Lease] = {}
-        self._by_identity: dict[bytes, int] = {}
-        self._by_chaddr: dict[bytes, int] = {}
-        self._taken_by_chaddr: dict[bytes, int] = {}
+        self._size = 0
+        self._by_identity: dict[bytes, Lease] = {}
+        self._by_chaddr: dict[bytes, Lease] = {}
+        # How many addresses a client has taken, of those that once had several; what others have says _by_chaddr.
+        self._several_taken: dict[bytes, int] = {}
         self._blocks: dict[int, _BlockLeases] = {}
         self._with_free: list[dict[int, None]] = [{} for _ in range(plan.zone_count)]
         self._free_counts = [0] * plan.zone_count
@@ -116,10 +118,13 @@ class LeaseTable:
         self.declined_count = 0
 
     def __len__(self) -> int:
-        return len(self._by_address)
+        return self._size
 
     def __iter__(self) -> Iterator[Lease]:
-        return iter(self._by_address.values())
+        for block in self._blocks.values():
+            for lease in block.bindings:
+                if lease is not None:
+                    yield lease
 
     def replan(self, plan: AddressPlan) -> None:
         """Take a changed plan. No binding ends; what is free to whom is found anew, which takes time for all of it."""
@@ -133,7 +138,7 @@ class LeaseTable:
                 self._open(index, block)
 
     def _is_for_anyone(self, address: int) -> bool:
-        lease = self._by_address.get(address)
+        lease = self.at(address)
         is_taken = lease is not None and lease.state in TAKEN
         return not is_taken and address not in self._blocked and self.plan.is_for_anyone(address)
 
@@ -145,7 +150,7 @@ class LeaseTable:
             return
         blocked, is_for_anyone = self._blocked, self.plan.is_for_anyone
         free = {a: None for a in self._addresses(index) if a not in blocked and is_for_anyone(a)}
-        block = self._blocks[index] = _BlockLeases(free, self.plan.zone_of(index))
+        block = self._blocks[index] = _BlockLeases(self._pool.block_size, free, self.plan.zone_of(index))
         self._open(index, block)
 
     def drop_block(self, index: int) -> list[Lease]:
@@ -158,12 +163,12 @@ class LeaseTable:
         self.offered_count -= block.offered
         self.leased_count -= block.leased
         self.declined_count -= block.declined
-        dropped = list(self.in_block(index))
+        dropped = [lease for lease in block.bindings if lease is not None]
+        self._size -= len(dropped)
         for lease in dropped:
             if lease.state in TAKEN:
                 self._count_client(lease.chaddr, -1)
             self._offers.pop(lease.address, None)
-            del self._by_address[lease.address]
             self._unindex(lease)
         self._tainted.difference_update(self._addresses(index))
         return dropped
@@ -208,8 +213,8 @@ class LeaseTable:
 
     def in_block(self, index: int) -> Iterator[Lease]:
         """The latest bindings of the addresses of block ``index``, of any state."""
-        for address in self._addresses(index):
-            lease = self._by_address.get(address)
+        block = self._blocks.get(index)
+        for lease in block.bindings if block is not None else ():
             if lease is not None:
                 yield lease
 
@@ -226,7 +231,7 @@ class LeaseTable:
         self._blocked.discard(address)
         index = self._pool.index_of(address)
         block = self._blocks.get(index)
-        lease = self._by_address.get(address)
+        lease = self.at(address)
         is_taken = lease is not None and lease.state in TAKEN
         if block is None or is_taken or address in block.free or not self._is_for_anyone(address):
             return
@@ -268,7 +273,19 @@ class LeaseTable:
 
     def at(self, address: int) -> Lease | None:
         """The latest binding of ``address``, of any state."""
-        return self._by_address.get(address)
+        pool = self._pool
+        if address not in pool:
+            return None
+        index = pool.index_of(address)
+        block = self._blocks.get(index)
+        return None if block is None else block.bindings[address - pool.first_address(index)]
+
+    def _put(self, address: int, lease: Lease | None) -> None:
+        """Make ``lease`` the latest binding of ``address``, in a block of ours; None: it has none."""
+        index = self._pool.index_of(address)
+        bindings, place = self._blocks[index].bindings, address - self._pool.first_address(index)
+        self._size += (lease is not None) - (bindings[place] is not None)
+        bindings[place] = lease
 
     def of(self, identity: bytes, chaddr: bytes) -> Lease | None:
         """This client's latest binding.
@@ -276,14 +293,11 @@ class LeaseTable:
         By identity first; by hardware address when either side has no client identifier, because clients exist that
         send one only in some messages (DHCP-SERVER G2, Q10). Two different client identifiers are two clients.
         """
-        address = self._by_identity.get(identity)
-        if address is not None:
-            return self._by_address[address]
-        address = self._by_chaddr.get(chaddr)
-        if address is None:
-            return None
-        lease = self._by_address[address]
-        return lease if self.belongs(lease, identity, chaddr) else None
+        lease = self._by_identity.get(identity)
+        if lease is not None:
+            return lease
+        lease = self._by_chaddr.get(chaddr)
+        return lease if lease is not None and self.belongs(lease, identity, chaddr) else None
 
     @staticmethod
     def belongs(lease: Lease | StoredLease, identity: bytes, chaddr: bytes) -> bool:
@@ -308,7 +322,7 @@ class LeaseTable:
         block = self._blocks.get(self._pool.index_of(address)) if address in self._pool else None
         if block is None:
             return False
-        lease = self._by_address.get(address)
+        lease = self.at(address)
         is_reserved = self.plan.reservation(address) is not None and (lease is None or lease.state not in TAKEN)
         return address in block.free or is_reserved
 
@@ -319,7 +333,7 @@ class LeaseTable:
         if reservation is None:
             return self.is_free(address)
         block = self._blocks.get(self._pool.index_of(address))
-        lease = self._by_address.get(address)
+        lease = self.at(address)
         return (
             block is not None
             and block.serving
@@ -338,7 +352,7 @@ class LeaseTable:
             free = self._blocks[index].free
             first = self._pool.first_address(index)
             wanted = first + zlib.crc32(identity) % self._pool.block_size
-            if wanted in free and wanted not in self._by_address and wanted not in self._tainted:
+            if wanted in free and self.at(wanted) is None and wanted not in self._tainted:
                 return wanted
             return next(iter(free))
         return None
@@ -346,12 +360,16 @@ class LeaseTable:
     def oldest_offer(self) -> Lease | None:
         """The offer that has waited longest for its REQUEST."""
         for address in self._offers:
-            return self._by_address[address]
+            return self.at(address)
         return None
 
     def taken_by(self, chaddr: bytes) -> int:
         """How many addresses are offered to, leased to, or were declined by this hardware address."""
-        return self._taken_by_chaddr.get(chaddr, 0)
+        count = self._several_taken.get(chaddr)
+        if count is not None:
+            return count
+        lease = self._by_chaddr.get(chaddr)
+        return 1 if lease is not None and lease.state in TAKEN else 0
 
     def is_tainted(self, address: int) -> bool:
         """Whether somebody unknown may use ``address``: it was declined, or came to us in a dispute."""
@@ -369,16 +387,17 @@ class LeaseTable:
         hostname: bytes = b"",
     ) -> Lease:
         """Bind ``address`` (in a block of ours) to a client, replacing whatever binding it had."""
-        lease = self._by_address.get(address)
+        lease = self.at(address)
         if lease is None:
             lease = Lease(address, identity, chaddr, state, expires_at)
-            self._by_address[address] = lease
+            self._put(address, lease)
             self._count(lease, None, state)
         else:
             if lease.identity != identity or lease.chaddr != chaddr:
-                self._unindex(lease)
                 if lease.state in TAKEN:
                     self._count_client(lease.chaddr, -1)
+                self._unindex(lease)
+                if lease.state in TAKEN:
                     self._count_client(chaddr, 1)
                 lease.identity, lease.chaddr, lease.hostname = identity, chaddr, b""
                 lease.held_until = 0.0
@@ -387,8 +406,8 @@ class LeaseTable:
         if hostname and hostname != lease.hostname:
             lease.held_until = 0.0
             lease.hostname = hostname
-        self._by_identity[identity] = address
-        self._by_chaddr[chaddr] = address
+        self._by_identity[identity] = lease
+        self._by_chaddr[chaddr] = lease
         self._schedule(lease)
         return lease
 
@@ -404,9 +423,9 @@ class LeaseTable:
         """Note the last client of a free address, from the store; ``state`` is RELEASED or EXPIRED."""
         lease = Lease(address, identity, chaddr, state, expires_at)
         lease.hostname = hostname
-        self._by_address[address] = lease
-        self._by_identity.setdefault(identity, address)
-        self._by_chaddr.setdefault(chaddr, address)
+        self._put(address, lease)
+        self._by_identity.setdefault(identity, lease)
+        self._by_chaddr.setdefault(chaddr, lease)
 
     def end(self, lease: Lease, state: LeaseState) -> None:
         """An offer or lease is over: ``state`` is RELEASED or EXPIRED; the address is free, its client remembered."""
@@ -422,7 +441,7 @@ class LeaseTable:
     def forget(self, lease: Lease) -> None:
         """The address is free and nobody is remembered (a withdrawn offer)."""
         self._count(lease, lease.state, None)
-        del self._by_address[lease.address]
+        self._put(lease.address, None)
         self._unindex(lease)
 
     def taint(self, address: int) -> None:
@@ -432,7 +451,7 @@ class LeaseTable:
     def taint_block(self, index: int) -> None:
         """The same for every address of own block ``index`` that is not leased."""
         for address in self._addresses(index):
-            lease = self._by_address.get(address)
+            lease = self.at(address)
             if lease is None or lease.state is not LeaseState.LEASED:
                 self._tainted.add(address)
 
@@ -444,7 +463,7 @@ class LeaseTable:
         """The next binding in a TAKEN state whose time has run out, or None. The caller ends it."""
         while self._expiries and self._expiries[0][0] <= now:
             at, address = heapq.heappop(self._expiries)
-            lease = self._by_address.get(address)
+            lease = self.at(address)
             if lease is None or lease.scheduled_at != at:
                 continue
             lease.scheduled_at = 0.0
@@ -466,9 +485,9 @@ class LeaseTable:
             heapq.heappush(self._expiries, (lease.expires_at, lease.address))
 
     def _unindex(self, lease: Lease) -> None:
-        if self._by_identity.get(lease.identity) == lease.address:
+        if self._by_identity.get(lease.identity) is lease:
             del self._by_identity[lease.identity]
-        if self._by_chaddr.get(lease.chaddr) == lease.address:
+        if self._by_chaddr.get(lease.chaddr) is lease:
             del self._by_chaddr[lease.chaddr]
 
     def _count(self, lease: Lease, old: LeaseState | None, new: LeaseState | None) -> None:
@@ -506,11 +525,12 @@ class LeaseTable:
             self._give_back(index, block, address)
 
     def _count_client(self, chaddr: bytes, change: int) -> None:
-        count = self._taken_by_chaddr.get(chaddr, 0) + change
-        if count > 0:
-            self._taken_by_chaddr[chaddr] = count
+        """Note that a client takes or gives back an address; before the address's state and the indices say so."""
+        count = self.taken_by(chaddr) + change
+        if count > 1 or (count == 1 and chaddr in self._several_taken):
+            self._several_taken[chaddr] = count
         else:
-            self._taken_by_chaddr.pop(chaddr, None)
+            self._several_taken.pop(chaddr, None)
 
     def _give_back(self, index: int, block: _BlockLeases, address: int) -> None:
         """An address of a block is free."""
