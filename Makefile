@@ -51,7 +51,7 @@ build/compiled.stamp: setup.py pyproject.toml $(SOURCES) $(VENV)/dev.stamp
 	@echo "Compiling into build/compiled, which takes a minute or two"
 	@rm -rf build/lib* build/bdist* build/compiled
 	@DDHCP_COMPILE=1 $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
-		--no-compile --target build/compiled .
+		--target build/compiled .
 	@touch $@
 
 demo: venv ## watch a client keep its address while it moves through a mesh of three realms

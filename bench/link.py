@@ -87,6 +87,10 @@ class BatchLink:
         # The same memory as pairs of words: setting a base through a structure costs twice as much.
         self._send_words = (ctypes.c_size_t * (2 * BATCH)).from_buffer(self._send_parts)
 
+    def fileno(self) -> int:
+        """The descriptor to poll."""
+        return self._descriptor
+
     def send(self, numbers: Sequence[int]) -> None:
         """Send the frames with these numbers, in order. Raises :class:`OSError`."""
         words, base, slot_size = self._send_words, self._outgoing_base, self._slot_size

@@ -140,7 +140,7 @@ def main() -> int:
     parser.add_argument("--block-bits", type=int, default=5, metavar="BITS")
     parser.add_argument("--peers", type=int, default=10, metavar="N")
     parser.add_argument("--clients", type=int, default=60, metavar="N", help="clients of each round")
-    parser.add_argument("--rounds", type=int, default=20, metavar="N")
+    parser.add_argument("--rounds", type=int, default=10, metavar="N")
     parser.add_argument("--leases", type=int, metavar="N", help="measure the memory of so many leases instead")
     options = parser.parse_args()
     network = ipaddress.IPv4Network(options.network)

@@ -20,6 +20,8 @@ ROOT = Path(__file__).parent.parent
 POOLS = (("10.0.0.0/24", 5), ("10.0.0.0/16", 5), ("10.0.0.0/8", 5), ("10.0.0.0/8", 2))
 PEERS = (10, 500)
 LEASES = 100_000
+MESHES = (10, 20, 50)  # nodes
+MESH_CLIENTS, MESH_WITHIN_S = 2000, 10.0
 PATIENCE_S = 300.0
 
 Results = Mapping[str, Any]
@@ -53,6 +55,10 @@ def measure(say: Callable[[str], None], environment: Mapping[str, str], *, idle_
     results["lease"] = run("memory of leases", "node", "--network", "10.0.0.0/8", "--leases", LEASES)
     results["start"] = _starts(say, environment, results["failed"])
     results["roam"] = run("roamed renewals", "roam")
+    results["mesh"] = [
+        run(f"a mesh of {nodes}", "mesh", "--nodes", nodes, "--clients", MESH_CLIENTS, "--within", MESH_WITHIN_S)
+        for nodes in MESHES
+    ]
     results["idle"] = {kind: _run(mesh, f"idle {kind}", results["failed"]) for kind, mesh in idle.items()}
     return results
 
@@ -122,6 +128,15 @@ def describe(results: Results) -> str:
         lines.append(
             f"renewals at the owner {home['per_s']:,.0f}/s, roamed {roamed['per_s']:,.0f}/s "
             f"({roamed['server_cpu_us']:.0f} us of both nodes); one at a time, p99 {alone:+.2f} ms"
+        )
+    for found in filter(None, results.get("mesh", ())):
+        lines.append(
+            f"mesh of {found['nodes']}: {found['bound']} of {found['clients']} clients bound after "
+            f"{found['seconds']:.2f} s, {found['retries']} retries, {found['duplicates']} twice;"
+        )
+        lines.append(
+            f"  {found['cpu_s']:.1f} s of processor, {found['packets']:,} packets; "
+            f"a node {found['node_cpu_ms']:.0f} ms, {found['node_packets']:.0f} packets"
         )
     for kind, found in results.get("idle", {}).items():
         if found:

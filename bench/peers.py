@@ -45,7 +45,8 @@ class Peer:
     ``missing``: why it cannot be measured, empty if it can. ``start``: given an empty directory and how many spare
     leases to keep (for those that know such a thing), writes the configuration and returns the command. ``version``:
     its command that prints one. ``most_clients``: it gets no more. ``broadcast``: clients ask for broadcast answers.
-    ``control_socket``: in that directory, where a node of a swarm tells of its blocks.
+    ``control_socket``: in that directory, where a node of a swarm tells of its blocks. ``once``: one run of it is
+    enough.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Peer:
     most_clients: int = 1 << 16
     broadcast: bool = False
     control_socket: str = ""
+    once: bool = False
 
 
 def all_peers() -> list[Peer]:
@@ -67,13 +69,14 @@ def all_peers() -> list[Peer]:
         ),
         Peer("ddhcp-py", _pure_missing, _start_pure, "the same, pure Python", control_socket="ctl"),
         Peer("kea-2", kea, _start_kea_threads, "2 threads, memfile, no sync", ("kea-dhcp4", "-v")),
-        Peer("kea-1", kea, _start_kea_single, "1 thread, memfile, no sync", ("kea-dhcp4", "-v")),
+        Peer("kea-1", kea, _start_kea_single, "1 thread, memfile, no sync", ("kea-dhcp4", "-v"), once=True),
         Peer(
             "isc-dhcpd",
             _needs("dhcpd", "isc-dhcp-server"),
             _start_dhcpd,
             "no ping check, sync for each ACK",
             ("dhcpd", "--version"),
+            once=True,
         ),
         Peer(
             "dnsmasq",
@@ -83,6 +86,7 @@ def all_peers() -> list[Peer]:
             ("dnsmasq", "--version"),
             most_clients=500,
             broadcast=True,
+            once=True,
         ),
         Peer(
             "classic",
@@ -91,8 +95,9 @@ def all_peers() -> list[Peer]:
             "ddhcpd in C, no store, no checks; new clients bounded by its spares",
             most_clients=_CLASSIC_CLIENTS,
             control_socket="ctl",
+            once=True,
         ),
-        Peer(CEILING, lambda: "", _start_echo, "the load generator against an echo in Python"),
+        Peer(CEILING, lambda: "", _start_echo, "the load generator against an echo in Python", once=True),
     ]
 
 

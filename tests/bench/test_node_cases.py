@@ -44,3 +44,13 @@ def test_what_failed_is_said() -> None:
 
 def test_the_plot_has_a_line_for_each_kind() -> None:
     assert draw().count("<polyline") == len(LINES)
+
+
+def test_a_mesh_is_told_with_what_it_cost() -> None:
+    mesh = {
+        "nodes": 50, "clients": 2000, "bound": 1999, "seconds": 10.2, "retries": 3, "duplicates": 0, "cpu_s": 12.5,
+        "packets": 4321, "node_cpu_ms": 250.0, "node_packets": 86.4,
+    }  # fmt: skip
+    text = describe({"flat": [], "lease": None, "start": {}, "roam": None, "mesh": [mesh, None], "failed": []})
+    assert "mesh of 50: 1999 of 2000 clients bound after 10.20 s, 3 retries, 0 twice" in text
+    assert "12.5 s of processor, 4,321 packets; a node 250 ms, 86 packets" in text
