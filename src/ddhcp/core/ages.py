@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from .effects import Effect, ForgetLease, SaveLease
 from .leases import LeaseState
+
+_LEASED: Final = LeaseState.LEASED.value
 
 
 class LeaseAges:
@@ -21,7 +24,7 @@ class LeaseAges:
                 self._since.pop(effect.address, None)
             elif isinstance(effect, SaveLease):
                 lease = effect.lease
-                if lease.state != LeaseState.LEASED.value:
+                if lease.state != _LEASED:
                     self._since.pop(lease.address, None)
                 elif self._since.get(lease.address, (b"", 0.0))[0] != lease.identity:
                     self._since[lease.address] = (lease.identity, now)
