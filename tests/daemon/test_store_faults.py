@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddhcp.core.effects import ForgetBlock, ForgetLease, SaveBlock, SaveLease, StoreEffect
+from ddhcp.core.effects import ForgetBlock, ForgetLease, SaveBlock, SaveLease, StoreEffect, key_of
 from ddhcp.core.records import StoredBlock, StoredLease
 from ddhcp.daemon import store as module
 from ddhcp.daemon.errors import StartError
-from ddhcp.daemon.store import MemoryStore, SqliteStore, key_of
+from ddhcp.daemon.store import MemoryStore, SqliteStore
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 NOW = 1000.0  # boot time when a test begins

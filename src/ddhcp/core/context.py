@@ -127,7 +127,8 @@ class Context:
 
     def cover_lease(self, lease_s: float) -> None:
         """A lease of this length exists or may be given from now on."""
-        self.longest_lease_s = max(self.longest_lease_s, math.ceil(lease_s))
+        if lease_s > self.longest_lease_s:
+            self.longest_lease_s = math.ceil(lease_s)
 
     def count(self, name: str, amount: int = 1) -> None:
         """Add to a counter."""

@@ -177,3 +177,16 @@ class Stopped:
 
 StoreEffect = SaveBlock | ForgetBlock | SaveLease | ForgetLease | SaveClaim | ForgetClaim
 Effect = SendMulticast | SendUnicast | SendDhcp | ProbeAddress | StoreEffect | ProlongLease | RunHook | Log | Stopped
+
+
+def key_of(effect: StoreEffect) -> tuple[str, int]:
+    """What a store effect is about; of two with one key only the later counts."""
+    if isinstance(effect, SaveLease):
+        return "lease", effect.lease.address
+    if isinstance(effect, ForgetLease):
+        return "lease", effect.address
+    if isinstance(effect, SaveBlock):
+        return "block", effect.block.index
+    if isinstance(effect, SaveClaim):
+        return "claim", effect.claim.index
+    return "claim" if isinstance(effect, ForgetClaim) else "block", effect.index

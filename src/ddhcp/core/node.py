@@ -6,6 +6,8 @@ import logging
 import math
 import random
 from collections.abc import Callable
+from operator import attrgetter
+from typing import Final
 
 from ..dhcp.constants import OPT_LEASE_TIME
 from ..swarm import DecodeError, Extension, Inquire, LeaseMessage, UpdateClaim
@@ -32,6 +34,7 @@ from .views import BlockView, NodeView
 MAX_HELD = 4096  # addresses that the operator may keep from being handed out; more is a range in the configuration
 REFRESH_FACTOR = 4  # what classic control tools show; classic nodes refresh when a quarter of T has passed
 _STATES = {state.value: state for state in LeaseState}
+_LEASED: Final = LeaseState.LEASED.value
 
 
 class Node:
@@ -107,10 +110,19 @@ class Node:
     def _on_start(self, event: e.Start, now: float) -> None:
         self._block_out_unusable()
         ends: dict[int, float] = {}
-        for lease in event.leases:  # what was leased was promised for; how long an address was declined was not
-            if lease.address in self._context.pool and lease.state == LeaseState.LEASED.value:
-                index = self._context.pool.index_of(lease.address)
-                ends[index] = max(ends.get(index, 0.0), lease.expires_at + PROMISE_MARGIN_S)
+        leased: list[StoredLease] = []
+        others: list[StoredLease] = []
+        pool = self._context.pool
+        for lease in event.leases:
+            if lease.address not in pool:
+                continue
+            if lease.state != _LEASED:  # how long an address was declined was not promised for
+                others.append(lease)
+                continue
+            leased.append(lease)
+            index, until = pool.index_of(lease.address), lease.expires_at + PROMISE_MARGIN_S
+            if until > ends.get(index, 0.0):
+                ends[index] = until
         resumed = {
             block.index
             for block in event.blocks
@@ -121,17 +133,18 @@ class Node:
         }
         # Of two leases of one client the later one is its own: the end of the other need not have been written. What it
         # declined is none of its leases.
-        for lease in sorted(event.leases, key=lambda lease: (lease.state == LeaseState.LEASED.value, lease.expires_at)):
-            self._restore(lease, resumed, now)
+        for leases in (others, leased):
+            leases.sort(key=attrgetter("expires_at"))
+            for lease in leases:
+                if pool.index_of(lease.address) in resumed:
+                    self._restore(lease, now)
         for claim in event.claims:
             self._claims.restore_claim(claim, now)
         if resumed:
             self._context.log(logging.INFO, "resumed", blocks=len(resumed), leases=len(self._leases))
 
-    def _restore(self, lease: StoredLease, resumed: set[int], now: float) -> None:
-        pool = self._context.pool
-        if lease.address not in pool or pool.index_of(lease.address) not in resumed:
-            return
+    def _restore(self, lease: StoredLease, now: float) -> None:
+        """Take up a binding in a block that is ours again."""
         state = _STATES[lease.state]
         if self._leases.is_reserved(lease.address):
             return

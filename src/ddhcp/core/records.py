@@ -58,7 +58,8 @@ class StoredLease:
 
     def latest_end(self, now: float) -> float:
         """The latest instant at which a lease that this row covers can end if none was given after ``now``."""
-        return max(self.expires_at, min(self.held_until, now + self.granted_s))
+        end = min(self.held_until, now + self.granted_s)
+        return end if end > self.expires_at else self.expires_at
 
     def __init__(
         self,

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from time import perf_counter
 
-from ..core.effects import Effect, StoreEffect
+from ..core.effects import Effect, StoreEffect, key_of
 from .latency import COMMIT_BOUNDS_S, Histogram
-from .store import Store, key_of
+from .store import Store
 
 FIRST_RETRY_S = 0.5  # after a commit that failed; doubled each time up to MAX_RETRY_S
 MAX_RETRY_S = 30.0

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from ..core.effects import ForgetBlock, ForgetClaim, ForgetLease, SaveBlock, SaveClaim, SaveLease, StoreEffect
+from ..core.effects import ForgetBlock, ForgetLease, SaveBlock, SaveClaim, SaveLease, StoreEffect
 from ..core.records import StoredBlock, StoredClaim, StoredLease
 from .clock import boot_id, boot_time, wall_minus_boot
 from .errors import StartError
@@ -67,8 +67,9 @@ where block_index between 0 and 4294967295
     and typeof(closed_until) = 'real' and abs(closed_until) < 1e11
 """
 _SOUND_LEASES = """
-select address, identity, chaddr, state, expires_at, hostname, granted_s, held_until from lease
-where address between 0 and 4294967295
+select address, identity, chaddr, state, expires_at + ?1, hostname, granted_s,
+    case when granted_s then held_until + ?1 else 0.0 end
+from lease where address between 0 and 4294967295
     and typeof(identity) = 'blob' and length(identity) between 1 and 4096
     and typeof(chaddr) = 'blob' and length(chaddr) = 16
     and state in ('leased', 'kept', 'released', 'expired', 'declined')
@@ -340,12 +341,21 @@ class SqliteStore:
         found = Remembered(set_aside=self._remembered.set_aside)
         found.blocks = [StoredBlock(index, until + to_boot) for index, until in db.execute(_SOUND_BLOCKS)]
         same: dict[int, int] = {}  # one object for the many leases of one length
-        for address, identity, chaddr, state, expires_at, hostname, granted_s, held_until in db.execute(_SOUND_LEASES):
-            held_until = held_until + to_boot if granted_s else 0.0
-            granted_s = same.setdefault(granted_s, granted_s)
-            found.leases.append(
-                StoredLease(address, identity, chaddr, state, expires_at + to_boot, hostname, granted_s, held_until)
+        found.leases = [
+            StoredLease(
+                address,
+                identity,
+                chaddr,
+                state,
+                expires_at,
+                hostname,
+                same.setdefault(granted_s, granted_s),
+                held_until,
             )
+            for address, identity, chaddr, state, expires_at, hostname, granted_s, held_until in db.execute(
+                _SOUND_LEASES, (to_boot,)
+            )
+        ]
         found.claims = [
             StoredClaim(index, owner_id, owner, until + to_boot)
             for index, owner_id, owner, until in db.execute(_SOUND_CLAIMS)
@@ -452,16 +462,3 @@ def _inode(path: Path) -> int | None:
         return path.stat().st_ino
     except OSError:
         return None
-
-
-def key_of(effect: StoreEffect) -> tuple[str, int]:
-    """What a store effect is about; of two with one key only the later counts."""
-    if isinstance(effect, SaveLease):
-        return "lease", effect.lease.address
-    if isinstance(effect, ForgetLease):
-        return "lease", effect.address
-    if isinstance(effect, SaveBlock):
-        return "block", effect.block.index
-    if isinstance(effect, SaveClaim):
-        return "claim", effect.claim.index
-    return "claim" if isinstance(effect, ForgetClaim) else "block", effect.index
