@@ -27,19 +27,38 @@ PATIENCE_S = 300.0
 Results = Mapping[str, Any]
 
 
-def measure(say: Callable[[str], None], environment: Mapping[str, str], *, idle_s: float) -> dict[str, Any]:
-    """All of it, as far as it works; ``failed`` says what did not. ``idle_s``: how long to listen to idle meshes; 0: no
-    such meshes."""
-    paths = [compiled_environment().get("PYTHONPATH", ""), environment["PYTHONPATH"]]
-    environment = {**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    results: dict[str, Any] = {"flat": [], "failed": []}
+class IdleMeshes:
+    """Meshes of ours and (if there is one) of the classic daemon, to which it is listened for ``seconds``. They take
+    minutes to settle and next to nothing of the machine, so they begin before everything else."""
 
-    idle: dict[str, subprocess.Popen[bytes]] = {}
-    if idle_s:
-        say("our node: idle meshes begin to settle, which takes some minutes")
-        for kind in ("ours", *(["classic"] if classic_program() else [])):
-            options = ["--classic"] if kind == "classic" else []
-            idle[kind] = _begin(("idle", "--seconds", idle_s, *options), environment)
+    def __init__(self, seconds: float, environment: Mapping[str, str]) -> None:
+        kinds = {"ours": [], **({"classic": ["--classic"]} if classic_program() else {})}
+        self._running = {
+            kind: _begin(("idle", "--seconds", seconds, *options), _compiled(environment))
+            for kind, options in kinds.items()
+        }
+
+    def results(self, failed: list[str]) -> dict[str, Any]:
+        """What was heard of each; None, and a line in ``failed``, where that did not work."""
+        return {kind: _run(process, f"idle {kind}", failed) for kind, process in self._running.items()}
+
+    def stop(self) -> None:
+        """End those that still run."""
+        for process in self._running.values():
+            if process.poll() is None:
+                process.terminate()
+                process.communicate()
+
+
+def _compiled(environment: Mapping[str, str]) -> dict[str, str]:
+    paths = [compiled_environment().get("PYTHONPATH", ""), environment["PYTHONPATH"]]
+    return {**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+def measure(say: Callable[[str], None], environment: Mapping[str, str], idle: IdleMeshes | None) -> dict[str, Any]:
+    """All of it, as far as it works; ``failed`` says what did not."""
+    environment = _compiled(environment)
+    results: dict[str, Any] = {"flat": [], "failed": []}
 
     def run(what: str, *command: object) -> Any:
         say(f"our node: {what}")
@@ -59,7 +78,7 @@ def measure(say: Callable[[str], None], environment: Mapping[str, str], *, idle_
         run(f"a mesh of {nodes}", "mesh", "--nodes", nodes, "--clients", MESH_CLIENTS, "--within", MESH_WITHIN_S)
         for nodes in MESHES
     ]
-    results["idle"] = {kind: _run(mesh, f"idle {kind}", results["failed"]) for kind, mesh in idle.items()}
+    results["idle"] = idle.results(results["failed"]) if idle is not None else {}
     return results
 
 

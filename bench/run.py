@@ -28,6 +28,7 @@ STOP_S = 10.0
 POLL_S = 0.1
 MEASURE_S = 180.0
 UNLOADED = 100
+IDLE_START_S = 15.0  # while the nodes of the idle meshes start, nothing is measured
 AVALANCHE_PATIENCE_S = 90.0
 ROOT = Path(__file__).parent.parent
 PHASES = ("unloaded", "acquire", "renew", "check", "memory")
@@ -134,11 +135,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="ddhcp-bench-") as directory:
         found = machine(Path(directory))
     chosen = [peer for peer in peers if not options.only or peer.name in options.only]
-    results = _measure_all(chosen, options)
-    print(f"{table(results, peers[0].name)}\n\n{describe(found)}", flush=True)
-    alone = None
-    if not options.no_node and not options.only:
-        alone = node_cases.measure(say, _environment(), idle_s=options.idle)
+    with_node = not options.no_node and not options.only
+    idle = None
+    if with_node and options.idle:
+        say("our node: idle meshes begin to settle; they are listened to at the end")
+        idle = node_cases.IdleMeshes(options.idle, _environment())
+        time.sleep(IDLE_START_S)
+    try:
+        results = _measure_all(chosen, options)
+        print(f"{table(results, peers[0].name)}\n\n{describe(found)}", flush=True)
+        alone = node_cases.measure(say, _environment(), idle) if with_node else None
+    finally:
+        if idle is not None:
+            idle.stop()
+    if alone is not None:
         print(f"\n{node_cases.describe(alone)}")
     options.json.parent.mkdir(parents=True, exist_ok=True)
     settings = {name: getattr(options, name) for name in ("clients", "window", "rounds", "runs", "avalanche", "within")}
