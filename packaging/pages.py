@@ -21,6 +21,7 @@ from ddhcp.daemon.settings.document import default_of
 from ddhcp.daemon.settings.schema import ENTRIES, SETTINGS, TABLES
 from ddhcp.daemon.settings.setting import Setting
 from ddhcp.plan.main import build_parser as plan_parser
+from ddhcp.sim.main import build_parser as sim_parser
 from ddhcp.testbed.main import build_parser as testbed_parser
 
 # Program, its parser, and the manual's section: 8 for what an administrator runs, 1 for everybody's.
@@ -28,10 +29,11 @@ PROGRAMS: tuple[tuple[str, Callable[[], argparse.ArgumentParser], int, str], ...
     ("ddhcp", daemon_parser, 8, "distributed DHCP server"),
     ("ddhcpctl", ctl_parser, 8, "look at a running ddhcp and change what it does"),
     ("ddhcp-plan", plan_parser, 1, "work out how large a pool, its blocks and its times should be"),
+    ("ddhcp-sim", sim_parser, 1, "swarms of ddhcp nodes in virtual time, with faults and checks"),
     ("network-test", testbed_parser, 1, "a mesh of realms in network namespaces, for trying ddhcp"),
 )
 COMPLETIONS = {"bash": "bash/{}", "zsh": "zsh/_{}", "fish": "fish/{}.fish"}
-SEE_ALSO = "ddhcp(8), ddhcpctl(8), ddhcp.toml(5), ddhcp-plan(1), network-test(1)"
+SEE_ALSO = "ddhcp(8), ddhcpctl(8), ddhcp.toml(5), ddhcp-plan(1), ddhcp-sim(1), network-test(1)"
 
 
 SETTINGS_INTRODUCTION = (

@@ -64,15 +64,19 @@ def machine(isolated: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 def test_programs_pages_and_completions_are_installed(machine: Machine) -> None:
-    for program in ("ddhcp", "ddhcpctl", "ddhcpdctl", "ddhcp-plan", "network-test"):
+    for program in ("ddhcp", "ddhcpctl", "ddhcpdctl", "ddhcp-plan", "ddhcp-sim", "network-test"):
         machine.run(f"/usr/bin/{program}", "--help")
     assert machine.run("/usr/bin/ddhcp", "--version").startswith("ddhcp ")
-    for page in ("man8/ddhcp.8", "man8/ddhcpctl.8", "man5/ddhcp.toml.5", "man1/ddhcp-plan.1", "man1/network-test.1"):
+    for page in ("man8/ddhcp.8", "man8/ddhcpctl.8", "man5/ddhcp.toml.5", "man1/ddhcp-plan.1", "man1/ddhcp-sim.1"):
         assert machine.path(f"/usr/share/man/{page}.gz").exists()
     for place in ("bash-completion/completions/ddhcpctl", "zsh/vendor-completions/_ddhcpctl"):
         assert machine.path(f"/usr/share/{place}").exists()
     assert machine.path("/usr/share/fish/vendor_completions.d/ddhcpctl.fish").exists()
-    machine.run("bash", "-n", "/usr/share/bash-completion/completions/ddhcp")
+    place = "/usr/share/bash-completion/completions/ddhcpctl"
+    completed = machine.run(
+        "bash", "-c", f'. {place}; COMP_WORDS=(ddhcpctl ex) COMP_CWORD=1; _shtab_ddhcpctl; echo "${{COMPREPLY[@]}}"'
+    )
+    assert completed == "explain\n"
 
 
 def test_the_programs_use_what_the_package_brings(machine: Machine) -> None:

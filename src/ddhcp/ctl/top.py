@@ -116,7 +116,7 @@ def _bar(part: int, whole: int, ours: int) -> Text:
 
 
 def _rates(now: Look, before: Look | None) -> Text:
-    line = Text("per s   ", "dim")
+    line = Text.assemble(("per s   ", "dim"))
     for name, counters in _RATES:
         rate = "-"
         if before is not None and before.status["instance"] == now.status["instance"]:

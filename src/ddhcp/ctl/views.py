@@ -199,7 +199,7 @@ def reservations(found: Object) -> RenderableType:
 
 def event(found: Object) -> Text:
     """One event as a line."""
-    line = Text(f"{clock(found['time'])} ", "dim")
+    line = Text.assemble((f"{clock(found['time'])} ", "dim"))
     line.append(f"{safe(found['level']):7} ", LEVEL_STYLES.get(found["level"], "dim"))
     line.append(f"{safe(found['event'])}", "bold")
     for name, value in found["fields"].items():
@@ -218,12 +218,12 @@ def explanation(found: Object) -> RenderableType:
 
 
 def _decision(row: Object) -> Text:
-    line = Text(f"{duration(row['ago_s']):>7} ago  ", "dim")
-    line.append(f"{safe(row['mac'])}  ", "default").append(safe(row["message"]), "bold")
-    line.append(f" for {safe(row['address'])} " if row["address"] else " ", "default")
-    line.append(safe(row["outcome"]), OUTCOME_STYLES.get(row["outcome"], "default"))
-    line.append(f" ({row['times']} times)" if row["times"] > 1 else "", "default")
-    line.append(f": {safe(row['why'])}" if row["why"] else "", "default")
+    line = Text.assemble((f"{duration(row['ago_s']):>7} ago  ", "dim"), f"{safe(row['mac'])}  ")
+    line.append(safe(row["message"]), "bold")
+    line.append(f" for {safe(row['address'])} " if row["address"] else " ")
+    line.append(safe(row["outcome"]), OUTCOME_STYLES.get(row["outcome"], ""))
+    line.append(f" ({row['times']} times)" if row["times"] > 1 else "")
+    line.append(f": {safe(row['why'])}" if row["why"] else "")
     return line
 
 

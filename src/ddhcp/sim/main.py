@@ -41,7 +41,7 @@ What is not given on the command line is drawn from the seed. docs/simulator.md 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    parser = _parser()
+    parser = build_parser()
     options = parser.parse_args(arguments)
     if options.scenario is not None:
         return _play(options.scenario)
@@ -59,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="ddhcp-sim", description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
