@@ -262,6 +262,35 @@ def test_nobody_gives_back_what_is_anothers() -> None:
     assert [stored.state for stored in swarm.nodes[0].leases()] == ["leased"]
 
 
+@pytest.mark.parametrize("kind", [c.RELEASE, c.DECLINE])
+def test_who_was_told_that_an_address_was_given_back_speaks_for_nobody(kind: int) -> None:
+    """Its owner cannot say so just then."""
+    swarm = claimed(2)
+    address = lease(swarm, 0)
+    swarm.run_for(1)
+    swarm.cut = lambda sender, receiver: True
+    given_back = message(c.RELEASE, ciaddr=address) if kind == c.RELEASE else message(c.DECLINE, o50=address)
+    given_back.options[c.OPT_SERVER_ID] = SERVER_ID.to_bytes(4, "big")
+    swarm.client_sends(1, given_back)
+    assert asks(swarm, 1, message(c.REQUEST, 1, 9, o50=address), 10) == []
+
+
+def test_a_declined_address_that_its_client_got_again_from_a_peer_is_its_own() -> None:
+    """The peer had not heard that it was declined; for the client that is a lease like any other (I6)."""
+    swarm = claimed(3)
+    address = lease(swarm, 0)
+    swarm.run_for(1)
+    swarm.cut = lambda sender, receiver: (sender == 0) != (receiver == 0)
+    swarm.client_sends(0, message(c.DECLINE, o50=address, o54=SERVER_ID))
+    ((kind, granted, _),) = asks(swarm, 1, message(c.REQUEST, xid=9, ciaddr=address), 1)
+    assert (kind, granted) == (c.ACK, address)
+    swarm.cut = lambda sender, receiver: False
+    swarm.run_for(20)
+    for node in (1, 0):
+        ((kind, granted, _),) = asks(swarm, node, message(c.REQUEST, xid=20 + node, ciaddr=address), 1)
+        assert (kind, granted) == (c.ACK, address)
+
+
 def test_telling_an_owner_that_is_gone_ends() -> None:
     swarm = claimed(2)
     address = lease(swarm, 0)

@@ -13,6 +13,7 @@ from .forwarding import Forwarding
 from .leases import ACTIVE, Lease, LeaseState, LeaseTable
 from .limits import RateLimiter
 from .pool import dotted
+from .replicas import Replicas
 from .replies import Exchange, Replies, mac_text
 from .surrender import Surrenders
 from .terms import TermsBook
@@ -21,7 +22,7 @@ _RELEASABLE = (LeaseState.LEASED, LeaseState.KEPT)
 
 
 class Endings:
-    """Ends bindings. ``claims``, ``forwarding`` and ``surrenders`` are set by the owner."""
+    """Ends bindings. ``claims``, ``forwarding``, ``surrenders`` and ``replicas`` are set by the owner."""
 
     def __init__(
         self, context: Context, leases: LeaseTable, book: TermsBook, replies: Replies, decisions: Decisions
@@ -35,6 +36,7 @@ class Endings:
         self.claims: Claims
         self.forwarding: Forwarding
         self.surrenders: Surrenders
+        self.replicas: Replicas
 
     def configure(self) -> None:
         """Take a changed policy."""
@@ -54,6 +56,7 @@ class Endings:
         owner = self.claims.owner_address(self._context.pool.index_of(address))
         if owner is not None:
             self._decisions.note(x.chaddr, now, "RELEASE", "asking", "other-node", address)
+            self.replicas.forget(address, x.key, x.chaddr)
             if not self.surrenders.tell(Surrender(address, request.xid, x.chaddr, x.key), owner, now):
                 self.forwarding.tell_released(request, address, owner)
             return False
@@ -98,6 +101,7 @@ class Endings:
         owner = self.claims.owner_address(self._context.pool.index_of(address))
         if owner is not None:
             self._decisions.note(x.chaddr, now, "DECLINE", "asking", "other-node", address)
+            self.replicas.forget(address, x.key, x.chaddr)
             self.surrenders.tell(Surrender(address, request.xid, x.chaddr, x.key, is_declined=True), owner, now)
             return
         lease = self._leases.at(address)

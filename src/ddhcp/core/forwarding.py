@@ -246,7 +246,9 @@ class Forwarding:
         lease = self._leases.at(address)
         if lease is not None and lease.state in TAKEN:
             is_holder = lease.chaddr == message.chaddr or not self._context.has(Remedy.CORRECT_OWNER)
-            if not is_holder or lease.state is LeaseState.DECLINED:
+            # Who declined an address and asks for it again got it from a peer that had not heard of that.
+            is_declined = lease.state is LeaseState.DECLINED and not (peer.is_ours and self._context.has_stand_ins)
+            if not is_holder or is_declined:
                 self._refuse_renewal(message, address, "in-use", peer, now)
                 return
             key = lease.identity

@@ -109,6 +109,13 @@ class Replicas:
             for lease in replica.leases.values():
                 self._unindex(lease)
 
+    def forget(self, address: int, identity: bytes, chaddr: bytes) -> None:
+        """A client gave ``address`` back here: what is known of its lease is history."""
+        lease = self.at(address)
+        if lease is not None and LeaseTable.belongs(lease, identity, chaddr):
+            del self._blocks[self._context.pool.index_of(address)].leases[address]
+            self._unindex(lease)
+
     def on_claimed(self, index: int, source: bytes, timeout_s: int) -> None:
         """The node at ``source`` claims block ``index`` (or gives it up, with timeout 0)."""
         replica = self._blocks.get(index)

@@ -71,7 +71,7 @@ class Server:
         )
         self._offers.claims, self._offers.lookup = self.claims, self.lookup
         self._endings.claims, self._endings.forwarding = self.claims, self.forwarding
-        self._endings.surrenders = self.surrenders
+        self._endings.surrenders, self._endings.replicas = self.surrenders, self.replicas
         self._queries = LeaseQueries(context, leases, self.claims)
 
     # --- links and options ----------------------------------------------------------------------
@@ -318,7 +318,8 @@ class Server:
     def _decide_own(self, x: Exchange, address: int, *, is_selecting: bool, now: float) -> None:
         holder = self._leases.at(address)
         if holder is not None and holder.state in TAKEN:
-            if holder.state is LeaseState.DECLINED or not self._leases.belongs(holder, x.key, x.chaddr):
+            is_declined = holder.state is LeaseState.DECLINED and (is_selecting or not self._context.has_stand_ins)
+            if is_declined or not self._leases.belongs(holder, x.key, x.chaddr):
                 self._nak(x, address, b"address in use", "in-use", now)
                 return
         elif self._leases.holds_another(address, x.key, x.chaddr) or not (
