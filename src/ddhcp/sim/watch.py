@@ -50,12 +50,14 @@ class Violation:
 
 
 class BlockWitness:
-    """Who said what about one block. ``claims``: by node, (announced at, promised until), both in virtual time."""
+    """Who said what about one block. ``claims``: by node, (announced at, promised until), both in virtual time.
+    ``last_until``: the end of the longest promise ever made; that it was given up later may not have been heard."""
 
-    __slots__ = ("claims", "history")
+    __slots__ = ("claims", "history", "last_until")
 
     def __init__(self) -> None:
         self.claims: dict[int, tuple[float, float]] = {}
+        self.last_until: float | None = None
         self.history: deque[tuple[float, int, int]] = deque(maxlen=_HISTORY)
 
     def claimants(self, now: float) -> list[int]:
@@ -155,7 +157,9 @@ class Watch:
                 witness.claims.pop(number, None)
                 continue
             _, before = witness.claims.get(number, (0.0, 0.0))
-            witness.claims[number] = (now, max(before, now + timeout_s / rate))
+            until = now + timeout_s / rate
+            witness.claims[number] = (now, max(before, until))
+            witness.last_until = max(witness.last_until or 0.0, until)
         for callback in self.on_claims:
             callback(number, claims)
 

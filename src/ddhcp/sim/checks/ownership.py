@@ -159,10 +159,10 @@ class LeakChecker:
         was promised not long ago."""
         now = self.watch.engine.now
         for index in held:
-            claims = self.watch.block(index).claims
-            if any(owner in alive and until > now for owner, (_, until) in claims.items()):
+            witness = self.watch.block(index)
+            if any(owner in alive and until > now for owner, (_, until) in witness.claims.items()):
                 continue
-            last = max((until for _, until in claims.values()), default=None)
+            last = witness.last_until
             if last is not None and last + self.bound_s < now:
                 self.watch.violation(
                     "I7", f"n{number} still holds block {index} taken, whose last promise ended {now - last:.0f} s ago",
