@@ -50,16 +50,19 @@ class ServerLinkDown:
 @dataclass(slots=True, init=False)
 class SwarmReceived:
     """A datagram from the server link. ``source`` is the sender's IPv6 link-local address (16 bytes);
-    ``multicast`` tells the group socket (port 1234) from the unicast one (port 1235)."""
+    ``multicast`` tells the group socket (port 1234) from the unicast one (port 1235). ``waited_s``: how long it lay in
+    the socket, because the process was stopped or busy."""
 
     data: bytes
     source: bytes
     multicast: bool
+    waited_s: float
 
-    def __init__(self, data: bytes, source: bytes, multicast: bool) -> None:
+    def __init__(self, data: bytes, source: bytes, multicast: bool, waited_s: float = 0.0) -> None:
         self.data = data
         self.source = source
         self.multicast = multicast
+        self.waited_s = waited_s
 
 
 @dataclass(slots=True, frozen=True)

@@ -69,12 +69,16 @@ class Extensions:
         self._on_forward_redirect = server.forwarding.on_redirect
         context.trust.on_trusted = self._on_trusted
 
-    def on_message(self, extension: Extension, peer: Peer, now: float) -> None:
-        """An extension arrived. What this version cannot read is counted and dropped."""
+    def on_message(self, extension: Extension, peer: Peer, now: float, *, is_stale: bool = False) -> None:
+        """An extension arrived. What this version cannot read is counted and dropped, and what is ``is_stale``, but for
+        what is worth something however late it is read."""
         try:
             message = read_extension(extension)
         except DecodeError as error:
             self._context.count(f"swarm.drop.{error.reason}")
+            return
+        if is_stale and not isinstance(message, Hello | Hearsay):
+            self._context.count("swarm.drop.stale")
             return
         self._handlers[type(message)](message, peer, now)
 

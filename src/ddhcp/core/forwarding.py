@@ -23,7 +23,7 @@ from ..swarm import (
     write_address,
 )
 from .blocks import BlockState
-from .claims import PROMISE_MARGIN_S, Claims
+from .claims import Claims
 from .context import Context
 from .decisions import Decisions
 from .leases import TAKEN, LeaseState, LeaseTable
@@ -31,7 +31,7 @@ from .peers import Peer, Peers
 from .pool import dotted
 from .questions import Questions
 from .remedies import Remedy
-from .replicas import DRIFT, Replicas
+from .replicas import DRIFT, TRANSIT_S, Replicas
 
 # After each of the askings; then the client's own retransmission is awaited.
 RETRY_DELAYS_S = (0.25, 0.25, 0.5, 1.0, 2.0)
@@ -157,8 +157,8 @@ class Forwarding:
         block = self._claims.table.get(index)
         if block is None or block.state is not BlockState.CLAIMED:
             return False  # an orphan by now: it is adopted when the client asks again
-        # Counted by a clock that may be slower than the owner's: what it announced may end earlier.
-        promised_s = int(block.expires_at - PROMISE_MARGIN_S - DRIFT * block.timeout_s - now)
+        # What the owner announced was under way, and is counted by a clock that may be slower than its own.
+        promised_s = int(block.expires_at - TRANSIT_S - DRIFT * block.timeout_s - now)
         lease_s = min(forward.lease_s, self._replicas.grantable_s(lease, now), promised_s)
         if lease_s < min(forward.lease_s, SHORTEST_GRANT_S):
             return False

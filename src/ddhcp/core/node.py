@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import Final
 
 from ..dhcp.constants import OPT_LEASE_TIME
-from ..swarm import DecodeError, Extension, Inquire, LeaseMessage, UpdateClaim
+from ..swarm import Claim, DecodeError, Extension, Inquire, LeaseMessage, UpdateClaim
 from . import events as e
 from .addresses import AddressPlan
 from .blocks import BlockState
@@ -31,10 +31,21 @@ from .records import StoredBlock, StoredClaim, StoredLease
 from .server import Server
 from .views import BlockView, NodeView
 
+# A question, an answer or news for one node that waited for longer than this, because the process was stopped, is
+# dropped: who sent it has sent it again, or has given up.
+STALE_AFTER_S = 2.0
 MAX_HELD = 4096  # addresses that the operator may keep from being handed out; more is a range in the configuration
 REFRESH_FACTOR = 4  # what classic control tools show; classic nodes refresh when a quarter of T has passed
 _STATES = {state.value: state for state in LeaseState}
 _LEASED: Final = LeaseState.LEASED.value
+
+
+def _aged(claims: tuple[Claim, ...], waited_s: int) -> tuple[Claim, ...]:
+    """Claims that were heard so long ago, with what is left of their time."""
+    if not waited_s:
+        return claims
+    left = (Claim(claim.index, max(0, claim.timeout_s - waited_s)) for claim in claims)
+    return tuple(now for now, claim in zip(left, claims, strict=True) if now.timeout_s or not claim.timeout_s)
 
 
 class Node:
@@ -231,9 +242,9 @@ class Node:
             context.count("swarm.drop.own")
             return
         for data, is_multicast in context.trust.incoming(event.data, event.source, event.multicast, now):
-            self._on_message(data, event.source, is_multicast, now)
+            self._on_message(data, event.source, is_multicast, event.waited_s, now)
 
-    def _on_message(self, data: bytes, source: bytes, is_multicast: bool, now: float) -> None:
+    def _on_message(self, data: bytes, source: bytes, is_multicast: bool, waited_s: float, now: float) -> None:
         """A message that may be believed to come from the node at ``source``."""
         context = self._context
         try:
@@ -244,13 +255,17 @@ class Node:
         if is_multicast != isinstance(message, UpdateClaim | Inquire) and not isinstance(message, Extension):
             context.count("swarm.drop.wrong-channel")
             return
-        peer = self._peers.hear(source, node_id, now)
+        is_stale = waited_s > STALE_AFTER_S
+        if is_stale and isinstance(message, LeaseMessage):
+            context.count("swarm.drop.stale")
+            return
+        peer = self._peers.hear(source, node_id, now - waited_s)
         self._presence.heard(peer)
         self._extensions.on_heard(peer, now)
         if isinstance(message, UpdateClaim):
             context.counters["mcast.recv_updateclaim"] += 1
-            peer.note_refresh(now)
-            claims = self._extensions.believable(message.claims, peer)
+            peer.note_refresh(now - waited_s)
+            claims = self._extensions.believable(_aged(message.claims, int(waited_s)), peer)
             self._claims.on_update_claim(peer, claims, now)
             self._extensions.on_claims(claims, peer, now)
         elif isinstance(message, Inquire):
@@ -259,7 +274,7 @@ class Node:
         elif isinstance(message, LeaseMessage):
             self._forwarding.on_message(message, peer, now)
         else:
-            self._extensions.on_message(message, peer, now)
+            self._extensions.on_message(message, peer, now, is_stale=is_stale)
         self._finish_stop(now)
 
     # --- the operator ---------------------------------------------------------------------------

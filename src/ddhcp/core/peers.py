@@ -87,7 +87,7 @@ class Peers:
             peer = Peer(address, node_id, now)
             if len(self._peers) >= MAX_PEERS:
                 del self._peers[next(iter(self._peers))]
-        peer.node_id, peer.heard_at = node_id, now
+        peer.node_id, peer.heard_at = node_id, max(peer.heard_at, now)
         self._peers[address] = peer
         if not peer.is_ours:
             if peer.hello_count < GREETINGS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+import time
 
 from ..core.effects import SendMulticast, SendUnicast
 from ..core.events import SwarmReceived
@@ -17,6 +18,9 @@ BATCH = 64  # datagrams taken from one socket before others get their turn
 _RECEIVE_BUFFER_BYTES = 1 << 20
 _NAME = struct.Struct("@HH4x16sI")  # struct sockaddr_in6: family, port in network byte order, address, scope
 _SENDER = struct.Struct("@8x16s4x")
+_SO_TIMESTAMPNS = 35  # <asm-generic/socket.h>: the kernel tells when it took a datagram in, by the wall clock
+_STAMP = struct.Struct("@Niill")  # struct cmsghdr (size, level, type), then struct timespec
+_CONTROL_BYTES = socket.CMSG_SPACE(struct.calcsize("@ll"))
 
 
 class ServerLink:
@@ -42,7 +46,7 @@ class ServerLink:
             self.close()
             raise
         # One byte more than anybody may send: the core sees that a longer datagram was too long.
-        self._incoming = Slots(BATCH, MAX_DATAGRAM + 1, _NAME.size)
+        self._incoming = Slots(BATCH, MAX_DATAGRAM + 1, _NAME.size, _CONTROL_BYTES)
         self._outgoing = SendQueue(self.unicast, BATCH, MAX_DATAGRAM, _NAME.size)
 
     @staticmethod
@@ -51,6 +55,7 @@ class ServerLink:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         # Without SO_REUSEADDR a second node on this interface is refused instead of taking our datagrams.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
+        sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name.encode())
         return sock
 
@@ -65,10 +70,12 @@ class ServerLink:
             return []
         payload = memoryview(slots.payload)
         events = []
-        for index, (_, _, length) in enumerate(received):
+        wall_now = time.time()
+        for index, (control_size, _, length) in enumerate(received):
             start = index * slots.size
             (source,) = _SENDER.unpack_from(slots.names, index * _NAME.size)
-            events.append(SwarmReceived(bytes(payload[start : start + length]), source, is_multicast))
+            waited_s = _waited_s(slots.control, index * _CONTROL_BYTES, control_size, wall_now)
+            events.append(SwarmReceived(bytes(payload[start : start + length]), source, is_multicast, waited_s))
         return events
 
     def send(self, effect: SendMulticast | SendUnicast) -> None:
@@ -89,6 +96,17 @@ class ServerLink:
         """Give the sockets back."""
         self.multicast.close()
         self.unicast.close()
+
+
+def _waited_s(control: bytearray, start: int, size: int, wall_now: float) -> float:
+    """How long ago the kernel took a datagram in. A step of the wall clock meanwhile counts in: what waited just then
+    may be taken for late, and is as good as lost."""
+    if size < _STAMP.size:
+        return 0.0
+    _, level, kind, seconds, nanoseconds = _STAMP.unpack_from(control, start)
+    if (level, kind) != (socket.SOL_SOCKET, _SO_TIMESTAMPNS):
+        return 0.0
+    return max(0.0, wall_now - float(seconds + nanoseconds / 1e9))
 
 
 def check_at_start(interface: Interface) -> None:

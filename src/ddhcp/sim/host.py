@@ -287,10 +287,15 @@ class OurHost(Host):
         return self._latest
 
     def receive_swarm(self, event: e.SwarmReceived) -> None:
-        if self.is_paused:
-            self.later(lambda: self.feed(event))
-        else:
+        if not self.is_paused:
             self.feed(event)
+            return
+        came_at = self.engine.now
+
+        def read() -> None:
+            self.feed(e.SwarmReceived(event.data, event.source, event.multicast, self.engine.now - came_at))
+
+        self.later(read)
 
     def receive_dhcp(self, data: bytes, source: int, destination: int) -> None:
         if not self.is_up:
