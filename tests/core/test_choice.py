@@ -36,16 +36,20 @@ class Chooser:
     """The choice of one node that knows ``count`` nodes, itself among them."""
 
     def __init__(self, number: int, count: int, pool: Pool = SMALL, **config: bool) -> None:
+        self.questions = 0
         self.context = Context(NodeConfig(pool, **config), random.Random(number))  # type: ignore[arg-type]
         self.context.node_id, self.context.address = node_id_of(number), address_of(number)
         self.table, self.peers = BlockTable(pool), Peers()
         self.choice = BlockChoice(
-            self.context, self.table, LeaseTable(pool, AddressPlan(pool, Policy())), self.peers, lambda now: None
+            self.context, self.table, LeaseTable(pool, AddressPlan(pool, Policy())), self.peers, self._asked
         )
         for other in range(count):
             if other != number:
                 peer = self.peers.hear(address_of(other), node_id_of(other), 0.0)
                 peer.claimed_until, peer.expected_s = 60.0, 20.0
+
+    def _asked(self, now: float) -> None:
+        self.questions += 1
 
     def miss(self, number: int) -> None:
         """The other nodes go on being heard; this one has been silent for longer than it should."""
@@ -118,6 +122,22 @@ def test_own_former_blocks_come_first_then_never_owned_then_the_longest_free() -
     assert chosen[0] == 5
     assert chosen[-3:] == [3, 7, 9]
     assert sorted(chosen) == list(range(16))
+
+
+def test_nobody_is_asked_for_blocks_that_do_not_exist() -> None:
+    """A full pool is no reason to have everybody announce over and over (I8)."""
+    chooser = Chooser(0, 2)
+    for peer in chooser.peers:
+        peer.is_ours = True
+    for index in range(16):
+        chooser.table.apply(index, BlockEvent.CLAIMED_BY_STRONGER)
+    assert chooser.choice.choose(1, 30.0) == []
+    assert chooser.choice.choose_between(0, 15, 1, 30.0) == []
+    assert chooser.questions == 0
+    for index in range(16):
+        chooser.table.apply(index, BlockEvent.GIVEN_UP)
+    assert len(chooser.choice.choose(16, 30.0)) < 16
+    assert chooser.questions == 1
 
 
 def test_without_the_remedy_simultaneous_starters_want_the_same() -> None:

@@ -70,8 +70,9 @@ class BlockChoice:
         free = [index for index in indices if self._table.state(index) is BlockState.FREE and is_useful(index)]
         free.sort(key=self._score)
         chosen = self._take(free, wanted, others, only_share=True)
-        if len(chosen) < wanted and not self.is_cautious(now) and not self._is_in_doubt(now):
-            chosen += [index for index in free if index not in chosen][: wanted - len(chosen)]
+        rest = [index for index in free if index not in chosen]
+        if rest and len(chosen) < wanted and not self.is_cautious(now) and not self._is_in_doubt(now):
+            chosen += rest[: wanted - len(chosen)]
         return chosen
 
     def _score(self, index: int) -> bytes:
@@ -107,9 +108,11 @@ class BlockChoice:
         chosen = self._take(filter(self._is_home, reversed(self._former)), wanted, others, only_share=is_cautious)
         never, freed = self._candidates(wanted, len(others))
         chosen += self._take(never, wanted - len(chosen), others, only_share=True)
-        is_cautious = is_cautious or (len(chosen) < wanted and self._is_in_doubt(now))
+        rest = [index for index in never if index not in chosen]
+        if len(chosen) < wanted and (rest or freed):  # else there is nothing to ask for
+            is_cautious = is_cautious or self._is_in_doubt(now)
         if not is_cautious:
-            chosen += self._take((i for i in never if i not in chosen), wanted - len(chosen), others, only_share=False)
+            chosen += self._take(rest, wanted - len(chosen), others, only_share=False)
         return chosen + self._take(freed, wanted - len(chosen), others, only_share=is_cautious)
 
     def _is_home(self, index: int) -> bool:
