@@ -6,8 +6,9 @@ from __future__ import annotations
 import pytest
 from test_replication import CONFIG, crash, lease, message, restart
 
-from ddhcp.core import NodeConfig
+from ddhcp.core import Node, NodeConfig
 from ddhcp.core import events as e
+from ddhcp.core.records import StoredBlock
 from ddhcp.dhcp import constants as c
 from ddhcp.sim import VirtualSwarm
 
@@ -116,8 +117,59 @@ def test_a_client_that_gave_its_address_back_leaves_nothing_to_keep() -> None:
     address = lease(swarm, 0)
     swarm.run_for(LEASE_S + 1)
     swarm.client_sends(0, message(c.RELEASE, xid=10, ciaddr=address), source=address)
+    swarm.run_for(0.1)  # its replica hears of it
+    assert state_of(swarm, address) == "released"
+
+
+def state_of(swarm: VirtualSwarm, address: int) -> str:
     (state,) = (known.state for known in swarm.nodes[0].leases() if known.address == address)
-    assert state == "released"
+    return state
+
+
+def test_an_address_given_back_is_nobody_elses_while_a_replica_does_not_know() -> None:
+    """It may stand in for its client yet."""
+    swarm = swarm_of(3)
+    address = lease(swarm, 0)
+    swarm.run_for(1)
+    swarm.stopped.update((1, 2))
+    swarm.client_sends(0, message(c.RELEASE, xid=10, ciaddr=address), source=address)
+    swarm.run_for(20)
+    assert state_of(swarm, address) == "kept"
+    (offer,) = swarm.client_sends(0, message(c.DISCOVER, xid=11))
+    assert offer.yiaddr == address, "but its client has it again at once"
+    (refusal,) = swarm.client_sends(0, message(c.REQUEST, client=2, xid=12, o50=address))
+    assert refusal.message_type == c.NAK
+    swarm.run_for(LEASE_S * 2.5 + 200)
+    assert state_of(swarm, address) == "expired", "not for ever"
+
+
+def test_a_replica_that_comes_back_is_told_that_an_address_was_given_back() -> None:
+    swarm = swarm_of(2)
+    address = lease(swarm, 0)
+    swarm.run_for(1)
+    swarm.stopped.add(1)
+    swarm.client_sends(0, message(c.RELEASE, xid=10, ciaddr=address), source=address)
+    swarm.run_for(3)
+    assert state_of(swarm, address) == "kept"
+    swarm.stopped.discard(1)
+    swarm.run_for(10)
+    assert state_of(swarm, address) == "released"
+
+
+def test_after_a_restart_it_is_not_known_who_knows() -> None:
+    swarm = swarm_of(2)
+    address = lease(swarm, 0)
+    swarm.run_for(1)
+    (view,) = (view for view in swarm.nodes[0].block_views(swarm.now) if view.state == 4 and view.leased)
+    swarm.cut = lambda sender, receiver: True
+    leases = tuple(swarm.nodes[0].leases())
+    swarm.nodes[0] = Node(CONFIG, swarm.rng)
+    swarm.feed(0, e.ClientLinkUp(e.ClientLink("client0", 0x0A000001, 20, b"\x02\0\0\0\0\x01")))
+    swarm.feed(0, e.Start((StoredBlock(view.index, swarm.now + view.timeout_s - 1),), leases))
+    swarm.feed(0, e.ServerLinkUp(b"\x02\0\0\0\x01\0", swarm.addresses[0]))
+    swarm.client_sends(0, message(c.RELEASE, xid=10, ciaddr=address), source=address)
+    swarm.run_for(30)
+    assert state_of(swarm, address) == "kept"
 
 
 @pytest.mark.parametrize("peers", [1, 2])

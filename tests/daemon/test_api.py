@@ -259,6 +259,7 @@ def test_release_frees_an_address_of_ours(host: Host) -> None:
     assert host.ask("release", address=address) == {
         "api": 1, "released": address, "mac": "02:00:00:00:02:01"
     }  # fmt: skip
+    host.swarm.run_for(0.1)  # its replicas hear of it
     (row,) = host.ask("leases")["leases"]  # type: ignore[misc]
     assert row["state"] == "released"
     with pytest.raises(RequestError, match="not leased") as refusal:

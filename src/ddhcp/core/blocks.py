@@ -133,7 +133,8 @@ class Block:
     ``is_saved``: whether our owning it is in the store. ``timeout_s``: what its foreign owner last announced it for.
     ``orphan_until``: up to when leases of an owner that fell silent may run in it, 0 if none do. ``is_urgent``: a
     client waits for it, so it is inquired in quick succession. ``is_hearsay``: its owner's claim was not heard from the
-    owner, but from a third node or the store, and holds exactly that long.
+    owner, but from a third node or the store, and holds exactly that long. ``unsure_until``: up to when peers may stand
+    in for the owner of an own block with what its former owner, or this node before it started anew, had told them.
     """
 
     __slots__ = (
@@ -154,6 +155,7 @@ class Block:
         "owner_id",
         "state",
         "timeout_s",
+        "unsure_until",
     )
 
     def __init__(self, index: int) -> None:
@@ -174,6 +176,7 @@ class Block:
         self.orphan_until = 0.0
         self.is_urgent = False
         self.is_hearsay = False
+        self.unsure_until = 0.0
 
 
 class FreeBlocks:

@@ -97,6 +97,11 @@ class Claims:
             return False
         return self._context.link_up or self.table.ours[index].expires_at >= now + lease_s + PROMISE_MARGIN_S
 
+    def is_sure(self, index: int, now: float) -> bool:
+        """Whether what peers know of block ``index``, ours, is only what this node told them since it started."""
+        block = self.table.ours.get(index)
+        return block is None or block.unsure_until <= now
+
     def is_renewable(self, address: int) -> bool:
         """Whether ``address`` is nobody's as far as we know, but lies in a held block of ours: whoever says that it
         holds the address is believed, because another node may have leased it."""
@@ -158,6 +163,7 @@ class Claims:
         ours = self.table.apply(block.index, BlockEvent.WE_RESUME)
         self._own(ours, now)
         self.table.set_lapse(ours, block.promised_until)
+        ours.unsure_until = now + self._announcer.full_timeout_s
         return True
 
     def restore_claim(self, claim: StoredClaim, now: float) -> None:
@@ -422,6 +428,7 @@ class Claims:
         self.orphans.on_claimed(block)  # the giver tells all its leases
         self._own(block, now)
         block.expires_at = now
+        block.unsure_until = now + self._announcer.full_timeout_s
         return True
 
     def _own(self, block: Block, now: float) -> None:

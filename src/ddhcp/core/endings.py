@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from ..swarm import Surrender
 from .claims import Claims
@@ -37,6 +38,7 @@ class Endings:
         self.forwarding: Forwarding
         self.surrenders: Surrenders
         self.replicas: Replicas
+        self.is_known_everywhere: Callable[[int], bool] = lambda address: True
 
     def configure(self) -> None:
         """Take a changed policy."""
@@ -74,10 +76,37 @@ class Endings:
             return False
         if lease.state is LeaseState.LEASED:
             self._tell(lease, "released")
-        self._leases.end(lease, LeaseState.RELEASED)
-        lease.expires_at = now
-        self._save(lease)
+        kept_until = self._kept_until(lease)
+        is_blocked = self._leases.is_reserved(address)
+        if not is_blocked and self._may_be_prolonged_elsewhere(lease, now) and kept_until > now:
+            self._leases.keep(lease, kept_until, is_released=True)
+            self._save(lease)
+            return False
+        self._end_released(lease, now)
         return True
+
+    def _kept_until(self, lease: Lease) -> float:
+        """Up to when a peer that stands in for this node may prolong a lease."""
+        keep_s = 0 if lease.state is LeaseState.KEPT else self._context.keep_s
+        return lease.expires_at + keep_s
+
+    def _may_be_prolonged_elsewhere(self, lease: Lease, now: float) -> bool:
+        return self._context.has_stand_ins or not self.claims.is_sure(self._context.pool.index_of(lease.address), now)
+
+    def settle(self, address: int, now: float) -> bool:
+        """All replicas may have heard by now that the client gave ``address`` back. Whether it became free."""
+        lease = self._leases.at(address)
+        if lease is None or lease.state is not LeaseState.KEPT or not lease.is_released:
+            return False
+        if not self.claims.is_sure(self._context.pool.index_of(address), now) or not self.is_known_everywhere(address):
+            return False
+        self._end_released(lease, now)
+        return True
+
+    def _end_released(self, lease: Lease, now: float) -> None:
+        self._leases.end(lease, LeaseState.RELEASED)
+        lease.expires_at, lease.is_released = now, False
+        self._save(lease)
 
     def _save(self, lease: Lease) -> None:
         """The lease was ended: what the store says about prolonging it is void."""
@@ -149,6 +178,8 @@ class Endings:
 
     def _put_on_probation(self, lease: Lease, now: float) -> None:
         until = now + self._conflicts.probation_s
+        if lease.state in _RELEASABLE and self._may_be_prolonged_elsewhere(lease, now):
+            until = max(until, self._kept_until(lease))
         self._leases.bind(lease.address, lease.identity, lease.chaddr, LeaseState.DECLINED, until)
         self._save(lease)
 
@@ -164,6 +195,7 @@ class Endings:
                 continue
             if lease.state is LeaseState.KEPT:
                 self._leases.end(lease, LeaseState.EXPIRED)
+                lease.is_released = False
                 continue
             if lease.state is LeaseState.DECLINED:
                 self._leases.taint(lease.address)
@@ -173,8 +205,8 @@ class Endings:
     def _expire(self, lease: Lease, now: float) -> None:
         """The client did not renew here. Where a peer may have stood in for this node, the address waits for it."""
         self._tell(lease, "expired")
-        until = lease.expires_at + self._context.keep_s
-        if self._context.has_stand_ins and until > now:
+        until = self._kept_until(lease)
+        if self._may_be_prolonged_elsewhere(lease, now) and until > now:
             self._leases.keep(lease, until)
         else:
             self._leases.end(lease, LeaseState.EXPIRED)

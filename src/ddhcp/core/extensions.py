@@ -46,8 +46,10 @@ class Extensions:
         self.greeting = Greeting(context, self._on_ours)
         self.replication = Replication(context, server.claims, leases, self.greeting.probe)
         self.ack_gate = AckGate(context, self.replication)
-        self.replication.on_acknowledged = self.ack_gate.on_acknowledged
+        self.replication.on_acknowledged = self._on_acknowledged
+        server.set_known_everywhere(self.replication.is_known_everywhere)
         self.handover = Handover(context, server.claims, leases, peers, self.replicas, self.ages, self.greeting.probe)
+        self._settle = server.settle
         self._lookup = server.lookup
         self._surrenders = server.surrenders
         self._handlers: dict[type, Callable[..., None]] = {
@@ -125,6 +127,11 @@ class Extensions:
             self.replication.note(effects, now)
             self.replication.run(now)
             self.ack_gate.hold(now)
+
+    def _on_acknowledged(self, addresses: tuple[int, ...], now: float) -> None:
+        self.ack_gate.on_acknowledged(addresses)
+        for address in addresses:
+            self._settle(address, now)
 
     def _on_redirect(self, message: Redirect, peer: Peer, now: float) -> None:
         """Whoever asked that question asks the owner of the address instead."""

@@ -16,7 +16,7 @@ from .records import StoredLease
 class LeaseState(enum.Enum):
     """The state of an address's latest binding. RELEASED and EXPIRED addresses are free, but remember their last
     client, who gets the same one again while nobody else needed it (DHCP-SERVER B2). The lease of a KEPT one has ended
-    as far as this node knows; a peer that stood in for it may have prolonged it, so nobody else gets it yet."""
+    as far as this node knows; a peer that stood in for it may have prolonged it, or may yet, so nobody else gets it."""
 
     OFFERED = "offered"
     LEASED = "leased"
@@ -36,11 +36,13 @@ class Lease:
     end of the offer, lease, keeping or probation; ``hostname``: what the client calls itself, b"" if it does not.
 
     ``granted_s``, ``held_until``: what the store says about prolonging this lease (see :class:`StoredLease`); 0 if
-    it says nothing, or says it of another binding.
+    it says nothing, or says it of another binding. ``is_released``: the client of a KEPT address gave it back, and some
+    replica may not have heard of that.
     """
 
     __slots__ = (
-        "address", "chaddr", "expires_at", "granted_s", "held_until", "hostname", "identity", "scheduled_at", "state",
+        "address", "chaddr", "expires_at", "granted_s", "held_until", "hostname", "identity", "is_released",
+        "scheduled_at", "state",
     )  # fmt: skip
 
     def __init__(self, address: int, identity: bytes, chaddr: bytes, state: LeaseState, expires_at: float) -> None:
@@ -52,6 +54,7 @@ class Lease:
         self.hostname = b""
         self.granted_s = 0
         self.held_until = 0.0
+        self.is_released = False
         self.scheduled_at = 0.0  # instant of this lease's entry in the expiry heap, 0 if it has none
 
     def stored(self) -> StoredLease:
@@ -403,6 +406,7 @@ class LeaseTable:
                 lease.held_until = 0.0
             self._count(lease, lease.state, state)
             lease.state, lease.expires_at = state, expires_at
+            lease.is_released = False
         if hostname and hostname != lease.hostname:
             lease.held_until = 0.0
             lease.hostname = hostname
@@ -432,10 +436,10 @@ class LeaseTable:
         self._count(lease, lease.state, state)
         lease.state = state
 
-    def keep(self, lease: Lease, until: float) -> None:
+    def keep(self, lease: Lease, until: float, *, is_released: bool = False) -> None:
         """A lease is over, and its address stays closed to everybody else until then."""
         self._count(lease, lease.state, LeaseState.KEPT)
-        lease.state, lease.expires_at = LeaseState.KEPT, until
+        lease.state, lease.expires_at, lease.is_released = LeaseState.KEPT, until, is_released
         self._schedule(lease)
 
     def forget(self, lease: Lease) -> None:

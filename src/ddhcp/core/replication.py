@@ -29,7 +29,7 @@ from .context import Context
 from .effects import Effect, ForgetBlock, ForgetLease, ProlongLease, SaveLease
 from .leases import LeaseState, LeaseTable
 from .peers import MAX_PEERS, Peer
-from .told_leases import gone, told
+from .told_leases import given_back, gone, told
 
 RENEWAL_DELAY_S = 1.0  # a renewal waits this long for company: until then the replicas know the lease's former end
 RETRY_DELAYS_S = (0.25, 0.5, 1.0, 2.0, 2.0, 2.0)  # after these a peer is taken for gone
@@ -105,7 +105,7 @@ class Replication:
         self._targets: dict[int, tuple[bytes, ...]] = {}  # block -> its replicas, the first by rendezvous first
         self._stream_number = context.rng.getrandbits(32)
         self._due: list[tuple[float, bytes]] = []
-        self.on_acknowledged: Callable[[tuple[int, ...]], None] = lambda addresses: None
+        self.on_acknowledged: Callable[[tuple[int, ...], float], None] = lambda addresses, now: None
 
     def targets(self, index: int) -> tuple[bytes, ...]:
         """The addresses of the peers that are told of block ``index``."""
@@ -130,6 +130,20 @@ class Replication:
             if stream is not None and (address in stream.dirty or address in (stream.flying or ())):
                 behind += 1
         return len(targets) - behind, len(targets)
+
+    def is_known_everywhere(self, address: int) -> bool:
+        """Whether every peer that this node ever told of ``address`` has acknowledged how it stands now."""
+        index = self._context.pool.index_of(address)
+        streams = (link.streams.get(index) for link in self._links.values())
+        if any(stream is not None and self._is_behind(stream, address) for stream in streams):
+            return False
+        return not any(index in gone.blocks for gone in self._gone.values())
+
+    @staticmethod
+    def _is_behind(stream: _Stream, address: int) -> bool:
+        is_reset_heard = stream.sequence > 1 or (stream.sequence == 1 and stream.flying is None)
+        is_told = address not in stream.dirty and address not in (stream.flying or ())
+        return stream.is_dropped or not is_reset_heard or not is_told
 
     def deadline(self) -> float:
         """When :meth:`run` wants to be called next; infinity if never."""
@@ -389,7 +403,9 @@ class Replication:
 
     def _record(self, address: int, now: float) -> LeaseRecord:
         lease = self._leases.at(address)
-        return told(lease, self._context.keep_s, now) if lease is not None else gone(address)
+        if lease is None:
+            return gone(address)
+        return given_back(lease) if lease.is_released else told(lease, self._context.keep_s, now)
 
     def _fitting(self, stream: _Stream, now: float) -> tuple[int, ...]:
         """The changed addresses that fit into one message."""
@@ -477,7 +493,7 @@ class Replication:
     def _acknowledged(self, link: _Link, stream: _Stream, now: float) -> None:
         told, stream.flying = stream.flying or (), None
         link.flying.pop(stream.index, None)
-        self.on_acknowledged(told)
+        self.on_acknowledged(told, now)
         if stream.is_dropped:
             self._end(link, stream.index)
         elif stream.dirty:

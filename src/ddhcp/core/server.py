@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from typing import Final
 
 from ..dhcp import DecodeError, Message, identity, parse_request
@@ -441,6 +442,15 @@ class Server:
         """End the lease of ``address``, if it is leased here; its client is remembered."""
         if self._endings.release(address, now):
             self._offers.serve_waiting(now)
+
+    def settle(self, address: int, now: float) -> None:
+        """A replica has heard how ``address`` stands: if its client gave it back and all know, it is free."""
+        if self._endings.settle(address, now):
+            self._offers.serve_waiting(now)
+
+    def set_known_everywhere(self, is_known_everywhere: Callable[[int], bool]) -> None:
+        """How to find out whether all replicas know how an address stands."""
+        self._endings.is_known_everywhere = is_known_everywhere
 
     def decline(self, address: int, now: float) -> None:
         """A client at another node found ``address``, offered or leased here to it, in use."""

@@ -39,6 +39,11 @@ def told(lease: Lease, keep_s: int, now: float, since: float | None = None) -> L
     )
 
 
+def given_back(lease: Lease) -> LeaseRecord:
+    """A lease of ours whose client gave the address back."""
+    return LeaseRecord(lease.address, LEASE_RELEASED, 0, 0, 0, lease.chaddr, lease.identity, lease.hostname[:255])
+
+
 def gone(address: int) -> LeaseRecord:
     """Nothing is known of this address any more."""
     return LeaseRecord(address, LEASE_GONE, 0, 0, 0, bytes(16), _NO_CLIENT)
