@@ -234,3 +234,24 @@ def test_a_kept_address_goes_along_when_the_node_stops() -> None:
     swarm.run_for(10)
     states = [known.state for node in swarm.nodes[1:] for known in node.leases() if known.address == address]
     assert states == ["kept"]
+
+
+def test_a_node_that_knows_nothing_finds_one_that_stands_in() -> None:
+    swarm = swarm_of(8)
+    address = lease(swarm, 0)
+    swarm.run_for(5)
+    crash(swarm, 0)
+    assert [renews(swarm, node, address, 40 + node) for node in range(1, 8)] == [LEASE_S] * 7
+
+
+def test_nobody_stands_in_for_a_client_that_does_not_hold_the_address() -> None:
+    swarm = swarm_of(8)
+    address = lease(swarm, 0)
+    swarm.run_for(5)
+    crash(swarm, 0)
+    before = len(swarm.answers)
+    for node in range(1, 8):
+        swarm.client_sends(node, message(c.REQUEST, client=9, xid=60 + node, ciaddr=address), source=address)
+        swarm.run_for(5)
+    assert {answer.message.message_type for answer in swarm.answers[before:]} <= {c.NAK}
+    assert not swarm.duplicates

@@ -3,6 +3,7 @@ Roaming)."""
 
 from __future__ import annotations
 
+import heapq
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from ..dhcp import Message, hardware_identity, identity
 from ..dhcp.constants import HTYPE_ETHERNET
 from ..swarm import (
     CAN_REDIRECT,
+    CAN_REPLICATE,
     LEASEACK,
     LEASENAK,
     RELEASE,
@@ -30,12 +32,16 @@ from .leases import TAKEN, LeaseState, LeaseTable
 from .peers import Peer, Peers
 from .pool import dotted
 from .questions import Questions
+from .records import StoredLease
 from .remedies import Remedy
 from .replicas import DRIFT, TRANSIT_S, Replicas
+from .replication import rendezvous
 
 # After each of the askings; then the client's own retransmission is awaited.
 RETRY_DELAYS_S = (0.25, 0.25, 0.5, 1.0, 2.0)
 OWN_WORD_AT_ATTEMPT = 3  # half a second has passed: a replica may speak for a silent owner (rule M2)
+MAX_STAND_INS = 4  # peers that are asked in a silent owner's place: those that its replicas would be, by the hash
+ASKING_S = sum(RETRY_DELAYS_S)  # within this an answer is taken
 MAX_FORWARDS = 1024  # requests under way at once; each is a client that will ask again if it gets no answer
 MAX_PLACES = 65536  # clients remembered to be elsewhere: some 10 MB; whoever is forgotten is shown as being here
 MAX_REDIRECTS = 2  # of one question: two nodes that take each other for the owner must not play ball with it
@@ -56,6 +62,7 @@ class Forward:
     owner: bytes
     attempts: int = 0
     redirects: int = 0
+    stand_ins: tuple[bytes, ...] = ()
 
 
 class Forwarding:
@@ -141,6 +148,24 @@ class Forwarding:
             RENEWLEASE, address_field, request.xid, forward.lease_s, request.chaddr
         )
         self._context.unicast(data, forward.owner, "renewlease")
+        if forward.attempts >= OWN_WORD_AT_ATTEMPT:
+            self._ask_stand_ins(forward)
+
+    def _ask_stand_ins(self, forward: Forward) -> None:
+        """Ask those of our peers that probably keep replicas of the silent owner's leases."""
+        owner = self._peers.get(forward.owner)
+        if owner is None or not owner.is_ours or not self._context.is_replicated:
+            return
+        index = self._context.pool.index_of(forward.address)
+        if not forward.stand_ins:
+            willing = (peer for peer in self._peers if peer.can(CAN_REPLICATE) and peer is not owner)
+            first = heapq.nlargest(MAX_STAND_INS, willing, key=lambda peer: rendezvous(index, peer.address))
+            forward.stand_ins = tuple(peer.address for peer in first)
+        request = forward.request
+        for address in forward.stand_ins:
+            field = write_address(forward.address, self._order(forward.address, address))
+            data = self._context.codec.lease_message(RENEWLEASE, field, request.xid, forward.lease_s, request.chaddr)
+            self._context.unicast(data, address, "renewlease")
 
     def _on_silence(self, forward: Forward, now: float) -> None:
         self._context.count("swarm.forwards_unanswered")
@@ -148,23 +173,30 @@ class Forwarding:
     def _grant_from_replica(self, forward: Forward, now: float) -> bool:
         """The owner is silent, and this node knows its leases: the client may go on for as long as the owner, wherever
         it is, certainly holds the address for it. Nothing is refused on that knowledge."""
-        request, index = forward.request, self._context.pool.index_of(forward.address)
+        request = forward.request
         lease = self._replicas.at(forward.address)
-        if lease is None or not self._replicas.is_complete(index):
+        if lease is None or not self._leases.belongs(lease, identity(request), request.chaddr):
             return False
-        if not self._leases.belongs(lease, identity(request), request.chaddr):
-            return False
+        lease_s = self._from_replica_s(lease, forward.lease_s, now)
+        if lease_s:
+            self._grant(request, forward.link, forward.address, lease_s, now)
+        return lease_s > 0
+
+    def _from_replica_s(self, lease: StoredLease, wanted_s: int, now: float, under_way_s: float = 0.0) -> int:
+        """For how many seconds a foreign lease may be prolonged on this node's word, which reaches the client within
+        ``under_way_s``; 0 if it may not."""
+        index = self._context.pool.index_of(lease.address)
         block = self._claims.table.get(index)
-        if block is None or block.state is not BlockState.CLAIMED:
-            return False  # an orphan by now: it is adopted when the client asks again
+        if block is None or block.state is not BlockState.CLAIMED or not self._replicas.is_complete(index):
+            return 0  # an orphan by now: it is adopted when the client asks again
         # What the owner announced was under way, and is counted by a clock that may be slower than its own.
-        promised_s = int(block.expires_at - TRANSIT_S - DRIFT * block.timeout_s - now)
-        lease_s = min(forward.lease_s, self._replicas.grantable_s(lease, now), promised_s)
-        if lease_s < min(forward.lease_s, SHORTEST_GRANT_S):
-            return False
+        promised_s = block.expires_at - TRANSIT_S - DRIFT * block.timeout_s - now
+        certain_s = int(min(self._replicas.grantable_s(lease, now), promised_s) - under_way_s)
+        lease_s = min(wanted_s, certain_s)
+        if lease_s < min(wanted_s, SHORTEST_GRANT_S):
+            return 0
         self._context.count("swarm.renewals_from_replica")
-        self._grant(request, forward.link, forward.address, lease_s, now)
-        return True
+        return lease_s
 
     def _order(self, address: int, peer_address: bytes, attempt: int = 0) -> AddressOrder:
         """The byte order to write ``address`` in. As long as a peer's is unknown, every other attempt tries the other
@@ -199,7 +231,8 @@ class Forwarding:
     def _on_answer(self, message: LeaseMessage, peer: Peer, now: float) -> None:
         key = (message.xid, message.chaddr)
         forward = self._pending.get(key)
-        if forward is None or forward.owner != peer.address:
+        is_stand_in = forward is not None and peer.address in forward.stand_ins and message.command == LEASEACK
+        if forward is None or not (forward.owner == peer.address or is_stand_in):
             self._context.count("swarm.drop.unasked-answer")
             return
         self._pending.take(key)
@@ -239,6 +272,8 @@ class Forwarding:
             self._refuse_renewal(message, address, "no-owner", peer, now)  # as classic nodes do
             return
         if not self._claims.is_serving(index, now):
+            if self._stands_in(message, address, peer, now):
+                return
             # Whoever owns it can say; a NAK from us would cost the client a lease that may be good (I6).
             self._context.count("swarm.drop.not-owner")
             self.redirect(address, message.xid, message.chaddr, peer)
@@ -274,6 +309,16 @@ class Forwarding:
     def _refuse_renewal(self, message: LeaseMessage, address: int, reason: str, peer: Peer, now: float) -> None:
         self._decisions.note(message.chaddr, now, "RENEWLEASE", "refused", reason, address)
         self._answer(LEASENAK, message, 0, peer)
+
+    def _stands_in(self, message: LeaseMessage, address: int, peer: Peer, now: float) -> bool:
+        """A peer of ours asks about a lease of another's block: its owner is silent, and this node knows its leases."""
+        lease = self._replicas.at(address)
+        if not peer.is_ours or not message.lease_time_s or lease is None or lease.chaddr != message.chaddr:
+            return False
+        lease_s = self._from_replica_s(lease, message.lease_time_s, now, ASKING_S)
+        if lease_s:
+            self._answer(LEASEACK, message, lease_s, peer)
+        return lease_s > 0
 
     def note_place(self, address: int, chaddr: bytes, at: bytes = b"") -> None:
         """A client has renewed ``address``, of ours, in the realm of the node ``at``, b"" for our own. For people only:
