@@ -29,7 +29,7 @@ from .claims import Claims
 from .context import Context
 from .decisions import Decisions
 from .leases import TAKEN, LeaseState, LeaseTable
-from .peers import Peer, Peers
+from .peers import GREETINGS, Peer, Peers
 from .pool import dotted
 from .questions import Questions
 from .records import StoredLease
@@ -268,7 +268,8 @@ class Forwarding:
         (S5)."""
         index = self._context.pool.index_of(address)
         state = self._claims.table.state(index)
-        if state in (BlockState.FREE, BlockState.BLOCKED) and not (peer.is_ours or self._claims.is_asking):
+        may_be_ours = peer.is_ours or 0 < peer.hello_count < GREETINGS  # it was asked, and has yet to answer
+        if state in (BlockState.FREE, BlockState.BLOCKED) and not (may_be_ours or self._claims.is_asking):
             self._refuse_renewal(message, address, "no-owner", peer, now)  # as classic nodes do
             return
         if not self._claims.is_serving(index, now):
