@@ -7,13 +7,8 @@ import pytest
 from ddhcp.sim.main import main
 from ddhcp.sim.scenarios import SCENARIOS, Scenario
 
-# What the core cannot do (docs/simulator.md, "What is known to fail"): it has no switch for one address to a client,
-# and only the keepers of replicas answer a dead owner's clients.
-NOT_YET = ("S14", "dead owner from afar")
-PLAYED = [scenario for scenario in SCENARIOS if scenario.name not in NOT_YET]
 
-
-@pytest.mark.parametrize("scenario", PLAYED, ids=lambda scenario: f"{scenario.name}-{scenario.remedy}")
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: f"{scenario.name}-{scenario.remedy}")
 def test_a_remedy_makes_the_difference(scenario: Scenario) -> None:
     assert scenario.fails(has_remedy=False), "the simulator does not find the failure"
     assert not scenario.fails(has_remedy=True), "the remedy does not prevent the failure"

@@ -19,6 +19,7 @@ from .limits import RateLimiter
 from .lookup import Lookup
 from .pool import dotted
 from .probing import Probing
+from .remedies import Remedy
 from .replies import Exchange, Replies, mac_text
 
 OFFER_LIFETIME_S = 12.0  # an offer nobody took up is free again after this, as in classic nodes
@@ -190,7 +191,7 @@ class Offers:
     def _lease_of(self, x: Exchange) -> Lease | None:
         """The client's latest binding, unless its address is reserved for another host by now."""
         lease = self._leases.of(x.key, x.chaddr)
-        if lease is None:
+        if lease is None or not self._context.has(Remedy.ONE_ADDRESS):
             return None
         reservation = self._plan.reservation(lease.address)
         return lease if reservation is None or reservation is x.terms.reservation else None
