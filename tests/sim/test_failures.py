@@ -6,6 +6,11 @@ import pytest
 
 from ddhcp.sim.main import main
 from ddhcp.sim.scenarios import SCENARIOS, Scenario
+from ddhcp.sim.setup import REMEDY_NAMES
+
+
+def test_every_remedy_has_a_script() -> None:
+    assert {scenario.remedy for scenario in SCENARIOS} == set(REMEDY_NAMES)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: f"{scenario.name}-{scenario.remedy}")

@@ -231,6 +231,7 @@ class Orphans:
         until, block.orphan_until = block.orphan_until, 0.0
         if until <= now:
             return
+        block.unsure_until = until
         is_complete = self.known_leases.is_complete(block.index)
         restored = sum(self._restore(lease, now) for lease in self.known_leases.of_block(block.index))
         self.known_leases.drop_block(block.index)
