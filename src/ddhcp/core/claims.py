@@ -125,6 +125,11 @@ class Claims:
         return self._choice.is_cautious(now)
 
     @property
+    def longest_promise_s(self) -> int:
+        """For how long a block with leases is announced."""
+        return self._announcer.full_timeout_s
+
+    @property
     def held_count(self) -> int:
         """How many blocks of ours are held."""
         return len(self._holds)

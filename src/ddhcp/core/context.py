@@ -45,7 +45,8 @@ class Context:
 
     ``lease_time_s``: what clients get now. ``longest_lease_s``: the longest that any running lease may have been
     given, which what we promise for a block must cover even after the lease time was lowered. ``has_stand_ins``:
-    whether a peer was ever told of our leases, and so may have prolonged one. ``incarnation``: 8 random bytes that tell
+    whether a peer was ever told of our leases, and so may have prolonged one. ``past_until``: up to when what this node
+    promised before it was restarted may hold. ``incarnation``: 8 random bytes that tell
     one run of this node from the next.
     """
 
@@ -61,6 +62,7 @@ class Context:
         self.lease_time_s = config.lease_time_s
         self.longest_lease_s = config.lease_time_s
         self.has_stand_ins = False
+        self.past_until = -math.inf
         self.codec = self._make_codec()
         self.effects: list[Effect] = []
         self.counters: dict[str, int] = dict.fromkeys(CLASSIC_COUNTERS, 0)

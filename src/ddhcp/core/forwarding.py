@@ -268,7 +268,8 @@ class Forwarding:
         (S5)."""
         index = self._context.pool.index_of(address)
         state = self._claims.table.state(index)
-        may_be_ours = peer.is_ours or 0 < peer.hello_count < GREETINGS  # it was asked, and has yet to answer
+        # A node that was restarted may have forgotten a block, and does not know yet who is of its kind.
+        may_be_ours = peer.is_ours or (now < self._context.past_until and peer.hello_count < GREETINGS)
         if state in (BlockState.FREE, BlockState.BLOCKED) and not (may_be_ours or self._claims.is_asking):
             self._refuse_renewal(message, address, "no-owner", peer, now)  # as classic nodes do
             return

@@ -120,6 +120,8 @@ class Node:
 
     def _on_start(self, event: e.Start, now: float) -> None:
         self._block_out_unusable()
+        if event.blocks or event.leases:
+            self._context.past_until = now + self._claims.longest_promise_s
         ends: dict[int, float] = {}
         leased: list[StoredLease] = []
         others: list[StoredLease] = []
@@ -273,6 +275,7 @@ class Node:
             self._claims.on_inquire(peer, message.indices, now)
         elif isinstance(message, LeaseMessage):
             self._forwarding.on_message(message, peer, now)
+            self._extensions.greeting.greet(peer, now)  # who owns nothing announces nothing
         else:
             self._extensions.on_message(message, peer, now, is_stale=is_stale)
         self._finish_stop(now)
