@@ -167,6 +167,32 @@ def test_a_parted_swarm_under_pressure_claims_nothing_twice() -> None:
     assert sum(node.statistics()["dhcp.no_address"] for node in swarm.nodes) > 0, "the pool is too small for all"
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("heard_s", [0.0, 1.0])
+def test_a_link_that_parts_as_clients_come_has_nothing_claimed_twice(seed: int, heard_s: float) -> None:
+    """Everybody was heard a moment ago, so nobody seems to be missing."""
+    pool = Pool(0x0A000000, 26, 4)
+    config = NodeConfig(pool, tentative_timeout_s=2, learning_phase=False, block_timeout_s=4, lease_time_s=120)
+    swarm = VirtualSwarm(3, config, seed=seed)
+    swarm.run_for(30)
+    for client in range(6):
+        (offer,) = swarm.client_sends(client % 3, message(c.DISCOVER, client))
+        swarm.client_sends(client % 3, message(c.REQUEST, client, o50=offer.yiaddr, o54=0x0A000001))
+    swarm.run_for(heard_s)
+    swarm.cut = lambda sender, receiver: (sender < 2) != (receiver < 2)
+    for client in range(20, 100):
+        swarm.client_sends(client % 3, message(c.DISCOVER, client))
+    swarm.run_for(40)
+    ours = [{v.index for v in node.block_views(swarm.now) if v.state == 4} for node in swarm.nodes]
+    assert sum(map(len, ours)) == len(set.union(*ours)), "no block has two owners"
+    swarm.cut = lambda sender, receiver: False
+    for client in range(100, 180):
+        swarm.client_sends(client % 3, message(c.DISCOVER, client))
+    swarm.run_for(60)
+    ours = [{v.index for v in node.block_views(swarm.now) if v.state == 4} for node in swarm.nodes]
+    assert sum(map(len, ours)) == len(set.union(*ours)) >= pool.block_count - 1, "healed, the whole pool is used"
+
+
 def test_a_loser_claims_again_with_growing_patience() -> None:
     """A link on which others do not hear us must not make a storm of claims."""
     swarm = VirtualSwarm(

@@ -127,7 +127,8 @@ class Block:
 
     ``expires_at``: when a TENTATIVE, CLAIMED or ORPHAN block ends being that; for our own, the end of what we promised.
     ``owner_id``/``owner_address``: who claims it (zeros when nobody is known). ``claim_count``: inquiries sent for a
-    CLAIMING block. ``next_inquiry_at``: when the next inquiry, or owning, is due. ``answer_tokens``/``answered_at``: a
+    CLAIMING block; ``inquired_at``: when the first of them was sent for one that was FREE, else minus infinity.
+    ``next_inquiry_at``: when the next inquiry, or owning, is due. ``answer_tokens``/``answered_at``: a
     small bucket that bounds how often an INQUIRE makes us speak. ``objected_at``/``objection_wait_s``: when a weaker
     claim was last answered, and how long none is after that. ``empty_since``: since when an own block has had no lease.
     ``is_saved``: whether our owning it is in the store. ``timeout_s``: what its foreign owner last announced it for.
@@ -144,6 +145,7 @@ class Block:
         "empty_since",
         "expires_at",
         "index",
+        "inquired_at",
         "is_hearsay",
         "is_saved",
         "is_urgent",
@@ -166,6 +168,7 @@ class Block:
         self.expires_at = 0.0
         self.claim_count = 0
         self.next_inquiry_at = 0.0
+        self.inquired_at = -math.inf
         self.empty_since = 0.0
         self.is_saved = False
         self.answer_tokens = 0.0

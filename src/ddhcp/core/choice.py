@@ -6,8 +6,10 @@ that start together, and the sides of a parted link, hardly ever want the same b
 
 While a known node is missing without goodbye, or has not answered the question that is asked before anything but the
 own share is claimed, it may be at work on the far side of a parted link. So only blocks from this node's own share are
-claimed, former or not, until what the missing one promised has run out: then no block is claimed on both sides. The
-price is that some clients wait when the pool is nearly full, unless the configuration prefers availability.
+claimed, former or not, until what the missing one promised has run out. And a link may part just when a block is being
+inquired: so of the rest a block is only owned when all who own blocks were heard since its first inquiry, to which
+they would have objected. Then no block is claimed on both sides. The price is that some clients wait when the pool is
+nearly full, unless the configuration prefers availability.
 """
 
 from __future__ import annotations
@@ -91,13 +93,32 @@ class BlockChoice:
 
     def _is_in_doubt(self, now: float) -> bool:
         """Whether a node of ours that owns blocks may be cut off since a moment ago. If so, all are asked."""
-        context = self._context
-        if not context.has(Remedy.SYNC) or not context.has(Remedy.MISSING_PEERS) or context.config.prefer_availability:
-            return False
-        if all(now - peer.heard_at <= FRESH_S for peer in self._peers if peer.is_ours and peer.claimed_until > now):
+        if not self._minds_doubt() or self._are_heard_since(now - FRESH_S, now):
             return False
         self._ask(now)
         return True
+
+    def _minds_doubt(self) -> bool:
+        context = self._context
+        return context.has(Remedy.SYNC) and context.has(Remedy.MISSING_PEERS) and not context.config.prefer_availability
+
+    def _are_heard_since(self, since: float, now: float) -> bool:
+        """Whether every node of ours that owns blocks spoke since then."""
+        return all(peer.heard_at >= since for peer in self._peers if peer.is_ours and peer.claimed_until > now)
+
+    def ask_about(self, indices: list[int], now: float) -> None:
+        """These blocks are to be inquired: see to it that :meth:`may_own` will know who is there."""
+        if self._minds_doubt() and indices:
+            others = self._others(now)
+            if not all(self._is_ours_to_take(index, others) for index in indices):
+                self._ask(now)
+
+    def may_own(self, index: int, inquired_at: float, now: float) -> bool:
+        """Whether nobody can be claiming, out of our hearing, a block that was first inquired then: it is of this
+        node's share, or everybody was heard since."""
+        if not self._minds_doubt() or self._are_heard_since(inquired_at, now):
+            return True
+        return self._is_ours_to_take(index, self._others(now))
 
     def choose(self, wanted: int, now: float) -> list[int]:
         """Up to ``wanted`` FREE blocks that belong to no subnet, the best first."""

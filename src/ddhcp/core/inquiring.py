@@ -16,6 +16,7 @@ from .supply import MAX_CLAIMING, Supply
 
 INQUIRIES = 3  # before a block is owned (PROTOCOL, Claiming)
 BURST_SPACING_S = 0.001  # between inquiries that are not spread over t, as classic nodes send them
+DOUBTED_ROUNDS = 1.5  # times t: a block is inquired twice over for answers that were lost, then given up
 URGENT_SPACING_S = 0.15  # between inquiries for an orphan that a client waits for: it asks again after 2 s or more
 
 
@@ -81,14 +82,21 @@ class Inquirer:
 
     def inquire(self, indices: list[int], now: float) -> None:
         """Begin claiming these FREE blocks."""
+        self._choice.ask_about(indices, now)
         for index in indices:
-            self._asked(self._table.apply(index, BlockEvent.WE_INQUIRE), 1, now)
+            block = self._table.apply(index, BlockEvent.WE_INQUIRE)
+            block.inquired_at = now
+            self._asked(block, 1, now)
         self.send(indices)
         if indices:
             self._pool_full = False
 
     def begin(self, block: Block, now: float) -> None:
-        """A block is CLAIMING now: inquire it from ``now`` on."""
+        """A block that had an owner is CLAIMING now: inquire it from ``now`` on."""
+        block.inquired_at = -math.inf
+        self._begin(block, now)
+
+    def _begin(self, block: Block, now: float) -> None:
         block.claim_count = 0
         block.next_inquiry_at = now
         self._next_at = min(self._next_at, now)
@@ -96,12 +104,12 @@ class Inquirer:
     def restart(self, now: float) -> None:
         """What was asked may not have been heard, or an answer was missed: ask for everything anew."""
         for block in self._table.claiming.values():
-            self.begin(block, now)
+            self._begin(block, now)
 
     def put_off(self, now: float, wait_s: float) -> None:
         """The latest inquiry did not leave: all are asked anew, in ``wait_s``."""
         for block in self._table.claiming.values():
-            self.begin(block, now + wait_s)
+            self._begin(block, now + wait_s)
         self._next_at = now + wait_s if self._table.claiming else math.inf
 
     def run(self, now: float) -> None:
@@ -110,6 +118,7 @@ class Inquirer:
             return
         inquire: list[int] = []
         owned: list[Block] = []
+        is_short = False
         is_spaced = self._context.has(Remedy.SPACED_INQUIRIES)
         for block in list(self._table.claiming.values()):
             if block.next_inquiry_at > now:
@@ -119,12 +128,26 @@ class Inquirer:
             if block.claim_count < INQUIRIES:
                 self._asked(block, block.claim_count + 1, now)
                 inquire.append(block.index)
-            else:
+            elif self._is_vouched_for(block, now):
                 owned.append(block)
+            elif now - block.inquired_at < DOUBTED_ROUNDS * self._context.config.tentative_timeout_s:
+                self._asked(block, 1, now)
+                inquire.append(block.index)
+            else:
+                self._context.count("swarm.claims_doubted")
+                self._table.apply(block.index, BlockEvent.WE_GIVE_UP)
+                is_short = True
         self._next_at = min((block.next_inquiry_at for block in self._table.claiming.values()), default=math.inf)
         self.send(inquire)
         if owned:
             self._own(owned, now)
+        if is_short:
+            self.ensure_supply(now)
+
+    def _is_vouched_for(self, block: Block, now: float) -> bool:
+        """Whether all who could object to owning a block have been heard, if it was FREE and is no orphan."""
+        is_certain = block.inquired_at == -math.inf or block.is_urgent
+        return is_certain or self._choice.may_own(block.index, block.inquired_at, now)
 
     def _asked(self, block: Block, times: int, now: float) -> None:
         """A CLAIMING block is inquired for the first, second or third time."""
