@@ -10,7 +10,8 @@ SIM_ARGS ?= --seeds 20 --nodes 5 --clients 12
 
 # The programs that the tests drive and judge by, each with Debian's package.
 TEST_TOOLS := dhclient=isc-dhcp-client udhcpc=udhcpc dhcpcd=dhcpcd-base ip=iproute2 nft=nftables \
-	tshark=tshark setpriv=util-linux chromium=chromium promtool=prometheus prometheus=prometheus systemd-analyze=systemd sqlite3=sqlite3
+	tshark=tshark setpriv=util-linux chromium=chromium promtool=prometheus prometheus=prometheus systemd-analyze=systemd sqlite3=sqlite3 \
+	perfdhcp=kea-admin
 DEB_TOOLS := dpkg-buildpackage=dpkg-dev dh=debhelper fakeroot=fakeroot
 # The servers that the benchmark compares with; whichever is missing it does without.
 BENCH_PEERS := kea-dhcp4=kea-dhcp4-server dhcpd=isc-dhcp-server dnsmasq=dnsmasq-base
