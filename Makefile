@@ -18,7 +18,7 @@ BENCH_PEERS := kea-dhcp4=kea-dhcp4-server dhcpd=isc-dhcp-server dnsmasq=dnsmasq-
 BENCH_ARGS ?=
 SOURCES := $(shell find src/ddhcp -name '*.py')
 
-.PHONY: evaluation fuzz kill-test
+.PHONY: evaluation flood fuzz kill-test
 .PHONY: help venv venv-dev demo test check format lint types docs site sim scenarios bench soak lock wheel pages deb clean
 .PHONY: compiled test-compiled
 .DEFAULT_GOAL := help
@@ -106,6 +106,10 @@ FUZZ_ARGS ?=
 fuzz: venv-dev ## fuzz every reader of bytes from outside, guided by coverage (FUZZ_ARGS="--minutes 30 session")
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-fuzz.lock
 	@$(BIN)/python tests/fuzz/guided.py $(FUZZ_ARGS)
+
+PACKETS ?= 1000000
+flood: venv-dev ## a million malformed packets (PACKETS=20000 for fewer) on both links of a daemon that logs everything (as root)
+	@$(BIN)/python -m bench.flood --debug --packets $(PACKETS)
 
 soak: venv-dev ## an hour of a mesh at work (SOAK_ARGS="--minutes 5" for a short one)
 	@tools/need $(TEST_TOOLS)

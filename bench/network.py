@@ -14,7 +14,7 @@ from bench.peers import ADDRESS, INTERFACE, SWARM_INTERFACE
 CLIENT_INTERFACE = "load0"
 BEHIND = IPv4Address("10.77.255.253")  # outside every pool
 _BEHIND_MAC = "02:de:00:00:00:02"
-_SWARM_PEER = "server0-peer"
+SWARM_PEER = "server0-peer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,10 @@ def namespaces() -> Iterator[Namespaces]:
 def _connect(names: Namespaces) -> None:
     server, clients = ("-n", names.server), ("-n", names.clients)
     _ip(*server, "link", "add", INTERFACE, "type", "veth", "peer", CLIENT_INTERFACE, "netns", names.clients)
-    _ip(*server, "link", "add", SWARM_INTERFACE, "type", "veth", "peer", _SWARM_PEER)
+    _ip(*server, "link", "add", SWARM_INTERFACE, "type", "veth", "peer", SWARM_PEER)
     # A link-local address that can be used at once, without duplicate address detection.
     _ip(*server, "link", "set", SWARM_INTERFACE, "addrgenmode", "none")
-    for interface in ("lo", INTERFACE, SWARM_INTERFACE, _SWARM_PEER):
+    for interface in ("lo", INTERFACE, SWARM_INTERFACE, SWARM_PEER):
         _ip(*server, "link", "set", interface, "up")
     _ip(*server, "address", "add", "fe80::1/64", "dev", SWARM_INTERFACE, "nodad")
     _ip(*server, "address", "add", str(ADDRESS), "dev", INTERFACE)

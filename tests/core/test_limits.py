@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from ddhcp.core.decisions import KEPT_PER_CLIENT, MAX_CLIENTS, Decision, Decisions
 from ddhcp.core.limits import MAX_BUCKETS, RateLimiter
+from ddhcp.core.policy import Limits
 
 
 def test_a_burst_then_the_rate() -> None:
@@ -70,3 +71,19 @@ def test_the_same_decision_again_is_counted() -> None:
         Decision(1.0, "DISCOVER", "offered", "", 5),
         Decision(at, "DISCOVER", "ignored", "denied", 0, times=3 * KEPT_PER_CLIENT),
     ]
+
+
+def test_the_defaults_let_a_crowd_pass_and_cut_off_a_flood() -> None:
+    """W11: ten thousand devices after a power cut, each asking three times, and a hundred thousand made-up ones."""
+    limits = Limits()
+
+    def allowed(clients: int, seconds: float, times: int) -> int:
+        limiter = RateLimiter(
+            limits.discover_per_s, limits.discover_burst, limits.total_discover_per_s, limits.total_discover_burst
+        )
+        step_s = seconds / (clients * times)
+        moments = range(clients * times)
+        return sum(limiter.allows((number % clients).to_bytes(6, "big"), 1000 + number * step_s) for number in moments)
+
+    assert allowed(10_000, 10, times=3) == 30_000
+    assert allowed(100_000, 1, times=1) <= limits.total_discover_burst + limits.total_discover_per_s

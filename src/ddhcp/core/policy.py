@@ -285,15 +285,15 @@ class Limits:
     forgiven at once.
 
     ``identities_per_mac``: client identifiers with an address under one hardware address at a time.
-    ``discover_*`` and ``nak_*``: per hardware address, and from all together. There is no limit to all DISCOVERs by
-    default: what they hold is bounded by the free addresses of this node, and an offer nobody takes up soon makes room.
+    ``discover_*`` and ``nak_*``: per hardware address, and from all together. All DISCOVERs together have about what a
+    node can serve, and at once a crowd that no node has in front of it: what is beyond that keeps it from renewals.
     """
 
     identities_per_mac: int = 8
     discover_per_s: float = 5.0
     discover_burst: int = 20
-    total_discover_per_s: float = 0.0
-    total_discover_burst: int = 0
+    total_discover_per_s: float = 5000.0
+    total_discover_burst: int = 20_000
     nak_per_s: float = 0.5
     nak_burst: int = 5
     total_nak_per_s: float = 100.0
