@@ -1,9 +1,10 @@
 # Usage: unshare --net --mount --pid ... bash machine.sh SCRIPT
-# A machine such as the pages have in mind, and a script run on it: empty /run and /var/lib/ddhcp, the programs in the PATH, two
-# Ethernet ports with a cable in each. What not every kernel has is stood in for: batctl makes bat0 a bridge, and so is a VLAN.
+# A machine such as the pages have in mind, and a script run on it: empty /run, /etc/ddhcp and /var/lib/ddhcp, the programs in the PATH, two
+# Ethernet ports with a cable in each. What not every kernel has is stood in for: batctl makes bat0 a bridge, and so is a VLAN; systemctl
+# runs what the package's unit runs.
 set -eu
 mount --make-rprivate /
-for directory in /run /tmp/ddhcp-docs /var/lib/ddhcp; do
+for directory in /run /tmp/ddhcp-docs /etc/ddhcp /var/lib/ddhcp; do
     mkdir -p "$directory"
     mount -t tmpfs tmpfs "$directory"
 done
@@ -32,6 +33,31 @@ if [[ "$*" =~ ^link\ add\ link\ ([a-z0-9]+)\ name\ ([a-z0-9]+)\ type\ vlan\ id\ 
 fi
 exec "$real" "$@"
 STUB
-chmod +x "$WORK/bin/batctl" "$WORK/bin/ip"
+cat >"$WORK/bin/systemctl" <<'STUB'
+#!/bin/bash
+# systemctl enable --now|start|stop|restart|reload ddhcp@NAME
+set -eu
+name=${!#}
+name=${name#ddhcp@}
+directory=/run/ddhcp/$name
+start() {
+    mkdir -p "$directory" "/var/lib/ddhcp/$name"
+    ddhcp -d -F "/etc/ddhcp/$name.toml" -C "$directory/ddhcp.sock" --pid-file "$directory/pid" \
+        --store "/var/lib/ddhcp/$name/leases.sqlite"
+}
+stop() {
+    pid=$(cat "$directory/pid")
+    kill "$pid"
+    tail --pid="$pid" -s 0.1 -f /dev/null
+}
+case $1 in
+enable | start) start ;;
+stop) stop ;;
+restart) stop && start ;;
+reload) kill -HUP "$(cat "$directory/pid")" ;;
+*) exit 1 ;;
+esac
+STUB
+chmod +x "$WORK/bin/batctl" "$WORK/bin/ip" "$WORK/bin/systemctl"
 export PATH="$WORK/bin:$ROOT/.venv/bin:$PATH:/usr/sbin:/sbin"
 bash -c "$1"

@@ -1,5 +1,5 @@
-# A daemon that uses the database of the page, as the systemd unit would have it.
+# A node that runs as the systemd unit has it.
 ip address add 10.0.0.1/20 dev lan0
 ip link set lan0 up
-mkdir -p /var/lib/ddhcp/mesh
-ddhcp -d -c lan0 -i eth1 --store /var/lib/ddhcp/mesh/leases.sqlite
+printf 'server-interface = "eth1"\nclient-interfaces = ["lan0"]\n' >/etc/ddhcp/mesh.toml
+systemctl enable --now ddhcp@mesh
