@@ -26,7 +26,7 @@ from ddhcp.ctl.answers import parse_statistics
 from ddhcp.ctl.connection import CtlError, ask
 from ddhcp.ctl.protocol import Command, Request
 
-READY_S = 120.0
+READY_S = 200.0
 SETTLE_S = 5.0
 PATIENCE_S = 60.0
 BLOCK_BITS, SPARES, TENTATIVE_S = 5, 20, 2
