@@ -16,6 +16,7 @@ from ddhcp.sim.network import Impairment, Network
 from ddhcp.sim.setup import Setup
 from ddhcp.sim.shrink import Shrinker
 from ddhcp.sim.simulation import Simulation, run
+from ddhcp.swarm import SwarmCodec
 
 SETUP = Setup(
     nodes=3, clients=6, safety_s=400.0, lease_s=60, block_timeout_s=20, tentative_timeout_s=3, block_bits=3, faults=()
@@ -125,6 +126,20 @@ def test_no_duplicate_when_the_first_lease_has_ended_or_was_given_up() -> None:
         simulation.addresses.bound(2, address, 100.0, host, 0, "requesting")
     assert simulation.addresses.duplicate_seconds == 0
     assert simulation.report().violations == []
+
+
+@pytest.mark.parametrize("dies", [True, False])
+def test_what_follows_a_dead_owners_promise_is_no_idle_packet(dies: bool) -> None:
+    simulation = Simulation(SETUP.replaced(clients=0), 1)
+    pool = simulation.setup.pool
+    codec = SwarmCodec(bytes(8), pool.prefix, pool.prefix_len, pool.block_size)
+    simulation.watch.swarm_sent(0, codec.update_claim([(3, 30 if dies else 3000)]), None, 1.0)
+    simulation.idling.begin()
+    simulation.run_for(60)
+    for _ in range(12):
+        simulation.watch.swarm_sent(1, codec.inquire([3]), None, 1.0)
+    simulation.idling.end(check=True)
+    assert simulation.report().invariants() == ([] if dies else ["I8"])
 
 
 def test_a_step_of_the_wall_clock_changes_nothing() -> None:

@@ -9,6 +9,7 @@ from ..watch import Watch
 
 MESSAGES_PER_DISPUTE = 12  # c of I4: three inquiries and a claim, said and answered by two nodes, with room for losses
 IDLE_TOLERANCE = 1.25
+ADOPTION_TURNS = 10  # tentative timeouts after which survivors that are not the first have had their turn to adopt
 
 
 class OwnerChecker:
@@ -109,7 +110,7 @@ class Idleness:
 
 class IdleChecker:
     """I8: while nothing happens, a node announces all its blocks in one packet, as seldom as its shortest promise
-    allows."""
+    allows. That a dead owner's promise ends is something: survivors inquire its block, and one announces it."""
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
@@ -138,12 +139,21 @@ class IdleChecker:
             period_s = ((timeout_s - setup.lease_s if has_leases else timeout_s * 0.9) - 5) / 3
             allowed += 2 + seconds / (0.7 * max(1.0, period_s))
         self._shortest = None
+        allowed += MESSAGES_PER_DISPUTE * self._orphaned(began_at - ADOPTION_TURNS * setup.tentative_timeout_s)
         idle = Idleness(seconds, self._watch.multicasts - began_with, allowed * IDLE_TOLERANCE)
         if check and idle.multicasts > idle.allowed:
             self._watch.violation(
                 "I8", f"{idle.multicasts} multicasts in {seconds:.0f} quiet seconds, {idle.allowed:.0f} are allowed"
             )
         return idle
+
+    def _orphaned(self, since: float) -> int:
+        """How many blocks there are with a promise that ended after ``since`` without having been given up."""
+        now = self._watch.engine.now
+        return sum(
+            any(since <= until <= now for _, until in witness.claims.values())
+            for witness in self._watch.blocks.values()
+        )
 
 
 @dataclass(slots=True)
