@@ -149,14 +149,14 @@ class Claims:
         at = min(
             self._announcer.refresh_at,
             self._announcer.confirm_at,
-            self._inquirer.deadline(),
-            self._sync.deadline(),
-            self.orphans.deadline(),
             self._holds.deadline(),
             self.memory.deadline(),
-            self._supply.retry_at if self._context.link_up else math.inf,
             self.table.next_lapse_at,
         )
+        if self._context.link_up:
+            at = min(
+                at, self._inquirer.deadline(), self._sync.deadline(), self.orphans.deadline(), self._supply.retry_at
+            )
         return at if self.learning_until is None else min(at, self.learning_until, self._learning_may_end_at)
 
     # --- life -----------------------------------------------------------------------------------

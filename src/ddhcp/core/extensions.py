@@ -120,12 +120,15 @@ class Extensions:
 
     def note(self, effects: list[Effect], now: float) -> None:
         """An event has been handled: what it changed goes to the replicas before its other effects leave."""
-        self.ages.note(effects, now)
+        if effects:
+            self.ages.note(effects, now)
         if self._context.stopping:
             self.ack_gate.release_all()
-        else:
+            return
+        if effects:
             self.replication.note(effects, now)
-            self.replication.run(now)
+        self.replication.run(now)
+        if effects:
             self.ack_gate.hold(now)
 
     def _on_acknowledged(self, addresses: tuple[int, ...], now: float) -> None:

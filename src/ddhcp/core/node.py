@@ -39,6 +39,8 @@ REFRESH_FACTOR = 4  # what classic control tools show; classic nodes refresh whe
 _STATES = {state.value: state for state in LeaseState}
 _LEASED: Final = LeaseState.LEASED.value
 
+_BY_MULTICAST = (UpdateClaim, Inquire)
+
 
 def _aged(claims: tuple[Claim, ...], waited_s: int) -> tuple[Claim, ...]:
     """Claims that were heard so long ago, with what is left of their time."""
@@ -254,7 +256,7 @@ class Node:
         except DecodeError as error:
             context.count(f"swarm.drop.{error.reason}")
             return
-        if is_multicast != isinstance(message, UpdateClaim | Inquire) and not isinstance(message, Extension):
+        if is_multicast != isinstance(message, _BY_MULTICAST) and not isinstance(message, Extension):
             context.count("swarm.drop.wrong-channel")
             return
         is_stale = waited_s > STALE_AFTER_S

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 
 from . import constants as c
 from ._errors import DecodeError
@@ -16,6 +17,9 @@ _SWARM = struct.Struct("!IBB")  # prefix, prefix length, block size
 _CLAIM = struct.Struct("!IHB")
 _INDEX_SIZE = 4
 _LEASE = struct.Struct("!4sII16s")
+REMEMBERED_CLAIMS = (
+    64  # packets of claims, at most 1.4 kB each: a refresh that says what the last one said is not read anew
+)
 _LEASE_COMMANDS = (c.RENEWLEASE, c.LEASEACK, c.LEASENAK, c.RELEASE)
 
 Message = UpdateClaim | Inquire | LeaseMessage | Extension
@@ -115,7 +119,7 @@ def _decode_body(command: int, count: int, body: bytes) -> Message:
     """What follows the header. Raises :class:`DecodeError` unless its length fits exactly."""
     if command == c.UPDATECLAIM:
         _check_length(body, count * _CLAIM.size)
-        return UpdateClaim(tuple(Claim(*fields) for fields in _claims(body)))
+        return _update_claim(body)
     if command == c.INQUIRE:
         _check_length(body, count * _INDEX_SIZE)
         return Inquire(struct.unpack(f"!{count}I", body))
@@ -127,8 +131,9 @@ def _decode_body(command: int, count: int, body: bytes) -> Message:
     raise DecodeError("unknown-command")
 
 
-def _claims(body: bytes) -> Iterator[tuple[int, int, int]]:
-    return _CLAIM.iter_unpack(body)
+@lru_cache(maxsize=REMEMBERED_CLAIMS)
+def _update_claim(body: bytes) -> UpdateClaim:
+    return UpdateClaim(tuple(Claim(*fields) for fields in _CLAIM.iter_unpack(body)))
 
 
 def _check_length(body: bytes, wanted: int) -> None:
