@@ -110,6 +110,14 @@ class Netlink:
         """Make the interface a port of ``bridge`` (an index; 0 takes it out)."""
         self._route.link("set", index=index, master=bridge)
 
+    def set_mac(self, index: int, mac: str) -> None:
+        """Give the interface another hardware address; the IPv6 link-local address that it has stays."""
+        self._route.link("set", index=index, address=mac)
+
+    def stop_learning(self, index: int) -> None:
+        """Have the bridge not note which hardware addresses are behind this port of it."""
+        self._route.brport("set", index=index, learning=0)
+
     def disable_link_local(self, index: int) -> None:
         """Give the interface no IPv6 link-local address when it comes up: a bridge port needs none, and its
         router solicitations would stand in every capture."""

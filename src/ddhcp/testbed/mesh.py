@@ -49,9 +49,9 @@ class Mesh:
         for node in self.nodes.values():
             node.process.wait()
 
-    def start(self, realm: int, *arguments: str, environment: Mapping[str, str] | None = None) -> Node:
-        """Start a node in the realm with these arguments."""
-        self.nodes[realm] = Node(self.network, realm, arguments, environment)
+    def start(self, realm: int, *arguments: str, environment: Mapping[str, str] | None = None, setup: str = "") -> Node:
+        """Start a node in the realm with these arguments (see :class:`Node`)."""
+        self.nodes[realm] = Node(self.network, realm, arguments, environment, setup)
         return self.nodes[realm]
 
     def wait_for_blocks(self, timeout_s: float) -> None:

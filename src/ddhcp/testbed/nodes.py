@@ -16,7 +16,8 @@ from ddhcp.ctl.protocol import SOCKET_NAME, Command, Request
 from . import kernel
 from .network import Network
 
-DDHCP = ("-P", "-c", "from ddhcp.daemon.main import main; raise SystemExit(main())")
+MAIN = "from ddhcp.daemon.main import main; raise SystemExit(main())"
+DDHCP = ("-P", "-c", MAIN)
 OURS = 4  # block state, as the control socket shows it
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
 
@@ -24,12 +25,17 @@ _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
 class Node:
     """A ddhcp that runs in a realm of the test network and dies with the calling process.
 
-    ``arguments``: its command line. ``environment``: variables added to that of the calling process.
-    Its log is in the file ``log``.
+    ``arguments``: its command line. ``environment``: variables added to that of the calling process. ``setup``: Python
+    that is run first, for constants that no setting changes. Its log is in the file ``log``.
     """
 
     def __init__(
-        self, network: Network, realm: int, arguments: Sequence[str], environment: Mapping[str, str] | None = None
+        self,
+        network: Network,
+        realm: int,
+        arguments: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        setup: str = "",
     ) -> None:
         namespace = network.require_realm(realm)
         self.realm = realm
@@ -38,7 +44,7 @@ class Node:
         variables = {**network.node_environment(realm), "PYTHONPATH": _PACKAGE_ROOT, **(environment or {})}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, *DDHCP, *arguments],
+                [sys.executable, "-P", "-c", f"{setup}\n{MAIN}", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
