@@ -81,6 +81,18 @@ def test_an_expired_lease_is_a_failure_unless_the_client_only_lost_its_carrier(
     assert f"a could not renew {MINE}" in verdict.failures[0]
 
 
+def test_while_something_fails_leases_may_be_lost_but_no_address_has_two_clients(
+    holders: Holders, verdict: Verdict
+) -> None:
+    verdict.is_disturbed = lambda: True
+    holders.lose("a", "NAK", now=110)
+    assert verdict.failures == []
+    assert verdict.excused == 1
+    holders.grant("a", MINE, lease_s=20, now=111)
+    holders.grant("b", MINE, lease_s=20, now=112)
+    assert len(verdict.failures) == 1
+
+
 # -- memory, files, logs ------------------------------------------------------------------------------------
 
 

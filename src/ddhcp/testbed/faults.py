@@ -21,7 +21,6 @@ from .nodes import Node
 _TABLES = itertools.count()
 _ANY_PORT = f"{layout.server_port(0)[:-1]}*"
 _MULTICAST = "ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00"
-_LIBFAKETIME = "*/faketime/libfaketime.so.1"  # Debian's package faketime
 
 
 @contextlib.contextmanager
@@ -79,39 +78,39 @@ def frozen(node: Node) -> Iterator[None]:
         node.process.send_signal(signal.SIGCONT)
 
 
-def clone_node_id(network: Network, original: int, clone: int) -> None:
-    """Give the node of realm ``clone``, which is still to be started, the node id of realm ``original``: the hardware
-    address of its interface, as with a copied disk image. Its IPv6 address remains its own.
+def share_node_id(network: Network, realms: Iterable[int]) -> None:
+    """Give the nodes of these realms, which are still to be started, one and the same node id: the hardware address of
+    their interface, as with a copied disk image. The IPv6 address of each remains its own.
 
-    The bridge stops to learn, and floods: so both get what is sent to their common hardware address.
+    The bridge stops to learn, and floods: so each gets what is sent to the common hardware address.
     """
     with Netlink() as main:
         links = main.links()
         for realm in network.realm_numbers():
             main.stop_learning(links[layout.server_port(realm)].index)
-    with Netlink(network.require_realm(clone)) as inside:
-        inside.set_mac(inside.links()[layout.SERVER_INTERFACE].index, layout.server_mac(original))
+    for realm in realms:
+        with Netlink(network.require_realm(realm)) as inside:
+            inside.set_mac(inside.links()[layout.SERVER_INTERFACE].index, layout.SHARED_SERVER_MAC)
 
 
 class WallClock:
-    """A wall clock for one node that can be set while it runs. Its monotonic clocks stay the kernel's.
+    """A wall clock for one node that can be set while it runs, without that of the machine. Its monotonic clocks stay
+    the kernel's.
 
-    ``environment``: what to start the node with. ``file``: where the clock's error is kept. Raises
-    :class:`TestbedError` if libfaketime is not on this machine.
+    ``setup``: Python to start the node with (see :class:`~ddhcp.testbed.nodes.Node`). ``file``: where the clock's error
+    is kept.
     """
 
     def __init__(self, file: Path) -> None:
-        library = next(Path("/usr/lib").glob(_LIBFAKETIME), None)
-        if library is None:
-            raise TestbedError("libfaketime is not installed (Debian: apt-get install faketime)")
         self._file = file
         self.step_to(0)
-        self.environment = {
-            "LD_PRELOAD": str(library),
-            "FAKETIME_TIMESTAMP_FILE": str(file),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
+        self.setup = f"""
+import time
+def _stepped(_kernels=time.time):
+    with open({str(file)!r}) as file:
+        return _kernels() + int(file.read())
+time.time = _stepped
+"""
 
     def step_to(self, error_s: int) -> None:
         """Set the clock so that it is ``error_s`` seconds fast (negative: slow)."""

@@ -86,6 +86,7 @@ def _mac(kind: int, number: int) -> str:
 
 SWARM_BRIDGE_MAC = _mac(0, 0)
 GATEWAY_MAC = _mac(1, 0)
+SHARED_SERVER_MAC = _mac(5, 0)  # of nodes that are to have one node id
 
 
 def server_mac(realm: int) -> str:
