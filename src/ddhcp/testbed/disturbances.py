@@ -83,7 +83,6 @@ class Disturber:
             return
         if self._under_way is not None:
             self.close()
-            self._settled_at = now + SETTLE_S
             self._next_at = self._settled_at + REST_S
             return
         if not self._to_come:
@@ -100,6 +99,7 @@ class Disturber:
         if self._under_way is not None:
             self._under_way.close()
             self._under_way = None
+            self._settled_at = time.monotonic() + SETTLE_S
 
     def _killed(self) -> contextlib.AbstractContextManager[object]:
         self._mesh.nodes[self._realm].stop(signal.SIGKILL)
