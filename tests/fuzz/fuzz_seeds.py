@@ -114,12 +114,19 @@ def _settings() -> list[bytes]:
 
 
 def _session() -> list[bytes]:
-    """Stories: somebody gets a lease and keeps it; peers speak; the node is restarted."""
+    """Stories: somebody gets a lease and keeps it; another one gives it back, or wants it; peers speak; a restart."""
     join = bytes((0, 0, 1, 0, 0, 5, 0)) + bytes((0, 1, 1, 3, 1, 0, 5))
     keep = bytes((7, 7, 0, 1, 1, 4, 1, 0, 5))
     peers = b"".join(bytes((4, number, 1, 4 + number, *range(1, 40), 7, 3)) for number in range(len(EXTENSIONS)))
     leave = bytes((0, 4, 1, 5, 1, 0, 5)) + bytes((0, 5, 1, 3, 1, 0, 5))
-    stories = (join + keep + leave, join + bytes((12, 0)) + keep, join + peers, peers + join + bytes((12, 1)) + keep)
+    forge = bytes((0, 4, 2, 5, 1, 0, 5)) + bytes((0, 5, 2, 3, 1, 0, 5)) + bytes((0, 1, 2, 3, 1, 0, 5))
+    stories = (
+        join + forge + keep + leave,
+        join + leave + join,
+        join + bytes((12, 0)) + keep,
+        join + peers,
+        peers + join + bytes((12, 1)) + keep,
+    )
     return [bytes((head,)) + story for head in (0, 2, 8, 16, 35) for story in stories]
 
 
