@@ -42,8 +42,9 @@ class RecordingStore(MemoryStore):
         self.rows: list[StoreEffect] = []
         self.is_closed = False
 
-    def commit(self, effects: Any) -> None:
+    def commit(self, effects: Any) -> bool:
         self.rows += effects
+        return False
 
     def close(self) -> None:
         self.is_closed = True

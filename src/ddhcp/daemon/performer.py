@@ -6,12 +6,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, MutableMapping
 from time import perf_counter
+from typing import Protocol
 
-from ..core import Node
 from ..core import effects as f
 from ..core import events as e
 from ..core.blocks import BlockState
-from ..core.records import StoredBlock
+from ..core.records import StoredBlock, StoredClaim, StoredLease
+from ..core.views import BlockView
 from .committer import Batch, Committer
 from .hooks import Hooks
 from .latency import HANDLING_BOUNDS_S, Histogram
@@ -21,6 +22,23 @@ from .store import Store
 TELL_AGAIN_S = 60.0  # a disk that goes on failing in the same way
 _DATAGRAMS = (f.SendDhcp, f.SendUnicast, f.SendMulticast)
 _STORE_EFFECTS = (f.SaveBlock, f.ForgetBlock, f.SaveLease, f.ForgetLease, f.SaveClaim, f.ForgetClaim)
+
+
+class Driven(Protocol):
+    """What is fed: a :class:`~ddhcp.core.Node`. Compiled code takes nothing else where a Node is declared, not even a
+    stand-in."""
+
+    def handle(self, event: e.Event, now: float) -> list[f.Effect]:
+        """Take one event and return what is to be done about it, in order."""
+
+    def leases(self) -> list[StoredLease]:
+        """Every binding of its blocks."""
+
+    def claims(self) -> list[StoredClaim]:
+        """What it knows of other nodes' blocks."""
+
+    def block_views(self, now: float) -> list[BlockView]:
+        """Every block that is not free."""
 
 
 class Performer:
@@ -34,7 +52,7 @@ class Performer:
 
     def __init__(
         self,
-        node: Node,
+        node: Driven,
         store: Store,
         committer: Committer,
         log: EventLog,
