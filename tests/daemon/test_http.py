@@ -6,11 +6,9 @@ import contextlib
 import http.client
 import json
 import logging
-import os
 import random
 import select
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,12 +17,12 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from bridged import BridgedNode
 from ddhcp.core import Node, NodeConfig, Pool
 from ddhcp.core import events as e
-from ddhcp.daemon.api import Answer, Api
+from ddhcp.daemon.api import Api
 from ddhcp.daemon.bridge import MAX_WAITING, Bridge, Busy
 from ddhcp.daemon.errors import StartError
-from ddhcp.daemon.health import Facts
 from ddhcp.daemon.http import Listen, parse_listen, read_token
 from ddhcp.daemon.http.guard import MAX_BODY, host_is_known
 from ddhcp.daemon.http.metrics import Counters
@@ -39,49 +37,15 @@ PEER = b"\xfe\x80" + bytes(13) + b"\x99"
 PATIENCE_S = 20
 
 
-class Daemon:
-    """A node, and a thread that stands for the loop: it answers what comes over the bridge."""
+class Daemon(BridgedNode):
+    """A node without clients, and what it measured."""
 
     def __init__(self) -> None:
-        self.log = EventLog(logging.NullHandler(), logging.INFO)
-        self.node = Node(NodeConfig(POOL, learning_phase=False, serves_clients=False), random.Random(1))
-        self.node.handle(e.Start(), 0.0)
-        self.node.handle(e.ServerLinkUp(b"\x02\0\0\0\0\1", b"\xfe\x80" + bytes(13) + b"\1"), 0.0)
+        node = Node(NodeConfig(POOL, learning_phase=False, serves_clients=False), random.Random(1))
+        node.handle(e.Start(), 0.0)
+        node.handle(e.ServerLinkUp(b"\x02\0\0\0\0\1", b"\xfe\x80" + bytes(13) + b"\1"), 0.0)
         self.histograms = {"handling": Histogram(HANDLING_BOUNDS_S), "commit": Histogram(COMMIT_BOUNDS_S)}
-        self.drained = threading.Event()
-        self.store_error: str | None = None
-        self.api = Api(self.node, self, self.log.recent, clock=lambda: 1.0)
-        self.bridge = Bridge(self.api)
-        self._ending = os.eventfd(0)
-        self.thread = threading.Thread(target=self._run)
-        self.thread.start()
-
-    def _run(self) -> None:
-        while True:
-            ready, _, _ = select.select([self.bridge.fileno(), self._ending], [], [])
-            if self._ending in ready:
-                return
-            self.bridge.run(1.0)
-
-    def feed_event(self, event: e.Event) -> None:
-        self.node.handle(event, 1.0)
-
-    def statistics(self) -> dict[str, int]:
-        return self.node.statistics()
-
-    def facts(self) -> Facts:
-        return Facts("server0", True, ("client0",), (), "sqlite", self.store_error, 5.0)
-
-    def drain(self) -> None:
-        self.drained.set()
-
-    def reload(self) -> Answer:
-        raise ValueError("there is no configuration file")
-
-    def close(self) -> None:
-        os.eventfd_write(self._ending, 1)
-        self.thread.join()
-        self.bridge.close()
+        super().__init__(node, 1.0)
 
 
 @pytest.fixture

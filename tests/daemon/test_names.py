@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import random
-import select
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridged import BridgedNode
 from ddhcp.core import Node, NodeConfig, Pool
 from ddhcp.core import events as e
-from ddhcp.daemon.api import Answer, Api
-from ddhcp.daemon.bridge import Bridge
-from ddhcp.daemon.health import Facts
-from ddhcp.daemon.logs import EventLog
 from ddhcp.daemon.names import NamesFile, assign, label, render
 from ddhcp.dhcp import Message
 from ddhcp.dhcp import constants as c
@@ -79,23 +75,19 @@ def test_both_formats() -> None:
     ]
 
 
-class Daemon:
-    """A node with a client, and a thread that stands for the loop."""
+class Daemon(BridgedNode):
+    """A node with a client."""
 
     def __init__(self) -> None:
-        self.log = EventLog(logging.NullHandler(), logging.INFO)
-        self.node = Node(NodeConfig(Pool(0x0A000000, 20, 32), learning_phase=False), random.Random(1))
-        self.now = 0.0
-        self.node.handle(e.ClientLinkUp(e.ClientLink("client0", 0x0A000001, 20, bytes(6))), 0.0)
-        self.node.handle(e.Start(), 0.0)
-        self.node.handle(e.ServerLinkUp(b"\x02\0\0\0\0\1", b"\xfe\x80" + bytes(13) + b"\1"), 0.0)
-        while self.now < 30.0:
-            self.now = max(self.now + 0.01, self.node.deadline() or self.now)
-            self.node.handle(e.Wake(), self.now)
-        self.bridge = Bridge(Api(self.node, self, self.log.recent, clock=lambda: self.now))
-        self._ending = os.eventfd(0)
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
+        node = Node(NodeConfig(Pool(0x0A000000, 20, 32), learning_phase=False), random.Random(1))
+        now = 0.0
+        node.handle(e.ClientLinkUp(e.ClientLink("client0", 0x0A000001, 20, bytes(6))), now)
+        node.handle(e.Start(), now)
+        node.handle(e.ServerLinkUp(b"\x02\0\0\0\0\1", b"\xfe\x80" + bytes(13) + b"\1"), now)
+        while now < 30.0:
+            now = max(now + 0.01, node.deadline() or now)
+            node.handle(e.Wake(), now)
+        super().__init__(node, now)
 
     def lease(self, hostname: bytes) -> None:
         options = {c.OPT_MESSAGE_TYPE: bytes((c.DISCOVER,)), c.OPT_HOSTNAME: hostname}
@@ -106,33 +98,6 @@ class Daemon:
         options |= {c.OPT_MESSAGE_TYPE: bytes((c.REQUEST,)), 50: offered.address.to_bytes(4, "big"), 54: b"\x0a\0\0\1"}
         message = Message(xid=1, chaddr=chaddr, options=options)
         self.node.handle(e.DhcpReceived("client0", message.encode(), 0, 0xFFFFFFFF), self.now)
-
-    def _run(self) -> None:
-        while True:
-            ready, _, _ = select.select([self.bridge.fileno(), self._ending], [], [])
-            if self._ending in ready:
-                return
-            self.bridge.run(self.now)
-
-    def feed_event(self, event: e.Event) -> None:
-        self.node.handle(event, self.now)
-
-    def statistics(self) -> dict[str, int]:
-        return self.node.statistics()
-
-    def facts(self) -> Facts:
-        return Facts("server0", True, ("client0",), (), "sqlite", None, 5.0)
-
-    def drain(self) -> None:
-        """Nothing stops here."""
-
-    def reload(self) -> Answer:
-        return {}
-
-    def close(self) -> None:
-        os.eventfd_write(self._ending, 1)
-        self._thread.join()
-        self.bridge.close()
 
 
 @pytest.fixture
