@@ -37,12 +37,14 @@ class Chooser:
 
     def __init__(self, number: int, count: int, pool: Pool = SMALL, **config: bool) -> None:
         self.questions = 0
+        self.probed: list[bytes] = []
         self.context = Context(NodeConfig(pool, **config), random.Random(number))  # type: ignore[arg-type]
         self.context.node_id, self.context.address = node_id_of(number), address_of(number)
         self.table, self.peers = BlockTable(pool), Peers()
         self.choice = BlockChoice(
             self.context, self.table, LeaseTable(pool, AddressPlan(pool, Policy())), self.peers, self._asked
         )
+        self.choice.probe = self.probed.append
         for other in range(count):
             if other != number:
                 peer = self.peers.hear(address_of(other), node_id_of(other), 0.0)
@@ -137,7 +139,22 @@ def test_nobody_is_asked_for_blocks_that_do_not_exist() -> None:
     for index in range(16):
         chooser.table.apply(index, BlockEvent.GIVEN_UP)
     assert len(chooser.choice.choose(16, 30.0)) < 16
-    assert chooser.questions == 1
+    assert (chooser.questions, chooser.probed) == (0, [address_of(1)])
+
+
+@pytest.mark.parametrize(("unheard", "questions", "probes"), [(0, 0, 0), (3, 0, 3), (8, 0, 8), (9, 1, 0)])
+def test_who_was_not_heard_lately_is_asked_alone_if_there_are_few(unheard: int, questions: int, probes: int) -> None:
+    """In a large swarm with losses somebody's answer to a question for all is always lost."""
+    chooser = Chooser(0, 12)
+    for number, peer in enumerate(chooser.peers):
+        peer.is_ours, peer.heard_at = True, 30.0 if number >= unheard else 22.0
+    chosen = chooser.choice.choose(16, 30.0)
+    assert (len(chosen) == 16) is not bool(unheard)
+    assert (chooser.questions, len(chooser.probed)) == (questions, probes)
+    chooser.choice.choose(16, 30.1)
+    assert len(chooser.probed) == probes, "not over and over"
+    chooser.choice.choose(16, 31.0)
+    assert len(chooser.probed) == 2 * probes
 
 
 def test_without_the_remedy_simultaneous_starters_want_the_same() -> None:

@@ -15,6 +15,7 @@ nearly full, unless the configuration prefers availability.
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 from collections.abc import Callable, Iterable
 from itertools import islice
@@ -22,7 +23,7 @@ from itertools import islice
 from .blocks import BlockState, BlockTable
 from .context import Context
 from .leases import LeaseTable
-from .peers import Peers
+from .peers import Peer, Peers
 from .remedies import Remedy
 
 CANDIDATES = 16  # free blocks looked at for each block wanted, at least,
@@ -31,6 +32,8 @@ MAX_CANDIDATES = 4096  # and no more than this, so that a choice costs milliseco
 MAX_FORMER = 1024  # blocks remembered as once ours
 
 FRESH_S = 5.0  # whoever of ours was heard within this is there
+MAX_PROBED = 8  # nodes that are asked each by itself whether they are there; more are asked together
+PROBE_PAUSE_S = 0.5  # at least, between two such rounds
 
 Key = tuple[bytes, bytes]  # a node, by its id and address
 
@@ -43,7 +46,8 @@ def score(index: int, node_id: bytes, address: bytes) -> bytes:
 
 
 class BlockChoice:
-    """Chooses free blocks to claim. ``ask(now)``: called to learn who is there, before others' shares are claimed."""
+    """Chooses free blocks to claim. ``ask(now)``: called to learn who is there, before others' shares are claimed;
+    ``probe(address)``, which the owner sets: to learn whether one node is."""
 
     def __init__(
         self, context: Context, table: BlockTable, leases: LeaseTable, peers: Peers, ask: Callable[[float], None]
@@ -54,6 +58,8 @@ class BlockChoice:
         self._leases = leases
         self._peers = peers
         self._former: dict[int, None] = {}
+        self.probe: Callable[[bytes], None] = lambda address: None
+        self._probed_at = -math.inf
 
     def remember(self, index: int) -> None:
         """Block ``index`` is, or once was, ours."""
@@ -93,32 +99,43 @@ class BlockChoice:
 
     def _is_in_doubt(self, now: float) -> bool:
         """Whether a node of ours that owns blocks may be cut off since a moment ago. If so, all are asked."""
-        if not self._minds_doubt() or self._are_heard_since(now - FRESH_S, now):
-            return False
-        self._ask(now)
-        return True
+        unheard = self._unheard_since(now - FRESH_S, now) if self._minds_doubt() else []
+        self._seek(unheard, now)
+        return bool(unheard)
 
     def _minds_doubt(self) -> bool:
         context = self._context
         return context.has(Remedy.SYNC) and context.has(Remedy.MISSING_PEERS) and not context.config.prefer_availability
 
-    def _are_heard_since(self, since: float, now: float) -> bool:
-        """Whether every node of ours that owns blocks spoke since then."""
-        return all(peer.heard_at >= since for peer in self._peers if peer.is_ours and peer.claimed_until > now)
+    def _unheard_since(self, since: float, now: float) -> list[Peer]:
+        """The nodes of ours that own blocks and have not spoken since then."""
+        return [peer for peer in self._peers if peer.is_ours and peer.claimed_until > now and peer.heard_at < since]
+
+    def _seek(self, unheard: list[Peer], now: float) -> None:
+        """Have these nodes speak: all together are asked by one multicast, which some do not hear, and whose answers
+        get lost; the few that are left each by a message of its own."""
+        if len(unheard) > MAX_PROBED:
+            self._ask(now)
+        elif now - self._probed_at >= PROBE_PAUSE_S:
+            self._probed_at = now
+            for peer in unheard:
+                self.probe(peer.address)
 
     def ask_about(self, indices: list[int], now: float) -> None:
         """These blocks are to be inquired: see to it that :meth:`may_own` will know who is there."""
         if self._minds_doubt() and indices:
             others = self._others(now)
             if not all(self._is_ours_to_take(index, others) for index in indices):
-                self._ask(now)
+                self._seek(self._unheard_since(now, now), now)
 
     def may_own(self, index: int, inquired_at: float, now: float) -> bool:
         """Whether nobody can be claiming, out of our hearing, a block that was first inquired then: it is of this
         node's share, or everybody was heard since."""
-        if not self._minds_doubt() or self._are_heard_since(inquired_at, now):
+        unheard = self._unheard_since(inquired_at, now) if self._minds_doubt() else []
+        if not unheard or self._is_ours_to_take(index, self._others(now)):
             return True
-        return self._is_ours_to_take(index, self._others(now))
+        self._seek(unheard, now)
+        return False
 
     def choose(self, wanted: int, now: float) -> list[int]:
         """Up to ``wanted`` FREE blocks that belong to no subnet, the best first."""

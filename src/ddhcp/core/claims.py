@@ -120,6 +120,10 @@ class Claims:
             return None
         return block.owner_address
 
+    def set_probe(self, probe: Callable[[bytes], None]) -> None:
+        """How to ask one peer whether it is there."""
+        self._choice.probe = probe
+
     def is_cautious(self, now: float) -> bool:
         """Whether a known node is missing, so that only this node's own share of the free blocks may be claimed."""
         return self._choice.is_cautious(now)

@@ -68,6 +68,7 @@ class Extensions:
             Hearsay: server.claims.hearsay.on_hearsay,
         }
         self._claims = server.claims
+        server.claims.set_probe(self.greeting.probe)
         self._on_forward_redirect = server.forwarding.on_redirect
         context.trust.on_trusted = self._on_trusted
 
