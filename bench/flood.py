@@ -11,6 +11,7 @@ Usage: python -m bench.flood [--packets 1000000] [--seed 1] [--debug]
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import random
 import socket
@@ -36,6 +37,7 @@ from ddhcp.testbed import kernel
 AT_ONCE = 500  # packets on one link before the daemon is waited for: fewer than its sockets hold
 PATIENCE_S = 60.0  # for clients to be served
 LOST_AFTER_S = 3.0  # without progress, packets that were not read are taken to be lost
+BUSY_TRIES, BUSY_S = 100, 0.1
 CLIENTS_AFTER = 20  # which must be served after the flood
 WARM_UP = 0.1  # of the packets: what is allocated until then is what the daemon needs to work at all
 NODE_ADDRESS = "fe80::2/64"  # who speaks on the server link
@@ -204,7 +206,16 @@ def _server_link(namespace: str) -> Callable[[bytes, bool], None]:
     to_node = ("fe80::1", swarm.UNICAST_PORT, 0, index)
 
     def send(data: bytes, to_all: bool) -> None:
-        node.sendto(data, to_group if to_all else to_node)
+        for _ in range(BUSY_TRIES):
+            try:
+                node.sendto(data, to_group if to_all else to_node)
+                return
+            except OSError as error:
+                # The kernel's neighbour table, one for all namespaces, may be full for a moment.
+                if error.errno not in (errno.EINVAL, errno.ENOBUFS):
+                    raise
+                time.sleep(BUSY_S)
+        raise RuntimeError(f"nothing can be sent to the server link for {BUSY_TRIES * BUSY_S:.0f} s")
 
     return send
 
