@@ -300,7 +300,6 @@ def _campaign_lines(paths: Sequence[Path]) -> list[str]:
 def _write(results: list[Measurement], path: Path, campaign: Sequence[str] = ()) -> None:
     sizes = sorted({m.nodes for m in results})
     losses = sorted({m.loss for m in results})
-    seeds = sorted({m.seed for m in results})
     lines = [
         "# Evaluation",
         "",
@@ -315,9 +314,9 @@ def _write(results: list[Measurement], path: Path, campaign: Sequence[str] = ())
         "and is watched for five more minutes. The pool is four times as large as needed. Loss applies to every",
         "datagram between nodes, for each receiver on its own.",
         "",
-        f"Run: N of {', '.join(map(str, sizes))}; loss of {', '.join(f'{loss:.0%}' for loss in losses)}; seeds "
-        f"{seeds[0]} to {seeds[-1]}; {len(results)} runs, {sum(m.took_s for m in results):.0f} s of processor time "
-        f"with Python {platform.python_version()}. Not run: {_not_run(sizes, losses)}.",
+        f"Run: {'; '.join(_what_was_run(results, nodes) for nodes in sizes)}; {len(results)} runs, "
+        f"{sum(m.took_s for m in results):.0f} s of processor time with Python {platform.python_version()}. "
+        f"Not run: {_not_run(sizes, losses)}.",
         "A cell shows the median of its seeds and, in parentheses, the least and the greatest.",
         "",
     ]
@@ -342,6 +341,14 @@ PLOTS = (
     ("evaluation-duplicates", "Duplicate address-seconds against loss"),
     ("evaluation-latency", "Time to a lease against loss"),
 )
+
+
+def _what_was_run(results: list[Measurement], nodes: int) -> str:
+    """The losses and the number of seeds of one size."""
+    of_size = [m for m in results if m.nodes == nodes]
+    losses = ", ".join(f"{loss:.0%}" for loss in sorted({m.loss for m in of_size}))
+    seeds = len({m.seed for m in of_size})
+    return f"N {nodes} at {losses} loss, {seeds} seed{'s' * (seeds != 1)}"
 
 
 def _not_run(sizes: Sequence[int], losses: Sequence[float]) -> str:
