@@ -278,7 +278,7 @@ def _campaign_lines(paths: Sequence[Path]) -> list[str]:
     lines = [
         "## Campaigns of random faults", "",
         "Swarms of ours drawn from seeds (`ddhcp-sim --seeds N`), all faults shorter than the promise. Each row is a",
-        "stage of the code, with seeds of its own.", "",
+        "campaign with seeds of its own, the latest last; the code changed between them.", "",
         "| seeds | of 2-5, 6-10, 11-30, more nodes | virtual hours | faults | duplicate address-seconds | failed |",
         "| --- | --- | --- | --- | --- | --- |",
     ]  # fmt: skip
