@@ -260,3 +260,16 @@ def test_what_the_operator_set_stays_unless_the_configuration_changed_there(mach
 def test_the_pool_of_a_running_node_cannot_change(machine: Machine) -> None:
     with pytest.raises(ConfigError, match="pool"):
         machine.feed(e.Reconfigure(replace(machine.config, pool=Pool(0x0A000000, 16, 32))))
+
+
+def test_a_stop_while_the_link_is_away_promises_nothing_more() -> None:
+    """An address stays declined for longer than its block is promised; nobody hears of that when the node stops."""
+    machine = Machine(replace(CONFIG, lease_time_s=60))
+    machine.pass_time(10)
+    address = machine.lease(1)
+    promised_until = machine.now + 2 * 60 + 100
+    machine.says(1, c.DECLINE, o50=address, o54=SERVER_ID)
+    machine.feed(e.ServerLinkDown())
+    machine.feed(e.Stop())
+    (block,) = machine.blocks.values()
+    assert machine.now < block.promised_until <= promised_until
