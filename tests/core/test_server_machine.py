@@ -185,10 +185,11 @@ class ServerMachine(RuleBasedStateMachine):
         address = self.wish(whose, address)
         held = self.held.get(client)
         if held is None or held.address != address:
-            before = {other: lease for other, lease in self.leases.items() if lease.chaddr[5] != client}
+            running = {at: lease for at, lease in self.leases.items() if lease.expires_at > self.now}
+            before = {at: lease for at, lease in running.items() if lease.chaddr[5] != client}
             self.send(client, c.RELEASE, to_all=False, ciaddr=address, server=GATEWAY)
             self.send(client, c.DECLINE, requested=address, server=GATEWAY)
-            assert before.items() <= self.leases.items()
+            assert {at: self.leases.get(at) for at in before} == before
             self.offered.pop(client, None)
 
     # -- the rest of the world --------------------------------------------------------------------------------
