@@ -27,7 +27,9 @@ from .watch import Violation, Watch
 
 FOREIGN_BLOCK_BITS = 3  # of the other swarm on the link, unless ours has that
 NODE_STATE_OURS = 4  # block states as in the views that every node gives (docs/development.md)
-NODE_STATE_BLOCKED = 5
+# Not left over from an owner: free, inquired by another node or by this one just now (a state that ends with the
+# inquiries, and inquiries without end are idle packets, I8), its own, never claimed.
+NODE_STATES_WITHOUT_OWNER = frozenset((0, 1, 3, NODE_STATE_OURS, 5))
 
 
 @dataclass
@@ -444,7 +446,7 @@ class Liveness:
             if host.node is None:
                 continue
             views = host.node.block_views(host.now())
-            held = [view.index for view in views if view.state not in (0, NODE_STATE_OURS, NODE_STATE_BLOCKED)]
+            held = [view.index for view in views if view.state not in NODE_STATES_WITHOUT_OWNER]
             simulation.leaks.known(host.number, held, alive)
             ours = [view for view in views if view.state == NODE_STATE_OURS]
             empty = {view.index for view in ours if not view.leased and not view.offered}
