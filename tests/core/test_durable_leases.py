@@ -17,6 +17,7 @@ from ddhcp.core.policy import Conflicts, Policy, Probe
 from ddhcp.core.records import StoredBlock, StoredLease
 from ddhcp.dhcp import Message
 from ddhcp.dhcp import constants as c
+from ddhcp.swarm import SwarmCodec, UpdateClaim
 
 POOL = Pool(0x0A000000, 20, 32)
 UNPROBED = Policy(conflicts=Conflicts(probe=Probe.NEVER))
@@ -273,3 +274,21 @@ def test_a_stop_while_the_link_is_away_promises_nothing_more() -> None:
     machine.feed(e.Stop())
     (block,) = machine.blocks.values()
     assert machine.now < block.promised_until <= promised_until
+
+
+def test_after_a_restart_the_claim_goes_out_before_any_renewal_that_counts_on_it() -> None:
+    """The store has the block: its announcement waits for no commit, so no renewal overtakes it."""
+    machine = Machine(replace(CONFIG, lease_time_s=60))
+    machine.pass_time(10)
+    machine.lease(1)
+    node = Node(machine.config, random.Random(1))
+    node.handle(e.ClientLinkUp(e.ClientLink("client0", SERVER_ID, 20, MAC)), machine.now)
+    node.handle(e.Start(tuple(machine.blocks.values()), tuple(machine.leases.values())), machine.now)
+    multicasts = [
+        effect
+        for effect in node.handle(e.ServerLinkUp(MAC, LINK_LOCAL), machine.now)
+        if isinstance(effect, f.SendMulticast)
+    ]
+    codec = SwarmCodec(bytes(8), POOL.prefix, POOL.prefix_len, POOL.block_size)
+    (claim,) = [effect for effect in multicasts if isinstance(codec.decode(effect.data)[1], UpdateClaim)]
+    assert not claim.durable

@@ -171,6 +171,7 @@ class Claims:
             return False
         ours = self.table.apply(block.index, BlockEvent.WE_RESUME)
         self._own(ours, now)
+        ours.is_saved = True  # so its announcement waits for no commit, which a renewal that needs none would pass
         self.table.set_lapse(ours, block.promised_until)
         ours.unsure_until = now + self._announcer.full_timeout_s
         return True
