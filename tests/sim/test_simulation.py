@@ -64,7 +64,15 @@ def test_the_trace_tells_what_happened() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--without", "prayer"], ["--faults", "earthquake"], ["--hours", "0"], ["--classic", "2"], ["--lease", "-5"]],
+    [
+        ["--without", "prayer"],
+        ["--faults", "earthquake"],
+        ["--hours", "0"],
+        ["--classic", "2"],
+        ["--lease", "-5"],
+        ["--trace", "/"],
+        ["--json", "/nonexistent/reports"],
+    ],
 )
 def test_a_senseless_command_line_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     try:

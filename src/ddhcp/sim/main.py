@@ -53,7 +53,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return EXIT_USAGE
     try:
-        return _run_all(options, fixed)
+        with contextlib.ExitStack() as stack:
+            try:
+                trace, lines = _open(stack, options.trace), _open(stack, options.json)
+            except OSError as error:
+                print(f"{parser.prog}: cannot write {error.filename}: {error.strerror}", file=sys.stderr)
+                return EXIT_USAGE
+            return _run_all(options, fixed, trace, lines)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -189,38 +195,35 @@ def _results(
             yield future.result()
 
 
-def _run_all(options: argparse.Namespace, fixed: dict[str, object]) -> int:
+def _run_all(options: argparse.Namespace, fixed: dict[str, object], trace: TextIO | None, lines: TextIO | None) -> int:
     counts: dict[str, int] = {}
     seconds = by_classic = 0.0
     done = 0
     is_same = True
     began_at = told_at = time.monotonic()
-    with contextlib.ExitStack() as stack:
-        trace = _open(stack, options.trace)
-        lines = _open(stack, options.json)
-        for report, same in _results(options, fixed, trace):
-            done += 1
-            seconds += report.duplicate_seconds
-            by_classic += report.duplicate_seconds_by_classic
-            for invariant in report.invariants():
-                counts[invariant] = counts.get(invariant, 0) + 1
-            if lines is not None:
-                lines.write(json.dumps(report.as_dict()) + "\n")
-                lines.flush()
-            if not same:
-                is_same = False
-                print(f"\rseed {report.seed}: two runs gave different traces (I11)")
-            if not report.is_good:
-                _tell(options, report)
-            if not options.quiet and time.monotonic() - told_at > 2.0:
-                told_at = time.monotonic()
-                rate = done / (told_at - began_at)
-                print(f"\r{done} of {options.seeds} seeds, {rate:.1f} a second, {sum(counts.values())} violations ",
-                      end="", file=sys.stderr, flush=True)  # fmt: skip
-        if not options.quiet:
-            print("\r" + " " * 70 + "\r", end="", file=sys.stderr)
-        out = sys.stderr if "-" in (options.json, options.trace) else sys.stdout
-        print(_summary(done, counts, seconds, by_classic, time.monotonic() - began_at), file=out)
+    for report, same in _results(options, fixed, trace):
+        done += 1
+        seconds += report.duplicate_seconds
+        by_classic += report.duplicate_seconds_by_classic
+        for invariant in report.invariants():
+            counts[invariant] = counts.get(invariant, 0) + 1
+        if lines is not None:
+            lines.write(json.dumps(report.as_dict()) + "\n")
+            lines.flush()
+        if not same:
+            is_same = False
+            print(f"\rseed {report.seed}: two runs gave different traces (I11)")
+        if not report.is_good:
+            _tell(options, report)
+        if not options.quiet and time.monotonic() - told_at > 2.0:
+            told_at = time.monotonic()
+            rate = done / (told_at - began_at)
+            print(f"\r{done} of {options.seeds} seeds, {rate:.1f} a second, {sum(counts.values())} violations ",
+                  end="", file=sys.stderr, flush=True)  # fmt: skip
+    if not options.quiet:
+        print("\r" + " " * 70 + "\r", end="", file=sys.stderr)
+    out = sys.stderr if "-" in (options.json, options.trace) else sys.stdout
+    print(_summary(done, counts, seconds, by_classic, time.monotonic() - began_at), file=out)
     if counts:
         return next((status for invariants, status in _EXITS if any(i in counts for i in invariants)), EXIT_SERVICE)
     return EXIT_GOOD if is_same else EXIT_TRACE
