@@ -122,3 +122,25 @@ def test_a_fenced_owner_takes_its_block_back() -> None:
     swarm.feed(0, e.SwarmReceived(said, swarm.addresses[1], False))
     swarm.run_for(10)
     assert next(v.state for v in node.block_views(swarm.now) if v.index == own) == 4
+
+
+def test_others_object_for_an_owner_that_the_inquirer_does_not_hear() -> None:
+    """The owner is there and objects, but the two do not hear each other: a third node tells when it is asked again."""
+    swarm = swarm_of(3)
+    own = next(v for v in swarm.nodes[0].block_views(swarm.now) if v.state == 4)
+    codec = swarm.nodes[2]._context.codec
+    inquiry = e.SwarmReceived(codec.inquire([own.index]), swarm.addresses[2], True)
+
+    def told() -> bool:
+        """Whether what the third node says to this inquiry keeps a node that knows nothing off the block."""
+        newcomer = Node(NodeConfig(POOL, tentative_timeout_s=3, learning_phase=False), random.Random(1))
+        newcomer.handle(e.ServerLinkUp(b"\x02\0\0\0\x01\x01", swarm.addresses[2]), swarm.now)
+        for effect in swarm.nodes[1].handle(inquiry, swarm.now):
+            if isinstance(effect, f.SendUnicast) and effect.destination == swarm.addresses[2]:
+                newcomer.handle(e.SwarmReceived(effect.data, swarm.addresses[1], False), swarm.now)
+        return any(v.index == own.index and v.state == 2 for v in newcomer.block_views(swarm.now))
+
+    assert not told()
+    assert told()
+    swarm.run_for(60)
+    assert not told(), "long after the first it is a first one again"

@@ -22,6 +22,7 @@ from .remedies import Remedy
 CLAIMS_PER_MESSAGE = MAX_EXTENSION_TARGET // HEARD_CLAIM_SIZE
 MAX_TOLD = 8 * CLAIMS_PER_MESSAGE  # blocks told in answer to one question: a newcomer asks about the others by INQUIRE
 TELLERS_ON_INQUIRY = 3  # survivors that tell about an inquired block at once; the inquirer asks three times
+MAX_INQUIRED = 1024  # inquiries remembered, to tell those that are repeated
 TELL_PAUSE_S = 1.0  # at least, between two answers to one node's question for everything
 
 
@@ -47,6 +48,7 @@ class HearsayTeller:
         self._orphans = orphans
         self._enter = enter
         self._told_at: dict[bytes, float] = {}
+        self._inquired: dict[tuple[bytes, int], float] = {}  # by who and what, when last
 
     def on_asked_for_all(self, peer: Peer, now: float) -> None:
         """A newcomer asked for everybody's claims: tell it those of silent owners that it is our turn to tell."""
@@ -65,14 +67,27 @@ class HearsayTeller:
         self._tell(told, peer, now)
 
     def on_inquired(self, indices: Iterable[int], peer: Peer, now: float) -> None:
-        """A node of ours inquired blocks: tell it of those whose owners cannot."""
+        """A node of ours inquired blocks: tell it of those whose owners cannot. An owner that is there was expected to
+        object to the first inquiry. If there is another, the two do not hear each other, or the owner forgot."""
         if not self._may_tell(peer, Remedy.GUARDIAN):
             return
         blocks = (self._table.get(index) for index in indices)
         claimed = [block for block in blocks if block is not None and block.state is BlockState.CLAIMED]
+        repeated = {block.index for block in claimed if self._is_repeated(block.index, peer, now)}
         # A node that inquires what it claimed itself lost its memory, or its promise ran out unheard: it knows which.
-        told = [b for b in claimed if b.owner_address == peer.address or self._is_silent(b, now)]
+        told = [b for b in claimed if b.owner_address == peer.address or b.index in repeated or self._is_silent(b, now)]
         self._tell([b for b in told if self._orphans.rank(b.index, now) < TELLERS_ON_INQUIRY], peer, now)
+
+    def _is_repeated(self, index: int, peer: Peer, now: float) -> bool:
+        """Note an inquiry; whether the same node inquired the same block a moment ago."""
+        since = now - self._context.config.tentative_timeout_s
+        if len(self._inquired) >= MAX_INQUIRED:
+            self._inquired = {what: at for what, at in self._inquired.items() if at >= since}
+            if len(self._inquired) >= MAX_INQUIRED:
+                self._inquired.clear()
+        before = self._inquired.get((peer.address, index), -math.inf)
+        self._inquired[peer.address, index] = now
+        return before >= since
 
     def object_directly(self, blocks: Iterable[Block], peer: Peer, now: float) -> None:
         """A node of ours inquired blocks of ours: besides announcing them to all, tell it alone. A link that loses
