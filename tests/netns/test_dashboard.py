@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -143,6 +144,7 @@ def test_the_page_survives_the_daemons_restart(site: Site, page: Page) -> None:
 
 
 def test_what_a_client_calls_itself_stays_text(site: Site, page: Page) -> None:
+    expect(page).to_have_title(re.compile("ddhcp fe80"))  # the page names its node when it first hears of it
     title = page.title()
     client = DhcpClient(b"\x02\0\0\0\0\x77", random.Random(1), hostname=EVIL.encode())
     with closing(Crowd("clt0", [client])) as crowd:
