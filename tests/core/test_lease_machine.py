@@ -124,6 +124,14 @@ class LeaseTableMachine(RuleBasedStateMachine):
             self.table.end(lease, LeaseState.RELEASED)
             self.bindings[lease.address].state = LeaseState.RELEASED
 
+    @rule(data=st.data(), seconds=st.floats(1, 60))
+    def keep(self, data: st.DataObject, seconds: float) -> None:
+        lease = self.lease_of(data)
+        if lease is not None and lease.state is LeaseState.LEASED:
+            self.table.keep(lease, self.now + seconds)
+            binding = self.bindings[lease.address]
+            binding.state, binding.expires_at = LeaseState.KEPT, self.now + seconds
+
     @rule(data=st.data())
     def forget(self, data: st.DataObject) -> None:
         if lease := self.lease_of(data):
@@ -170,7 +178,10 @@ class LeaseTableMachine(RuleBasedStateMachine):
             counted = states.count(LeaseState.OFFERED), states.count(LeaseState.LEASED)
             assert self.table.usage(index) == counted
             assert self.table.is_unused(index) == all(state not in TAKEN for state in states)
-        assert self.table.leased_count == sum(b.state is LeaseState.LEASED for b in self.bindings.values())
+        states = [b.state for b in self.bindings.values()]
+        assert self.table.leased_count == states.count(LeaseState.LEASED)
+        assert self.table.kept_count == states.count(LeaseState.KEPT)
+        assert self.table.declined_count == states.count(LeaseState.DECLINED)
 
     @invariant()
     def a_client_finds_a_binding_of_its_own(self) -> None:

@@ -165,6 +165,7 @@ class LeaseTable:
             self._close(index, block)
         self.offered_count -= block.offered
         self.leased_count -= block.leased
+        self.kept_count -= block.kept
         self.declined_count -= block.declined
         dropped = [lease for lease in block.bindings if lease is not None]
         self._size -= len(dropped)
