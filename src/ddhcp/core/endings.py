@@ -11,15 +11,13 @@ from .context import Context
 from .decisions import Decisions
 from .effects import ForgetLease, RunHook, SaveLease
 from .forwarding import Forwarding
-from .leases import ACTIVE, Lease, LeaseState, LeaseTable
+from .leases import ACTIVE, HELD, Lease, LeaseState, LeaseTable
 from .limits import RateLimiter
 from .pool import dotted
 from .replicas import Replicas
 from .replies import Exchange, Replies, mac_text
 from .surrender import Surrenders
 from .terms import TermsBook
-
-_RELEASABLE = (LeaseState.LEASED, LeaseState.KEPT)
 
 
 class Endings:
@@ -63,7 +61,7 @@ class Endings:
                 self.forwarding.tell_released(request, address, owner)
             return False
         lease = self._leases.at(address)
-        if lease is None or lease.state not in _RELEASABLE or not self._leases.belongs(lease, x.key, request.chaddr):
+        if lease is None or lease.state not in HELD or not self._leases.belongs(lease, x.key, request.chaddr):
             self._replies.ignore(request, x.link, "release-of-no-lease", now, address)
             return False
         self._decisions.note(x.chaddr, now, "RELEASE", "ended", "", address)
@@ -72,7 +70,7 @@ class Endings:
     def release(self, address: int, now: float) -> bool:
         """End the lease of ``address``, if it is leased here; its client is remembered."""
         lease = self._leases.at(address)
-        if lease is None or lease.state not in _RELEASABLE:
+        if lease is None or lease.state not in HELD:
             return False
         if lease.state is LeaseState.LEASED:
             self._tell(lease, "released")
@@ -178,7 +176,7 @@ class Endings:
 
     def _put_on_probation(self, lease: Lease, now: float) -> None:
         until = now + self._conflicts.probation_s
-        if lease.state in _RELEASABLE and self._may_be_prolonged_elsewhere(lease, now):
+        if lease.state in HELD and self._may_be_prolonged_elsewhere(lease, now):
             until = max(until, self._kept_until(lease))
         self._leases.bind(lease.address, lease.identity, lease.chaddr, LeaseState.DECLINED, until)
         self._save(lease)

@@ -27,7 +27,7 @@ from .blocks import Block, BlockState
 from .claims import Claims
 from .context import Context
 from .effects import SaveLease
-from .leases import TAKEN, LeaseState, LeaseTable
+from .leases import HELD, TAKEN, LeaseState, LeaseTable
 from .peers import Peer, Peers
 from .questions import Questions
 from .records import StoredLease
@@ -163,7 +163,7 @@ class Handover:
         return [
             told(lease, self._context.keep_s, now, self._ages.since(lease.address, lease.identity))
             for lease in self._leases.in_block(index)
-            if lease.state in (LeaseState.LEASED, LeaseState.KEPT) and lease.expires_at > now
+            if lease.state in HELD and lease.expires_at > now
         ]
 
     @staticmethod
@@ -307,7 +307,7 @@ class Handover:
             if ours.state is LeaseState.DECLINED:
                 return True
             if not leases.belongs(ours, lease.identity, lease.chaddr):
-                if ours.state in (LeaseState.LEASED, LeaseState.KEPT):
+                if ours.state in HELD:
                     is_uncontested = False
                     our_since = self._ages.since(ours.address, ours.identity)
                     if since is None or our_since is None or since >= our_since:

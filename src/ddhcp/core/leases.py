@@ -27,6 +27,8 @@ class LeaseState(enum.Enum):
 
 
 ACTIVE: Final = (LeaseState.OFFERED, LeaseState.LEASED)
+HELD: Final = (LeaseState.LEASED, LeaseState.KEPT)  # by a client that was acknowledged it
+LASTING: Final = (*HELD, LeaseState.DECLINED)  # what peers, and this node after a restart, are to know
 ITS_CLIENTS: Final = (LeaseState.OFFERED, LeaseState.LEASED, LeaseState.KEPT)
 TAKEN: Final = (LeaseState.OFFERED, LeaseState.LEASED, LeaseState.KEPT, LeaseState.DECLINED)
 

@@ -25,7 +25,7 @@ from ..swarm import (
 from .blocks import BlockState
 from .claims import Claims
 from .context import Context
-from .leases import Lease, LeaseState, LeaseTable
+from .leases import HELD, Lease, LeaseTable
 from .peers import Peer, Peers
 from .questions import Questions
 from .remedies import Remedy
@@ -40,8 +40,6 @@ LOCATE_BURST = 5.0  # and how many at once; a client beyond that is offered an a
 NOT_FOUND_S = 60.0  # a client that nobody knew is not looked for again for this long
 MAX_NOT_FOUND = 4096
 REMOTE_CHECK_S = 5.0  # how often it is looked whether others have leases that are not known here
-
-_HELD = (LeaseState.LEASED, LeaseState.KEPT)
 
 
 @dataclass(slots=True)
@@ -271,7 +269,7 @@ class Lookup:
         """Whether the address is leased to the client, or free and reserved for it or last used by it."""
         leases, address = self._leases, message.address
         is_its_own = lease is not None and leases.belongs(lease, message.identity, message.chaddr)
-        if lease is not None and lease.state in _HELD:
+        if lease is not None and lease.state in HELD:
             return is_its_own
         if leases.plan.reservation(address) is None and (lease is None or not is_its_own):
             return False
@@ -281,7 +279,7 @@ class Lookup:
         """Another node looks for clients: say which of them have a lease here."""
         for client in message.clients:
             lease = self._leases.of(client.identity, client.chaddr)
-            if lease is None or lease.state not in _HELD:
+            if lease is None or lease.state not in HELD:
                 continue
             if self._claims.is_serving(self._context.pool.index_of(lease.address), now):
                 remaining_s = max(0, math.ceil(lease.expires_at - now))

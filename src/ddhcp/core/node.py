@@ -23,7 +23,7 @@ from .errors import ConfigError
 from .extensions import Extensions
 from .forwarding import Forwarding
 from .inspection import Inspection
-from .leases import LeaseState, LeaseTable
+from .leases import HELD, LASTING, LeaseState, LeaseTable
 from .peers import Peers
 from .policy import Reservation
 from .presence import Presence
@@ -172,13 +172,13 @@ class Node:
             # A peer may have stood in for this node while it was away.
             state, ends_at = LeaseState.KEPT, ends_at + self._context.keep_s
             is_over = ends_at <= now
-        if state in (LeaseState.LEASED, LeaseState.KEPT, LeaseState.DECLINED) and not is_over:
+        if state in LASTING and not is_over:
             if state is LeaseState.LEASED:
                 self._context.cover_lease(ends_at - now)
             bound = self._leases.bind(lease.address, lease.identity, lease.chaddr, state, ends_at, lease.hostname)
             bound.granted_s, bound.held_until = lease.granted_s, lease.held_until
             return
-        remembered = LeaseState.EXPIRED if state in (LeaseState.LEASED, LeaseState.KEPT) else state
+        remembered = LeaseState.EXPIRED if state in HELD else state
         self._leases.remember(lease.address, lease.identity, lease.chaddr, remembered, lease.expires_at, lease.hostname)
 
     def _block_out_unusable(self) -> None:

@@ -27,7 +27,7 @@ from ..swarm import (
 from .claims import Claims
 from .context import Context
 from .effects import Effect, ForgetBlock, ForgetLease, ProlongLease, SaveLease
-from .leases import LeaseState, LeaseTable
+from .leases import LASTING, LeaseState, LeaseTable
 from .peers import MAX_PEERS, Peer
 from .told_leases import given_back, gone, told
 
@@ -331,11 +331,7 @@ class Replication:
         stream.number, stream.sequence, stream.flying, stream.is_dropped = self._stream_number, 0, None, False
         link.flying.pop(stream.index, None)
         stream.told.clear()
-        stream.dirty = {
-            lease.address: None
-            for lease in self._leases.in_block(stream.index)
-            if lease.state in (LeaseState.LEASED, LeaseState.KEPT, LeaseState.DECLINED)
-        }
+        stream.dirty = {lease.address: None for lease in self._leases.in_block(stream.index) if lease.state in LASTING}
         self._stir(link, stream, now)
 
     # --- sending --------------------------------------------------------------------------------
