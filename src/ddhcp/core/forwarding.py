@@ -3,7 +3,6 @@ Roaming)."""
 
 from __future__ import annotations
 
-import heapq
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,7 +34,7 @@ from .questions import Questions
 from .records import StoredLease
 from .remedies import Remedy
 from .replicas import DRIFT, TRANSIT_S, Replicas
-from .replication import rendezvous
+from .replication import first_by_rendezvous
 
 # After each of the askings; then the client's own retransmission is awaited.
 RETRY_DELAYS_S = (0.25, 0.25, 0.5, 1.0, 2.0)
@@ -142,14 +141,14 @@ class Forwarding:
         owner = self._claims.owner_address(self._context.pool.index_of(forward.address))
         if owner is not None and not forward.redirects:
             forward.owner = owner  # the block may have changed hands since
-        order = self._order(forward.address, forward.owner, forward.attempts - 1)
-        address_field = write_address(forward.address, order)
-        data = self._context.codec.lease_message(
-            RENEWLEASE, address_field, request.xid, forward.lease_s, request.chaddr
-        )
-        self._context.unicast(data, forward.owner, "renewlease")
+        self._renew_at(forward.owner, forward, self._order(forward.address, forward.owner, forward.attempts - 1))
         if forward.attempts >= OWN_WORD_AT_ATTEMPT:
             self._ask_stand_ins(forward)
+
+    def _renew_at(self, destination: bytes, forward: Forward, order: AddressOrder) -> None:
+        field, request = write_address(forward.address, order), forward.request
+        data = self._context.codec.lease_message(RENEWLEASE, field, request.xid, forward.lease_s, request.chaddr)
+        self._context.unicast(data, destination, "renewlease")
 
     def _ask_stand_ins(self, forward: Forward) -> None:
         """Ask those of our peers that probably keep replicas of the silent owner's leases."""
@@ -158,14 +157,10 @@ class Forwarding:
             return
         index = self._context.pool.index_of(forward.address)
         if not forward.stand_ins:
-            willing = (peer for peer in self._peers if peer.can(CAN_REPLICATE) and peer is not owner)
-            first = heapq.nlargest(MAX_STAND_INS, willing, key=lambda peer: rendezvous(index, peer.address))
-            forward.stand_ins = tuple(peer.address for peer in first)
-        request = forward.request
+            willing = (peer.address for peer in self._peers if peer.can(CAN_REPLICATE) and peer is not owner)
+            forward.stand_ins = first_by_rendezvous(index, willing, MAX_STAND_INS)
         for address in forward.stand_ins:
-            field = write_address(forward.address, self._order(forward.address, address))
-            data = self._context.codec.lease_message(RENEWLEASE, field, request.xid, forward.lease_s, request.chaddr)
-            self._context.unicast(data, address, "renewlease")
+            self._renew_at(address, forward, self._order(forward.address, address))
 
     def _on_silence(self, forward: Forward, now: float) -> None:
         self._context.count("swarm.forwards_unanswered")

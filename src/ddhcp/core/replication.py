@@ -47,6 +47,11 @@ def rendezvous(index: int, address: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(index.to_bytes(4, "big") + address, digest_size=8).digest(), "big")
 
 
+def first_by_rendezvous(index: int, addresses: Iterable[bytes], count: int) -> tuple[bytes, ...]:
+    """The ``count`` nodes that come first for block ``index``, the first of all first."""
+    return tuple(heapq.nlargest(count, addresses, key=lambda address: rendezvous(index, address)))
+
+
 @dataclass(slots=True)
 class _Stream:
     """What one replica was told of one block. ``flying``: the addresses in the section that is not acknowledged yet,
@@ -59,6 +64,10 @@ class _Stream:
     flying: tuple[int, ...] | None = None
     told: dict[int, bytes] = field(default_factory=dict)
     is_dropped: bool = False
+
+    def has_news_of(self, address: int) -> bool:
+        """Whether the replica has not acknowledged how ``address`` stands now."""
+        return address in self.dirty or address in (self.flying or ())
 
 
 @dataclass(slots=True)
@@ -127,7 +136,7 @@ class Replication:
         for target in targets:
             link = self._links.get(target)
             stream = link.streams.get(index) if link is not None else None
-            if stream is not None and (address in stream.dirty or address in (stream.flying or ())):
+            if stream is not None and stream.has_news_of(address):
                 behind += 1
         return len(targets) - behind, len(targets)
 
@@ -137,13 +146,12 @@ class Replication:
         streams = (link.streams.get(index) for link in self._links.values())
         if any(stream is not None and self._is_behind(stream, address) for stream in streams):
             return False
-        return not any(index in gone.blocks for gone in self._gone.values())
+        return not any(index in peer.blocks for peer in self._gone.values())
 
     @staticmethod
     def _is_behind(stream: _Stream, address: int) -> bool:
         is_reset_heard = stream.sequence > 1 or (stream.sequence == 1 and stream.flying is None)
-        is_told = address not in stream.dirty and address not in (stream.flying or ())
-        return stream.is_dropped or not is_reset_heard or not is_told
+        return stream.is_dropped or not is_reset_heard or stream.has_news_of(address)
 
     def deadline(self) -> float:
         """When :meth:`run` wants to be called next; infinity if never."""
@@ -245,9 +253,7 @@ class Replication:
         if len(refusals) >= MAX_REFUSALS:
             return tuple(address for address in self._targets[index] if address in self._candidates)
         willing = (address for address in self._candidates if address not in refusals)
-        return tuple(
-            heapq.nlargest(self._context.config.replicas, willing, key=lambda address: rendezvous(index, address))
-        )
+        return first_by_rendezvous(index, willing, self._context.config.replicas)
 
     def _target(self, index: int, now: float) -> None:
         """Choose the replicas of a block that has none yet, and tell them everything."""
