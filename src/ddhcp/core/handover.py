@@ -94,7 +94,7 @@ class Handover:
         self._incoming: dict[tuple[bytes, int], _Incoming] = {}
         self._silent: set[bytes] = set()
         self._living: set[bytes] = set()
-        self._probe_until = -math.inf
+        self._probe_until = math.inf  # when probing ends; infinity: it has, or never began
         self._give_by = math.inf
 
     @property
@@ -104,14 +104,13 @@ class Handover:
 
     def deadline(self) -> float:
         """When :meth:`run` wants to be called next; infinity if never."""
-        probing = self._probe_until if self._waiting else math.inf
-        return min(self._under_way.deadline(), self._give_by, math.inf if probing == -math.inf else probing)
+        return min(self._under_way.deadline(), self._give_by, self._probe_until if self._waiting else math.inf)
 
     def run(self, now: float) -> None:
         """Send again what was not acknowledged."""
         self._under_way.run(now)
-        if -math.inf < self._probe_until <= now:
-            self._probe_until = -math.inf
+        if self._probe_until <= now:
+            self._probe_until = math.inf
             self._start(now)
         if self._give_by <= now:
             self._give_by = math.inf
@@ -176,7 +175,7 @@ class Handover:
                 return
             outgoing = self._waiting.popleft()
             if outgoing.is_gift:
-                if self._probe_until > now and outgoing.peers[0].address not in self._living:
+                if now < self._probe_until < math.inf and outgoing.peers[0].address not in self._living:
                     self._waiting.append(outgoing)
                     continue
                 outgoing.peers = [peer for peer in outgoing.peers if peer.address in self._living]
