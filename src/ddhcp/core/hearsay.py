@@ -1,4 +1,4 @@
-"""Telling a node that never heard of them about blocks whose owners are silent (HEARSAY).
+"""Telling a node that never heard of them about blocks whose owners are silent, or not heard there (HEARSAY).
 
 An owner answers for its blocks itself. One that is down, or cut off, does not, though leases in its blocks run; a
 newcomer would take them for free. So the survivors who remember the owner's claim tell a node that asks: at most a few
@@ -29,7 +29,7 @@ TELL_PAUSE_S = 1.0  # at least, between two answers to one node's question for e
 class HearsayTeller:
     """Tells what this node knows of others' blocks, and takes such words.
 
-    ``enter(index, closed_s, owner_id, owner)`` notes a block as another node's.
+    ``enter(claim, now)`` notes a block as another node's.
     """
 
     def __init__(

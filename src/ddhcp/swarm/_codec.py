@@ -17,9 +17,7 @@ _SWARM = struct.Struct("!IBB")  # prefix, prefix length, block size
 _CLAIM = struct.Struct("!IHB")
 _INDEX_SIZE = 4
 _LEASE = struct.Struct("!4sII16s")
-REMEMBERED_CLAIMS = (
-    64  # packets of claims, at most 1.4 kB each: a refresh that says what the last one said is not read anew
-)
+REMEMBERED_CLAIMS = 64  # packets, at most 1.4 kB each: a refresh that says what the last one said is not read anew
 _LEASE_COMMANDS = (c.RENEWLEASE, c.LEASEACK, c.LEASENAK, c.RELEASE)
 
 Message = UpdateClaim | Inquire | LeaseMessage | Extension
