@@ -7,7 +7,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from .faults import WallClock, frozen, multicast_loss, one_way, partition
@@ -101,23 +101,26 @@ class Disturber:
             self._under_way = None
             self._settled_at = time.monotonic() + SETTLE_S
 
-    def _killed(self) -> contextlib.AbstractContextManager[object]:
+    @contextlib.contextmanager
+    def _killed(self) -> Iterator[None]:
         self._mesh.nodes[self._realm].stop(signal.SIGKILL)
-        self.away.add(self._realm)
-        stack = contextlib.ExitStack()
-        stack.callback(self._restart)
-        stack.callback(self.away.clear)
-        return stack
+        with self._is_away():
+            yield
+        self._restart()
 
-    def _frozen(self) -> contextlib.AbstractContextManager[object]:
-        stack = contextlib.ExitStack()
-        self.away.add(self._realm)
-        stack.callback(self.away.clear)
-        stack.enter_context(frozen(self._mesh.nodes[self._realm]))
-        return stack
+    @contextlib.contextmanager
+    def _frozen(self) -> Iterator[None]:
+        with self._is_away(), frozen(self._mesh.nodes[self._realm]):
+            yield
 
-    def _clock_set(self) -> contextlib.AbstractContextManager[object]:
+    @contextlib.contextmanager
+    def _is_away(self) -> Iterator[None]:
+        self.away.add(self._realm)
+        yield
+        self.away.clear()
+
+    @contextlib.contextmanager
+    def _clock_set(self) -> Iterator[None]:
         self._clock.step_to(self._rng.choice((-DAY_S, DAY_S)))
-        stack = contextlib.ExitStack()
-        stack.callback(self._clock.step_to, 0)
-        return stack
+        yield
+        self._clock.step_to(0)
