@@ -9,6 +9,7 @@ from ddhcp.core import Node, NodeConfig, Pool
 from ddhcp.core import effects as f
 from ddhcp.core import events as e
 from ddhcp.core.policy import Policy
+from ddhcp.core.records import StoredBlock, StoredLease
 from ddhcp.dhcp import Message
 from ddhcp.dhcp import constants as c
 
@@ -25,6 +26,18 @@ def mac(number: int) -> bytes:
 
 def address(text: str) -> int:
     return int.from_bytes(bytes(map(int, text.split("."))), "big")
+
+
+def keep(effect: f.Effect, blocks: dict[int, StoredBlock], leases: dict[int, StoredLease]) -> None:
+    """What a disk with these rows does with an effect."""
+    if isinstance(effect, f.SaveBlock):
+        blocks[effect.block.index] = effect.block
+    elif isinstance(effect, f.ForgetBlock):
+        blocks.pop(effect.index, None)
+    elif isinstance(effect, f.SaveLease):
+        leases[effect.lease.address] = effect.lease
+    elif isinstance(effect, f.ForgetLease):
+        leases.pop(effect.address, None)
 
 
 @dataclass

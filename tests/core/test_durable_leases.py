@@ -18,6 +18,7 @@ from ddhcp.core.records import StoredBlock, StoredLease
 from ddhcp.dhcp import Message
 from ddhcp.dhcp import constants as c
 from ddhcp.swarm import SwarmCodec, UpdateClaim
+from segment import keep
 
 POOL = Pool(0x0A000000, 20, 32)
 UNPROBED = Policy(conflicts=Conflicts(probe=Probe.NEVER))
@@ -56,16 +57,9 @@ class Machine:
     def feed(self, event: e.Event) -> list[Message]:
         replies = []
         for effect in self.node.handle(event, self.now):
-            if isinstance(effect, f.SaveLease):
-                self.writes += 1
-                self.leases[effect.lease.address] = effect.lease
-            elif isinstance(effect, f.ForgetLease):
-                self.leases.pop(effect.address, None)
-            elif isinstance(effect, f.SaveBlock):
-                self.blocks[effect.block.index] = effect.block
-            elif isinstance(effect, f.ForgetBlock):
-                self.blocks.pop(effect.index, None)
-            elif isinstance(effect, f.SendDhcp):
+            keep(effect, self.blocks, self.leases)
+            self.writes += isinstance(effect, f.SaveLease)
+            if isinstance(effect, f.SendDhcp):
                 replies.append(Message.decode(effect.payload))
         return replies
 

@@ -16,6 +16,7 @@ from ddhcp.core.records import StoredBlock, StoredLease
 from ddhcp.dhcp import Message
 from ddhcp.dhcp import constants as c
 from ddhcp.swarm import SwarmCodec, UpdateClaim
+from segment import keep
 
 POOL = Pool(0x0A000000, 26, 8)
 GATEWAY = POOL.prefix + 1
@@ -62,15 +63,8 @@ class ServerMachine(RuleBasedStateMachine):
         """Give the node an event, carry its effects out, judge and return its answers to clients."""
         answers = []
         for effect in self.node.handle(event, self.now):
-            if isinstance(effect, f.SaveBlock):
-                self.blocks[effect.block.index] = effect.block
-            elif isinstance(effect, f.ForgetBlock):
-                self.blocks.pop(effect.index, None)
-            elif isinstance(effect, f.SaveLease):
-                self.leases[effect.lease.address] = effect.lease
-            elif isinstance(effect, f.ForgetLease):
-                self.leases.pop(effect.address, None)
-            elif isinstance(effect, f.SendMulticast):
+            keep(effect, self.blocks, self.leases)
+            if isinstance(effect, f.SendMulticast):
                 self.note_promises(effect.data)
             elif isinstance(effect, f.SendDhcp):
                 answer = Message.decode(effect.payload)

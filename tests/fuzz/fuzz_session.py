@@ -38,7 +38,7 @@ from ddhcp.daemon.health import Facts
 from ddhcp.daemon.logs import EventFormatter
 from ddhcp.daemon.recent import RecentEvents
 from ddhcp.dhcp import constants as c
-from segment import NODE_ADDRESS, NODE_MAC, SERVER, SERVER_MAC, mac
+from segment import NODE_ADDRESS, NODE_MAC, SERVER, SERVER_MAC, keep, mac
 
 POOL = Pool(0x0A000000, 26, 8)
 LINK = e.ClientLink("client0", SERVER, POOL.prefix_len, SERVER_MAC)
@@ -306,18 +306,12 @@ class Session:
         answers: list[tuple[Peer, bytes]] = []
         self.cause = event
         for effect in self.node.handle(event, self.now):
-            if isinstance(effect, f.SaveBlock):
-                self.blocks[effect.block.index] = effect.block
-            elif isinstance(effect, f.ForgetBlock):
-                self.blocks.pop(effect.index, None)
-            elif isinstance(effect, f.SaveLease):
-                if effect.lease.state != "leased":
-                    self._ended(effect.lease.address)
-                self.leases[effect.lease.address] = effect.lease
+            if isinstance(effect, f.SaveLease) and effect.lease.state != "leased":
+                self._ended(effect.lease.address)
             elif isinstance(effect, f.ForgetLease):
                 self._ended(effect.address)
-                self.leases.pop(effect.address, None)
-            elif isinstance(effect, f.SendDhcp):
+            keep(effect, self.blocks, self.leases)
+            if isinstance(effect, f.SendDhcp):
                 self._judge(effect)
             elif isinstance(effect, f.SendMulticast):
                 self._sent(effect.data, swarm.MULTICAST_GROUP)
