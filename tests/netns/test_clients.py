@@ -241,6 +241,17 @@ def test_clients_keep_their_address_through_a_move_and_back(
     assert len(set(addresses.values())) == len(clients)
 
 
+def test_a_client_that_follows_its_carrier_has_noticed_each_move(make_mesh: Callable[[int], Mesh]) -> None:
+    mesh = running_mesh(make_mesh, 2, *NODE)
+    client = mesh.join(0, DHCPCD)
+    address = mesh.wait_for_lease(client, LEASE_PATIENCE_S)
+    for realm in (1, 0, 1, 0):
+        before = len(mesh.clients.events(client))
+        mesh.clients.roam(client, realm)
+        assert "NOCARRIER" in [event.reason for event in mesh.clients.events(client)[before:]]
+        assert mesh.wait_for_event(client, GRANTED, LEASE_PATIENCE_S, since=before).address == address
+
+
 # -- many clients -------------------------------------------------------------------------------------------
 
 

@@ -221,13 +221,19 @@ class Clients:
         """End the client's programs without giving the lease back, as when a machine is switched off."""
         processes.terminate(p for p in self._network.processes(layout.client_namespace(client)) if p.ours)
 
+    def _carrier_losses(self, client: int) -> int:
+        """How often the client's programs told their hook that the carrier was gone."""
+        return sum(event.reason == "NOCARRIER" for event in self.events(client))
+
     def roam(self, client: int, realm: int) -> None:
         """Pull the client's cable and plug it into another realm.
 
-        The carrier is down until the client's kernel has said so, and up when this returns: an instant that falls
-        between the two messages of a quick change would be no move to the programs that listen for it.
+        The carrier is down until the client's kernel and every program that follows it have noticed, and up when this
+        returns: an instant is no move to a program that looks only after it.
         """
         namespace = self.namespace(client)
+        followers = sum(program.follows_carrier for program, _ in self._running(client))
+        losses = self._carrier_losses(client)
         self._network.require_realm(realm)
         with self._network.locked(), Netlink() as main, Netlink(namespace) as inside:
             links = main.links()
@@ -240,6 +246,11 @@ class Clients:
 
             main.set_down(port.index)
             wait_until(lambda: not carrier(), _CARRIER_DEADLINE_S, "the carrier's going")
+            wait_until(
+                lambda: self._carrier_losses(client) >= losses + followers,
+                _CARRIER_DEADLINE_S,
+                "the client's notice that its carrier is gone",
+            )
             main.set_master(port.index, bridge.index)
             main.set_up(port.index)
             wait_until(carrier, _CARRIER_DEADLINE_S, "the carrier's coming back")
