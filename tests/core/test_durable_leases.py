@@ -206,6 +206,7 @@ _STEPS = st.lists(
 @settings(max_examples=60, deadline=None)
 @given(_STEPS)
 def test_no_acknowledged_lease_is_missing_after_any_crash(steps: list[tuple[str, int]]) -> None:
+    """H2."""
     machine = Machine(replace(CONFIG, renewal_slack_s=900))
     machine.pass_time(4)
     for step, number in steps:

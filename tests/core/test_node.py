@@ -326,6 +326,7 @@ def test_inform_is_answered_without_a_lease() -> None:
 
 
 def test_nothing_is_acknowledged_before_it_is_to_be_stored() -> None:
+    """H1, RFC 2131 2.1."""
     swarm = claimed(1)
     (offer,) = swarm.client_sends(0, message(c.DISCOVER))
     request = message(c.REQUEST, o50=offer.yiaddr, o54=SERVER_ID)
@@ -345,6 +346,7 @@ def test_no_lease_outlasts_what_is_promised_for_its_block() -> None:
 
 
 def test_after_a_restart_blocks_and_leases_are_there_at_once() -> None:
+    """H2."""
     swarm = claimed(1)
     address = lease(swarm, 0)
     index = POOL.index_of(address)
@@ -465,6 +467,7 @@ def test_the_byte_order_that_an_owner_answered_to_is_used_for_it_from_then_on() 
 
 
 def test_release_in_another_realm_reaches_the_owner() -> None:
+    """F1, M2."""
     swarm = claimed(2)
     address = lease(swarm, 0)
     swarm.client_sends(1, message(c.RELEASE, ciaddr=address))

@@ -258,6 +258,7 @@ def test_five_hundred_new_phones_cause_no_storm() -> None:
 
 
 def test_where_everything_is_known_the_swarm_is_not_asked() -> None:
+    """M4."""
     swarm = claimed(3)
     lease(swarm, 0, 1)
     swarm.run_for(1)

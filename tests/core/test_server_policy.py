@@ -47,6 +47,7 @@ def option(code: int, value: bytes) -> bytes:
 
 
 def test_i27_only_configured_relays_are_answered() -> None:
+    """Whoever is not served is told apart by a reason (A18)."""
     segment = Segment(RELAYED)
     assert segment.send(discover(giaddr=address("10.9.0.2"))) == []
     assert segment.why(1) == ("ignored", "relay-not-allowed")
@@ -75,6 +76,16 @@ def test_e1_c14_relayed_answers() -> None:
     )  # fmt: skip
 
 
+def test_c3_any_address_of_the_server_names_it() -> None:
+    """RFC 2131 4.1: those of its other links too, and none that is not its own."""
+    segment = Segment()
+    elsewhere = address("172.16.0.1")
+    segment.feed(e.ClientLinkUp(e.ClientLink("client1", elsewhere, 24, SERVER_MAC)))
+    offer = segment.ask(discover())
+    assert segment.ask(request(o50=offer.address, o54=elsewhere)).kind == c.ACK
+    assert segment.send(request(o50=offer.address, o54=elsewhere + 1)) == []
+
+
 def test_c3_server_identifier_override() -> None:
     """RFC 5107: option 54 as the relay wants it, which then names us."""
     segment = Segment(RELAYED)
@@ -86,6 +97,7 @@ def test_c3_server_identifier_override() -> None:
 
 
 def test_c14_option_82_without_a_relay_is_returned_and_believed_nothing() -> None:
+    """RFC 3046 2.2: a relay that passes unicast on may have added it; nothing is expected of it."""
     policy = Policy(classes=(ClientClass("port", circuit_ids=(b"a",), deny=True),))
     segment = Segment(policy)
     offer = segment.ask(discover(o82=option(1, b"a") + option(11, RELAY.to_bytes(4, "big"))))
@@ -109,6 +121,7 @@ def offered(segment: Segment, **fields: object) -> object:
 
 
 def test_b11_a_subnet_of_its_own_by_giaddr() -> None:
+    """RFC 2131 4.3.1: an address of the subnet that giaddr stands for (B4)."""
     segment = subnets()
     message = offered(segment, giaddr=address("10.0.4.1"), o55=bytes((1, 3, 15, 28)))
     assert address("10.0.4.100") <= message.yiaddr <= address("10.0.4.199")  # type: ignore[attr-defined]
@@ -133,11 +146,12 @@ def test_b11_a_subnet_of_its_own_by_giaddr() -> None:
     ids=["giaddr", "link selection (RFC 3527)", "subnet selection (RFC 3011)", "subnet selection on the link"],
 )
 def test_b11_order(fields: dict[str, object], network: Network) -> None:
+    """RFC 3527 3, RFC 3011 2, RFC 2131 4.3.1."""
     segment = subnets()
     message = offered(segment, **fields)
     assert message.yiaddr in network  # type: ignore[attr-defined]
     if "o118" in fields:
-        assert message.options[118] == int(str(fields["o118"])).to_bytes(4, "big"), "RFC 3011 4"  # type: ignore[attr-defined]
+        assert message.options[118] == int(str(fields["o118"])).to_bytes(4, "big"), "echoed"  # type: ignore[attr-defined]
 
 
 def test_i10_no_subnet_no_answer() -> None:
@@ -359,7 +373,7 @@ def swarm_of(count: int) -> VirtualSwarm:
 def test_a_reserved_address_follows_its_host_through_the_swarm(
     client: int, fields: dict[str, object], wanted: str
 ) -> None:
-    """The first node claims the block; at the next one its owner is asked, and the host keeps its address."""
+    """C6: the first node claims the block; at the next one its owner is asked, and the host keeps its address."""
     swarm = swarm_of(3)
     swarm.client_sends(0, discover(client, **fields))
     swarm.run_for(4)
@@ -522,6 +536,7 @@ def test_f8_active() -> None:
 
 
 def test_f8_unassigned_and_unknown() -> None:
+    """RFC 4388 6.4.2."""
     segment = Segment(QUERIES)
     bound = segment.lease(1)
     foreign = POOL.first_address((POOL.index_of(bound) + 1) % POOL.block_count)

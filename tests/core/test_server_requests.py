@@ -19,12 +19,14 @@ UNPROBED = Policy(conflicts=Conflicts(probe=Probe.NEVER))
 
 
 def test_b1_the_current_binding_comes_first() -> None:
+    """RFC 2131 4.3.1."""
     segment = Segment()
     bound = segment.lease()
     assert segment.ask(discover(o50=bound + 1)).address == bound
 
 
 def test_b2_the_former_binding_comes_next() -> None:
+    """RFC 2131 4.3.1."""
     segment = Segment()
     bound = segment.lease()
     segment.send(say(c.RELEASE, ciaddr=bound))
@@ -40,6 +42,7 @@ def test_b2_unless_somebody_else_has_it_by_now() -> None:
 
 
 def test_b3_then_what_the_client_asks_for() -> None:
+    """RFC 2131 4.3.1."""
     segment = Segment()
     index = POOL.index_of(segment.ask(discover(9)).address)
     wanted = POOL.first_address(index) + 17
@@ -88,6 +91,7 @@ def test_b7_never_network_broadcast_server_or_router() -> None:
 
 
 def test_b9_a_repeated_discover_gets_the_same_offer() -> None:
+    """RFC 2131 4.3.1: nobody else is offered it before the client has reacted."""
     segment = Segment()
     assert segment.ask(discover(xid=1)).address == segment.ask(discover(xid=2)).address
 
@@ -118,7 +122,7 @@ def test_many_discovers_of_one_client_take_one_address() -> None:
 
 
 def test_d1_selecting_commits_before_the_ack_leaves() -> None:
-    """RFC 2131 3.1 step 4, H1."""
+    """RFC 2131 3.1 step 4, RFC 2131 2.1, H1."""
     segment = Segment()
     offer = segment.ask(discover())
     segment.effects.clear()
@@ -140,7 +144,7 @@ def test_d1_selecting_another_free_address_than_was_offered() -> None:
 
 
 def test_d2_another_server_was_chosen() -> None:
-    """Silence, and the offer is free again. Never a NAK: clients restart for ever (Q3)."""
+    """RFC 2131 4.3.2, M3: silence, and the offer is free again. Never a NAK: clients restart for ever (Q3)."""
     segment = Segment()
     offered = segment.ask(discover()).address
     assert segment.send(request(o50=OTHER, o54=OTHER)) == []
@@ -149,6 +153,7 @@ def test_d2_another_server_was_chosen() -> None:
 
 
 def test_d3_selecting_what_is_taken() -> None:
+    """RFC 2131 3.1 step 4."""
     segment = Segment()
     taken = segment.lease(2)
     nak = segment.ask(request(1, o50=taken, o54=SERVER))
@@ -180,6 +185,7 @@ def test_d5_not_authoritative() -> None:
 
 
 def test_d6_init_reboot_of_a_known_client() -> None:
+    """RFC 2131 4.3.2."""
     segment = Segment()
     bound = segment.lease()
     assert segment.ask(request(o50=bound)).kind == c.ACK
@@ -188,7 +194,8 @@ def test_d6_init_reboot_of_a_known_client() -> None:
 
 
 def test_d7_init_reboot_of_an_unknown_client() -> None:
-    """Authoritative: a free address is granted again, as after the loss of the store [authoritative]."""
+    """RFC 2131 4.3.2: silence. Authoritative: a free address is granted again, as after the loss of the store
+    [authoritative]."""
     segment = Segment()
     known = segment.ask(discover(9)).address
     wanted = POOL.first_address(POOL.index_of(known)) + 9
@@ -199,7 +206,7 @@ def test_d7_init_reboot_of_an_unknown_client() -> None:
 
 
 def test_d7_m2_an_address_of_a_block_that_is_nobodys() -> None:
-    """Its owner may be out of earshot: silence, whoever asks."""
+    """RFC 2131 4.3.2. Its owner may be out of earshot: silence, whoever asks."""
     segment = Segment()
     index = POOL.index_of(segment.lease())
     foreign = POOL.first_address((index + 1) % POOL.block_count) + 5
@@ -210,7 +217,7 @@ def test_d7_m2_an_address_of_a_block_that_is_nobodys() -> None:
 
 @pytest.mark.parametrize("to", [SERVER, EVERYBODY], ids=["renewing", "rebinding"])
 def test_d8_d9_renewing_and_rebinding(to: int) -> None:
-    """[ciaddr]"""
+    """RFC 2131 4.3.2: ciaddr is trusted, and the answer goes there (E3) [ciaddr]"""
     segment = Segment()
     bound = segment.lease()
     segment.pass_time(100)
@@ -226,6 +233,7 @@ def test_d8_renewing_what_somebody_else_has() -> None:
 
 
 def test_d8_renewing_an_unknown_lease_without_authority() -> None:
+    """F9: a NAK to who asked this server alone, nothing to who asked everybody."""
     segment = Segment(Policy(authoritative=False))
     wanted = POOL.first_address(POOL.index_of(segment.ask(discover(9)).address)) + 9
     assert segment.ask(request(1, ciaddr=wanted), source=wanted, to=SERVER).kind == c.NAK
@@ -241,6 +249,7 @@ def test_d11_a_request_that_names_no_address() -> None:
 
 
 def test_d13_a_selecting_client_that_fills_ciaddr() -> None:
+    """RFC 2131 4.3.2 wants zero there; it is ignored (A13)."""
     segment = Segment()
     offered = segment.ask(discover()).address
     ack = segment.ask(request(ciaddr=offered, o54=SERVER))
@@ -251,7 +260,7 @@ def test_d13_a_selecting_client_that_fills_ciaddr() -> None:
 
 
 def test_e2_e7_a_nak_is_broadcast_and_says_no_more_than_it_may() -> None:
-    """RFC 2131 Table 3."""
+    """RFC 2131 4.1, RFC 2131 4.3.2, and RFC 2131 4.3.1, Table 3."""
     segment = Segment(options={3: b"\x0a\0\0\1", 15: b"x"})
     taken = segment.lease(2)
     nak = segment.ask(request(1, o50=taken, o54=SERVER, o55=bytes((1, 3, 15)), o61=b"\0id"))
@@ -261,6 +270,7 @@ def test_e2_e7_a_nak_is_broadcast_and_says_no_more_than_it_may() -> None:
 
 
 def test_e4_e5_broadcast_and_frames() -> None:
+    """RFC 2131 4.1."""
     segment = Segment()
     asked = segment.ask(discover(1, flags=0x8000))
     assert (asked.effect.address, asked.effect.mac, asked.message.flags) == (EVERYBODY, b"\xff" * 6, 0x8000)
@@ -287,6 +297,7 @@ def test_e8_replies_leave_from_the_links_own_address() -> None:
 
 @pytest.mark.parametrize("named", [{}, {"o54": SERVER}], ids=["without server identifier", "with it"])
 def test_f1_release(named: dict[str, int]) -> None:
+    """RFC 2131 4.3.4: no answer, and what was known of the client is kept."""
     segment = Segment()
     bound = segment.lease()
     assert segment.send(say(c.RELEASE, ciaddr=bound, **named)) == []
@@ -324,6 +335,7 @@ def test_f2_a_released_address_is_not_the_next_to_go() -> None:
 
 
 def test_f3_f5_a_declined_address_is_left_alone_and_the_client_gets_another() -> None:
+    """RFC 2131 4.3.3: marked, and the administrator is told."""
     segment = Segment()
     bound = segment.lease()
     assert segment.send(say(c.DECLINE, o50=bound, o54=SERVER)) == []
@@ -392,7 +404,7 @@ def test_f4_conflicts_survive_a_restart() -> None:
 
 
 def test_e6_f6_inform() -> None:
-    """RFC 2131 4.3.5: options to ciaddr, no lease, no yiaddr, nothing allocated."""
+    """RFC 2131 3.4, RFC 2131 4.3.5: options to ciaddr, no lease, no yiaddr, nothing allocated."""
     segment = Segment(options={15: b"mesh"})
     ack = segment.ask(say(c.INFORM, ciaddr=address("10.0.0.200"), o55=bytes((15, 51, 58))))
     assert (ack.kind, ack.address, ack.effect.address) == (c.ACK, 0, address("10.0.0.200"))
@@ -463,6 +475,7 @@ def test_c16_q8_ipv6_only() -> None:
 
 
 def test_g1_g2_client_identifiers() -> None:
+    """D12: same hardware, new identifier."""
     segment = Segment()
     first = segment.lease(1, o61=b"\0a")
     assert segment.lease(1, o61=b"\0b") != first, "two identifiers are two clients"
@@ -532,6 +545,7 @@ def test_i26_naks_are_limited() -> None:
 
 
 def test_i25_offers_that_nobody_takes_up_make_room() -> None:
+    """B9: RFC 2131 3.1 step 4, before they lapse."""
     segment = Segment(UNPROBED)
     for client in range(1000, 1300):  # the whole pool, by clients that are none
         segment.send(discover(client), wait_s=0)
@@ -543,7 +557,7 @@ def test_i25_offers_that_nobody_takes_up_make_room() -> None:
 
 
 def test_500_phones_at_once_are_all_served() -> None:
-    """The limits are harmless to a crowd: each asks every 4 s until it has a lease."""
+    """W11: the limits are harmless to a crowd. Each asks every 4 s until it has a lease."""
     segment = Segment(pool=Pool(address("10.0.0.0"), 20, 32))
     bound: dict[bytes, int] = {}
     for _ in range(8):

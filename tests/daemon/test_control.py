@@ -102,6 +102,7 @@ def test_a_client_that_leaves_does_no_harm(served: Served) -> None:
 
 
 def test_silent_clients_are_few_and_do_not_stay(served: Served) -> None:
+    """I32: connections are bounded in number and time."""
     silent = [served.connect() for _ in range(MAX_CONNECTIONS)]
     served.turn(now=100.0)
     late = served.connect()

@@ -142,6 +142,7 @@ def test_garbage_gets_at_most_one_line(server: Server, garbage: bytes) -> None:
 
 
 def test_endless_input_is_cut_off(server: Server) -> None:
+    """I32: size and depth of a request are bounded before anything reads it."""
     with server.connect() as client:
         sent = 0
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):

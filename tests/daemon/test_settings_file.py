@@ -403,6 +403,7 @@ def refusal_of(read: Callable[[], object]) -> str:
 
 @given(st.text(max_size=200))
 def test_no_text_breaks_the_reader(text: str) -> None:
+    """I33."""
     lines_of_keys(text)
     assert refusal_of(lambda: parse(text.encode("utf-8", "surrogatepass"), "f")).isprintable()
 

@@ -151,6 +151,7 @@ def test_a_commit_is_all_or_nothing(path: Path) -> None:
 
 
 def test_rows_that_make_no_sense_are_skipped_and_counted(path: Path) -> None:
+    """I9, CVE-2019-6474: what cannot be read back costs that row alone."""
     leave(path, SaveLease(lease(1)), SaveBlock(StoredBlock(1, NOW)))
     good = (2, b"i", bytes(16), "leased", WALL, b"", 300, WALL)
     bad = [
@@ -194,6 +195,7 @@ def test_without_a_store_nothing_is_remembered() -> None:
 
 @pytest.mark.parametrize("step", [-1e9, -3600, 0, 3600, 1e9])
 def test_a_step_of_the_wall_clock_does_not_matter_within_one_boot(path: Path, clocks: Clocks, step: float) -> None:
+    """H3."""
     leave(path, SaveLease(lease(1, NOW + 300)), clocks=clocks)
     clocks.pass_time(10)
     clocks.wall += step

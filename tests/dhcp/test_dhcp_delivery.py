@@ -69,6 +69,7 @@ TABLE = [
 
 @pytest.mark.parametrize(("request_", "kind", "expected"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
 def test_table(request_: Message, kind: int, expected: Delivery) -> None:
+    """A15, E1 to E6: whatever port a request came from, the answer goes to 67 or 68 (RFC 2131 4.1)."""
     offered = 0 if kind == c.NAK or request_.message_type == c.INFORM else OFFERED
     assert delivery(request_, kind, offered, SOURCE) == expected
 

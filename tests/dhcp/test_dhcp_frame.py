@@ -46,6 +46,7 @@ def test_checksum_edges(data: bytes, expected: int) -> None:
 def test_frame_by_scapy_and_back(
     source_mac: bytes, target_mac: bytes, source: int, target: int, sport: int, dport: int, payload: bytes, ip_id: int
 ) -> None:
+    """E9."""
     frame = udp_frame(source_mac, target_mac, source, target, sport, dport, payload, ip_id)
     judge = Ether(frame)
     assert (judge.src, judge.dst, judge.type) == (source_mac.hex(":"), target_mac.hex(":"), 0x0800)
@@ -63,7 +64,7 @@ def test_frame_by_scapy_and_back(
 
 
 def test_udp_checksum_is_never_zero() -> None:
-    """RFC 768: zero would say that there is none."""
+    """E9, RFC 768: zero would say that there is none."""
     base = bytes(2)
     frame = udp_frame(b"\2" * 6, b"\4" * 6, 1, 2, 67, 68, base)
     # the payload that brings the sum to zero is the checksum of the datagram with a zero payload

@@ -156,17 +156,19 @@ class TestDoor:
 
     @pytest.mark.parametrize("size", [0, 1, 236, 239])
     def test_a1_too_short(self, size: int) -> None:
+        """RFC 2131 2: 236 bytes of header, then the cookie (RFC 2131 3)."""
         assert reason_of(REAL_DISCOVER[:size]) == "too-short"
 
     @pytest.mark.parametrize("position", range(236, 240))
     def test_a1_cookie(self, position: int) -> None:
-        """RFC 2131 section 3."""
+        """RFC 2131 3."""
         data = bytearray(REAL_DISCOVER)
         data[position] ^= 1
         assert reason_of(bytes(data)) == "bad-cookie"
 
     @pytest.mark.parametrize("op", [0, 2, 3, 255])
     def test_a1_op(self, op: int) -> None:
+        """RFC 2131 2: only BOOTREQUEST comes from clients."""
         assert reason_of(scapy_message(("message-type", 1), op=op)) == ("reply" if op == 2 else "not-a-request")
 
     def test_a1_bootp(self) -> None:
@@ -255,12 +257,12 @@ class TestOptions:
         assert reason_of(raw_message(option(12, b"host") + b"\x35\x01")) == "bootp"
 
     def test_a5_instances_are_joined(self) -> None:
-        """RFC 3396 section 7, with zero-length fragments between (I21)."""
+        """RFC 3396 7, with zero-length fragments between (I21)."""
         area = option(12, b"ab") + DISCOVER_OPTION + option(12, b"") + option(12, b"c") + option(12, b"") + b"\xff"
         assert parse_request(raw_message(area)).options == {12: b"abc", 53: b"\1"}
 
     def test_a5_order_of_areas(self) -> None:
-        """RFC 2131 4.1, RFC 3396 section 5: options, file, sname, wherever option 52 stands."""
+        """RFC 2131 4.1, RFC 3396 5: options, file, sname, wherever option 52 stands."""
         message = parse_request(
             raw_message(
                 option(12, b"a") + option(52, b"\3") + DISCOVER_OPTION + b"\xff",
@@ -273,7 +275,7 @@ class TestOptions:
 
     @pytest.mark.parametrize(("overload", "expected"), [(1, b"f"), (2, b"s"), (3, b"fs")])
     def test_a6_areas_by_value(self, overload: int, expected: bytes) -> None:
-        """RFC 2132 9.3."""
+        """RFC 2132 9.3, RFC 2131 4.1."""
         file, sname = option(12, b"f") + b"\xff", option(12, b"s") + b"\xff"
         message = parse_request(
             raw_message(option(52, bytes((overload,))) + DISCOVER_OPTION + b"\xff", file=file, sname=sname)
@@ -291,7 +293,7 @@ class TestOptions:
 
     @pytest.mark.parametrize("inner", [b"\1", b"\2", b"\3"])
     def test_a6_i20_no_recursion(self, inner: bytes) -> None:
-        """Option 52 inside file neither opens sname nor makes file be read again."""
+        """RFC 2132 9.3: option 52 inside file neither opens sname nor makes file be read again."""
         message = parse_request(
             raw_message(
                 option(52, b"\1") + DISCOVER_OPTION + b"\xff",
@@ -347,7 +349,7 @@ class TestOptions:
         assert reason_of(raw_message(area)) == "client-id-too-long"
 
     def test_a11_trailing_nul_of_a_hostname(self) -> None:
-        """RFC 2132 section 2."""
+        """RFC 2132 2."""
         assert parse_request(raw_message(DISCOVER_OPTION + option(12, b"host\0\0"))).hostname == b"host"
 
     def test_a11_hostname_is_bounded(self) -> None:

@@ -53,6 +53,7 @@ from ddhcp.dhcp import constants as c
     ],
 )
 def test_values_as_people_write_them(name: str, value: object, code: int, wire: str) -> None:
+    """W9."""
     assert option_code(name) == code
     assert encode_option(name, value).hex() == wire.replace(" ", "")
 
@@ -197,6 +198,7 @@ def answered(request: Message, kind: int = c.OFFER, **arguments: object) -> Mess
 
 
 def test_c15_a_default_route_goes_into_121_and_249() -> None:
+    """RFC 3442: clients that know option 121 ignore option 3."""
     routes = encode_option("routes", "10.0.0.0/8 via 10.1.0.1")
     options = OptionSet({3: b"\x0a\1\0\2", 121: routes})
     reply = answered(ask(bytes((121, 249, 3))), options=options)

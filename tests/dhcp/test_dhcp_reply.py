@@ -57,6 +57,7 @@ def all_areas(packet: bytes) -> tuple[list[int], list[int], list[int]]:
 class TestHeader:
     @pytest.mark.parametrize("kind", TYPES.values(), ids=TYPES)
     def test_c1_copied_and_cleared(self, kind: int) -> None:
+        """RFC 2131 4.3.1, Table 3."""
         request = ask(
             kind=c.REQUEST, xid=0xDEADBEEF, flags=0x8000, secs=77, hops=3, ciaddr="10.0.3.4", giaddr="10.9.9.9",
             siaddr="1.2.3.4", yiaddr="5.6.7.8", sname=b"boot", file=b"image",
@@ -96,7 +97,7 @@ class TestHeader:
 class TestContent:
     @pytest.mark.parametrize("kind", [c.OFFER, c.ACK])
     def test_c2_c8_required(self, kind: int) -> None:
-        """RFC 2131 Table 3; T1 and T2 in the OFFER too."""
+        """RFC 2131 4.3.1, Table 3; T1 and T2 in the OFFER too."""
         packet = answer(ask(), kind)
         assert value(packet, "message-type") == kind
         assert value(packet, "server_id") == "10.0.0.1"
@@ -114,7 +115,8 @@ class TestContent:
         assert value(answer(ask(), lease_time_s=lease_s), "lease_time") == lease_s
 
     def test_c2_never_sent(self) -> None:
-        """Options 50, 55 and 57 of the client, and what the server alone sets, even if asked for and configured."""
+        """RFC 2131 4.3.1, Table 3: the client's options 50, 55 and 57, and what the server alone sets, even if asked
+        for and configured."""
         forbidden = dict.fromkeys((50, 52, 55, 56, 57, 61, 82), b"\1\2\3\4")
         request = ask(
             ("requested_addr", "10.0.5.5"), ("max_dhcp_size", 1000),
@@ -126,6 +128,7 @@ class TestContent:
 
     @pytest.mark.parametrize("kind", TYPES.values(), ids=TYPES)
     def test_c3_server_identifier(self, kind: int) -> None:
+        """RFC 2131 4.1, Table 3: the same in OFFER, ACK and NAK."""
         assert value(answer(ask(), kind), "server_id") == "10.0.0.1"
 
     @pytest.mark.parametrize("kind", TYPES.values(), ids=TYPES)
@@ -171,7 +174,7 @@ class TestContent:
         assert BOOTP(packet).yiaddr == "0.0.0.0"
 
     def test_e7_nak(self) -> None:
-        """Nothing of a lease or a configuration, whatever the caller passes."""
+        """RFC 2131 4.3.1, Table 3: nothing of a lease or a configuration, whatever the caller passes."""
         area = option(53, b"\3") + option(61, b"\0id") + option(82, b"\1\1x") + option(55, b"\1\3\6") + b"\xff"
         packet = answer(
             parse_request(raw_message(area)), c.NAK, text=b"wrong network", options=OPTIONS, lease_time_s=600
@@ -236,6 +239,7 @@ class TestSize:
         assert BOOTP(packet).sname == bytes(64)
 
     def test_c11_the_last_wanted_is_dropped(self) -> None:
+        """RFC 2131 4.1: what fits stays in the order of the client's list."""
         packet = answer(self.request(), options=FILLER)
         in_options, in_file, in_sname = all_areas(packet)
         assert in_options == [53, 54, 51, 58, 59, 180, 181, 52]
@@ -254,7 +258,7 @@ class TestSize:
         assert (packet[235], packet[107]) == (255, 255)
 
     def test_c12_long_option_is_split(self) -> None:
-        """RFC 3396 section 6."""
+        """RFC 3396 6."""
         value_ = bytes(i % 251 for i in range(600))
         packet = answer(self.request(1500, [43]), options={43: value_})
         parts = [item[1] for item in listed(packet) if item[0] in (43, "vendor_specific", "vendor-specific")]
@@ -262,6 +266,7 @@ class TestSize:
         assert b"".join(parts) == value_
 
     def test_c12_an_option_that_fits_is_not_split(self) -> None:
+        """RFC 3396 6."""
         packet = answer(self.request(1500, [43]), options={43: bytes(255)})
         assert codes(packet[240:]).count(43) == 1
 
@@ -313,6 +318,7 @@ class TestRelayAgentOption:
     @pytest.mark.parametrize("kind", TYPES.values(), ids=TYPES)
     @pytest.mark.parametrize("size", [300, 510, 1200])
     def test_i19_left_out_if_it_does_not_fit(self, kind: int, size: int) -> None:
+        """C14, RFC 3046 2.2: then the reply goes without it."""
         packet = answer(self.request(b"\1" * size, client_id=b"\0id"), kind, text=b"no" if kind == c.NAK else b"")
         options = Message.decode(packet).options
         assert len(packet) <= 548

@@ -39,6 +39,7 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_seeds_and_mutations(name: str) -> None:
+    """I36: a property that breaks, or an exception, fails it."""
     target = TARGETS[name]()
     rng = random.Random(name)
     begin_with = seeds(name)

@@ -104,7 +104,7 @@ def test_i3_long_identifiers_are_kept_whole(size: int) -> None:
     ],
 )
 def test_i4_i35_crafted_messages(data: bytes, reason: str) -> None:
-    """CVE-2011-2748, CVE-2011-2749, CVE-2019-1212, CVE-2025-33050"""
+    """CVE-2011-2748, CVE-2011-2749, CVE-2019-1212, CVE-2025-33050. Each is counted under its reason (A18)."""
     survives(data, reason)
 
 
@@ -145,7 +145,7 @@ BAD_NAMES = [
 
 @pytest.mark.parametrize("value", BAD_NAMES)
 def test_i7_bad_fqdns_cost_nobody_an_address(value: bytes) -> None:
-    """CVE-2022-2929: overlong, empty, unterminated labels, compression pointers, cycles."""
+    """A12, CVE-2022-2929: overlong, empty, unterminated labels, compression pointers, cycles."""
     segment = Segment(Policy(reservations=(Reservation(hostnames=(b"x",)),)))
     assert 81 not in segment.ask(discover(o81=value)).message.options
 
@@ -154,7 +154,7 @@ def test_i7_bad_fqdns_cost_nobody_an_address(value: bytes) -> None:
     "name", [b"", b"\0", b"a" * 255, b"a" * 256, b"-" * 70, b"\x01\x02", b"\xff\xfe", b" ", b"..."]
 )
 def test_i8_bad_host_names(name: bytes) -> None:
-    """CVE-2019-6473, CVE-2025-11232"""
+    """A12, CVE-2019-6473, CVE-2025-11232"""
     segment = Segment(Policy(reservations=(Reservation(hostnames=(b"x",)),)))
     segment.lease(1, o12=name)
     (kept,) = [lease.hostname for lease in segment.node.leases()]
@@ -249,7 +249,7 @@ def test_i17_an_option_to_the_end_of_the_buffer() -> None:
 
 
 def test_i18_nothing_hides_behind_a_pad_or_an_end() -> None:
-    """odhcpd read Pad and End as options with a length."""
+    """A3, RFC 2132 3.1 and RFC 2132 3.2. odhcpd read Pad and End as options with a length."""
     segment = Segment()
     assert segment.send(HEADER + b"\0\3\x35\1\1\xff") == [], "Pad is one byte: 3 is the option that follows"
     assert segment.ask(HEADER + b"\0\0\x35\1\1\xff").kind == c.OFFER
@@ -425,6 +425,7 @@ ODD_ADDRESSES = [
 @pytest.mark.parametrize("kind", [c.DISCOVER, c.REQUEST, c.DECLINE, c.RELEASE, c.INFORM])
 @pytest.mark.parametrize("where", ["o50", "ciaddr", "giaddr"])
 def test_i31_odd_addresses(odd: str, kind: int, where: str) -> None:
+    """A17, B7: nobody is given one of these, nor answered there."""
     segment = Segment(Policy(relays=(Network(0, 0),)))
     segment.send(say(kind, **{where: address(odd)}))
     for reply in segment.replies:

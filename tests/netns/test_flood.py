@@ -15,6 +15,7 @@ MOST_GROWTH_KIB = 4096  # of some 30 000
 
 
 def test_malformed_packets_leave_the_daemon_serving_and_its_memory_flat(isolated: None, tmp_path: Path) -> None:
+    """I6, I11."""
     outcome = flood.run(PACKETS, 1, debug=True, directory=tmp_path)
     assert outcome.problems() == []
     assert outcome.read > PACKETS * 0.9, "they got there"

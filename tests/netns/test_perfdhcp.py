@@ -78,6 +78,7 @@ def perfdhcp(namespace: str, clients: int) -> tuple[int, list[dict[str, int]]]:
 
 
 def test_perfdhcp_through_giaddr(names: tuple[str, str], tmp_path: Path) -> None:
+    """E1, M11: a relay's load, every client with an address of its own."""
     server, relay = names
     file = tmp_path / "ddhcp.toml"
     file.write_text(f'[[subnet]]\nnetwork = "{SUBNET}"\nrelays = ["{RELAY}"]\n')

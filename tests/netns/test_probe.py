@@ -20,6 +20,7 @@ TAKEN = "10.0.7.7"
 
 
 def test_an_address_in_use_is_not_offered(make_mesh: Callable[[int], Mesh], tmp_path: Path) -> None:
+    """B8, with real ARP: a squatter holds the address that is reserved for the client."""
     mesh = make_mesh(1)
     squatter, client = mesh.clients.add(0), mesh.clients.add(0)
     with kernel.entered(mesh.clients.namespace(squatter)):

@@ -15,6 +15,7 @@ ELSEWHERE = address("192.168.178.1")
 
 
 def test_q1_networkmanager_sends_discover_with_its_old_address_in_ciaddr() -> None:
+    """A13: it gets an offer, and not at that address (E3)."""
     segment = Segment()
     offer = segment.ask(discover(ciaddr=address("192.168.1.23"), o61=b"\1" + mac(1), o55=bytes((1, 3, 6))))
     assert (offer.kind, offer.message.ciaddr) == (c.OFFER, 0)
@@ -145,6 +146,7 @@ def test_q12_boot_file_and_server_name_end_in_nul() -> None:
 
 
 def test_q13_pxe_fields_in_offer_and_ack_without_a_vendor_class() -> None:
+    """The ACK says what the OFFER said (C7)."""
     pxe = ClientClass("pxe", vendor_prefixes=(b"PXEClient",), profile=Profile(boot_file=b"pxe.0", next_server=5))
     segment = Segment(Policy(classes=(pxe,)))
     asked = {"o60": b"PXEClient:Arch:00000:UNDI:002001", "o55": bytes((1, 3, 60, 66, 67))}
@@ -157,6 +159,7 @@ def test_q13_pxe_fields_in_offer_and_ack_without_a_vendor_class() -> None:
 
 
 def test_q14_checksums_are_complete_and_those_of_others_are_not_looked_at() -> None:
+    """A15, E9."""
     frame = udp_frame(mac(1), mac(2), SERVER, POOL.prefix + 9, 67, 68, b"payload")
     assert int.from_bytes(frame[40:42], "big") != 0
     partial = frame[:40] + b"\x12\x34" + frame[42:]
@@ -175,7 +178,7 @@ def test_q15_an_apple_that_declines_everything() -> None:
 
 
 def test_q16_a_new_mac_for_every_connection() -> None:
-    """They never come back: with leases of minutes the pool outlives them, oldest first."""
+    """G5: they never come back. With leases of minutes the pool outlives them, oldest first."""
     segment = Segment(Policy(conflicts=Conflicts(probe=Probe.NEVER)), pool=Pool(POOL.prefix, 26, 32))
     for client in range(300):
         segment.lease(client)
@@ -184,7 +187,7 @@ def test_q16_a_new_mac_for_every_connection() -> None:
 
 
 def test_q17_a_roamed_client_that_sends_nothing_but_its_renewal() -> None:
-    """The same server identifier is answered in every realm: the renewal is unicast to an address that is here too."""
+    """M2: the renewal is unicast to a server identifier that is answered in every realm."""
     segment = Segment()
     bound = segment.lease()
     segment.pass_time(150)

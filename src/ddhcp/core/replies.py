@@ -167,7 +167,7 @@ def dotted_or_none(address: int) -> str:
 
 
 def _answers(request: Message, terms: Terms, *, is_rapid: bool) -> dict[int, bytes]:
-    """Options that answer the client's own: RFC 4702 4, RFC 3011 4, RFC 4039 4 (DHCP-SERVER C17-C19)."""
+    """Options that answer the client's own: RFC 4702 4, RFC 3011 2, RFC 4039 4 (DHCP-SERVER C17-C19)."""
     answers: dict[int, bytes] = {}
     fqdn = request.fqdn
     if fqdn is not None:

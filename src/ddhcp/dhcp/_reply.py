@@ -37,7 +37,7 @@ _NOT_CONFIGURED: Final = frozenset(
         c.OPT_RELAY_AGENT,
     )
 )  # fmt: skip
-# Sent if the client sent them, whatever it requests: RFC 4039 4, RFC 4702 4, RFC 2563 3, RFC 3011 4 (rules C17-C19).
+# Sent if the client sent them, whatever it requests: RFC 4039 4, RFC 4702 4, RFC 2563 3, RFC 3011 2 (rules C17-C19).
 _REACTIONS: Final = (c.OPT_RAPID_COMMIT, c.OPT_FQDN, c.OPT_AUTO_CONFIGURE, c.OPT_SUBNET_SELECTION)
 # Sent only to a client that requests it (RFC 8925 3.3): it makes the client give up IPv4 (rule C16).
 _ONLY_REQUESTED: Final = frozenset((c.OPT_IPV6_ONLY,))
