@@ -11,6 +11,8 @@ from .pool import Pool
 
 ZERO_ID = bytes(8)
 UNKNOWN_ADDRESS = bytes(16)
+DRIFT = 0.02  # by which two clocks may differ over a lease's time: each a hundredth fast or slow
+TRANSIT_S = 10.0  # the longest that a message is under way to us, repetitions included
 MAX_FREED = 65536  # free blocks remembered as once owned; the longest free are forgotten beyond this
 
 
@@ -180,6 +182,12 @@ class Block:
         self.is_urgent = False
         self.is_hearsay = False
         self.unsure_until = 0.0
+
+    @property
+    def certain_until(self) -> float:
+        """Up to when another node's claim holds for certain: what it announced was under way, and is counted by a
+        clock that may be slower than its own."""
+        return self.expires_at - TRANSIT_S - DRIFT * self.timeout_s
 
 
 class FreeBlocks:

@@ -109,8 +109,9 @@ class Claims:
         return index in self._holds and index in self.table.ours and self._leases.is_unbound(address)
 
     def adopt_for_client(self, index: int, now: float, then: Callable[[float], None]) -> bool:
-        """A client here wants to renew an address in block ``index``: if its owner fell silent and its claim lapsed,
-        adopt it and call ``then`` with the instant at which it is ours. False if nothing comes of that."""
+        """A client here wants an address in block ``index`` that it had: if its owner fell silent and cannot be stood
+        in for, call ``then`` with the instant at which the block has a new owner, here or elsewhere, or is not going
+        to. False if that is not so."""
         return self.orphans.adopt_for_client(index, now, then)
 
     def owner_address(self, index: int) -> bytes | None:
@@ -332,7 +333,7 @@ class Claims:
             self._on_lost(block.index, self._forget(block))
         if before is BlockState.CLAIMED and block.owner_address != peer.address:
             self._expect_more(now)
-        self.orphans.on_claimed(block)
+        self.orphans.on_claimed(block, now)
         self.table.set_owner(block, peer.node_id, peer.address)
         block.claim_count = 0
         block.timeout_s = claim.timeout_s
@@ -435,7 +436,7 @@ class Claims:
         if self.table.state(index) is BlockState.BLOCKED:
             return False
         block = self.table.apply(index, BlockEvent.WE_TAKE_OVER)
-        self.orphans.on_claimed(block)  # the giver tells all its leases
+        self.orphans.on_claimed(block, now)  # the giver tells all its leases
         self._own(block, now)
         block.expires_at = now
         block.unsure_until = now + self._announcer.full_timeout_s

@@ -27,13 +27,13 @@ from .blocks import BlockState
 from .claims import Claims
 from .context import Context
 from .decisions import Decisions
-from .leases import TAKEN, LeaseState, LeaseTable
+from .leases import SHORTEST_GRANT_S, TAKEN, LeaseState, LeaseTable
 from .peers import GREETINGS, Peer, Peers
 from .pool import dotted
 from .questions import Questions
 from .records import StoredLease
 from .remedies import Remedy
-from .replicas import DRIFT, TRANSIT_S, Replicas
+from .replicas import Replicas
 from .replication import first_by_rendezvous
 
 # After each of the askings; then the client's own retransmission is awaited.
@@ -44,7 +44,6 @@ ASKING_S = sum(RETRY_DELAYS_S)  # within this an answer is taken
 MAX_FORWARDS = 1024  # requests under way at once; each is a client that will ask again if it gets no answer
 MAX_PLACES = 65536  # clients remembered to be elsewhere: some 10 MB; whoever is forgotten is shown as being here
 MAX_REDIRECTS = 2  # of one question: two nodes that take each other for the owner must not play ball with it
-SHORTEST_GRANT_S = 10  # less than this is not worth acknowledging: the client would do nothing but renew
 
 _NAMES = {RENEWLEASE: "renewlease", LEASEACK: "leaseack", LEASENAK: "leasenak", RELEASE: "release"}
 _ETHERNET_ADDRESS_SIZE = 6
@@ -184,9 +183,7 @@ class Forwarding:
         block = self._claims.table.get(index)
         if block is None or block.state is not BlockState.CLAIMED or not self._replicas.is_complete(index):
             return 0  # an orphan by now: it is adopted when the client asks again
-        # What the owner announced was under way, and is counted by a clock that may be slower than its own.
-        promised_s = block.expires_at - TRANSIT_S - DRIFT * block.timeout_s - now
-        certain_s = int(min(self._replicas.grantable_s(lease, now), promised_s) - under_way_s)
+        certain_s = int(min(self._replicas.grantable_s(lease, now), block.certain_until - now) - under_way_s)
         lease_s = min(wanted_s, certain_s)
         if lease_s < min(wanted_s, SHORTEST_GRANT_S):
             return 0

@@ -12,6 +12,8 @@ from .addresses import AddressPlan
 from .pool import Pool
 from .records import StoredLease
 
+SHORTEST_GRANT_S: Final = 10  # less is not worth acknowledging: the client would do nothing but renew
+
 
 class LeaseState(enum.Enum):
     """The state of an address's latest binding. RELEASED and EXPIRED addresses are free, but remember their last

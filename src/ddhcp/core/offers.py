@@ -13,8 +13,7 @@ from .claims import Claims
 from .context import Context
 from .decisions import Decisions
 from .events import AddressProbed
-from .forwarding import SHORTEST_GRANT_S
-from .leases import ITS_CLIENTS, Lease, LeaseState, LeaseTable
+from .leases import ITS_CLIENTS, SHORTEST_GRANT_S, Lease, LeaseState, LeaseTable
 from .limits import RateLimiter
 from .lookup import Lookup
 from .pool import dotted
@@ -88,6 +87,9 @@ class Offers:
         if not self._rate.allows(x.chaddr, now):
             self._replies.ignore(x.request, x.link, "discover-rate", now)
             return
+        self._choose(x, now)
+
+    def _choose(self, x: Exchange, now: float) -> None:
         terms, hint = x.terms, x.request.requested_address
         reservation = self._plan.reservation(hint) if hint is not None else None
         if reservation is not None and reservation is not terms.reservation:
@@ -110,17 +112,18 @@ class Offers:
         self.offer_own(x, now)
 
     def _adopts_for(self, x: Exchange, now: float) -> bool:
-        """Adopt the block of an address that the client had, if its owner fell silent; it is offered that one then."""
+        """Wait for a new owner, perhaps this node, of the block of an address that the client had, if its owner fell
+        silent: the client keeps its address then."""
         index_of = self._context.pool.index_of
         return any(
-            self.claims.adopt_for_client(index_of(address), now, lambda at: self._offer_adopted(x, at))
+            self.claims.adopt_for_client(index_of(address), now, lambda at: self._choose_again(x, at))
             for address in self.lookup.familiar_addresses(x.request, x.key)
         )
 
-    def _offer_adopted(self, x: Exchange, now: float) -> None:
+    def _choose_again(self, x: Exchange, now: float) -> None:
         current = self._refresh(x)
         if current is not None and not self._context.stopping:
-            self.offer_own(current, now)
+            self._choose(current, now)
 
     def _discover_reserved(self, x: Exchange, address: int, now: float) -> bool:
         """Offer the client its reserved address, if need be after asking its block's owner or claiming the block. False

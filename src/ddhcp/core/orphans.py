@@ -23,12 +23,14 @@ from .context import Context
 from .effects import SaveLease
 from .holds import Holds
 from .inquiring import Inquirer
-from .leases import TAKEN, LeaseState, LeaseTable
+from .leases import SHORTEST_GRANT_S, TAKEN, LeaseState, LeaseTable
 from .peers import Peer, Peers
 from .records import StoredLease
 from .remedies import Remedy
 
 MAX_RANK = 16  # survivors beyond this begin together, in the hope that one before them has
+URGENCY = 8  # by this factor the survivors follow each other more quickly if there are clients
+SUCCESSION_S = 5.0  # within this after its end a block that others know leases of has an owner again, as a rule
 MAX_WAITING_FOR_ADOPTION = 1024  # clients' requests that wait for a block to be adopted; more ask again by themselves
 
 
@@ -77,10 +79,13 @@ class Orphans:
         self._turn_at: dict[int, float] = {}
         self._waiting: dict[int, list[Callable[[float], None]]] = {}
         self._waiting_count = 0
+        self._waits_end: list[tuple[float, int]] = []
 
     def deadline(self) -> float:
         """A lower bound of when :meth:`run` may have something to do; infinity if never."""
-        return self._turns[0][0] if self._turns and self._context.link_up else math.inf
+        if not self._context.link_up:
+            return math.inf
+        return min((queue[0][0] for queue in (self._turns, self._waits_end) if queue), default=math.inf)
 
     # --- quarantine -----------------------------------------------------------------------------
 
@@ -110,13 +115,18 @@ class Orphans:
         if block.orphan_until <= now or block.state is BlockState.ORPHAN:
             self._table.apply(block.index, BlockEvent.TIMED_OUT)
             self.known_leases.drop_block(block.index)
-            self._give_up_waiting(block.index)
+            self._wait_until(block.index, now + SUCCESSION_S)
             return
         self._table.apply(block.index, BlockEvent.LAPSED)
         self._table.set_lapse(block, block.orphan_until)
         self._context.count("swarm.blocks_orphaned")
         self._context.log(logging.INFO, "block-orphaned", block=block.index, seconds=int(block.orphan_until - now))
-        self._plan(block, now, self._context.config.tentative_timeout_s)
+        pace_s = self._context.config.tentative_timeout_s
+        self._plan(block, now, pace_s / URGENCY if self._has_clients(block.index) else pace_s)
+
+    def _has_clients(self, index: int) -> bool:
+        """Whether clients wait for a block, or may come any moment."""
+        return index in self._waiting or any(True for _ in self.known_leases.of_block(index))
 
     # --- the guardian's turn --------------------------------------------------------------------
 
@@ -151,7 +161,9 @@ class Orphans:
             del self._turn_at[index]
             block = self._table.get(index)
             if block is not None and block.state is BlockState.ORPHAN and self._may_adopt():
-                self._begin(block, now, is_urgent=False)
+                self._begin(block, now, is_urgent=self._has_clients(index))
+        while self._waits_end and self._waits_end[0][0] <= now:
+            self.serve_waiting(heapq.heappop(self._waits_end)[1], now)
         self._inquirer.run(now)
 
     def _begin(self, block: Block, now: float, *, is_urgent: bool) -> None:
@@ -160,21 +172,31 @@ class Orphans:
         self._inquirer.begin(block, now)
 
     def adopt_for_client(self, index: int, now: float, then: Callable[[float], None]) -> bool:
-        """A client here wants to renew an address in block ``index``: if that is an orphan, adopt it at once and call
-        ``then`` with the instant at which this node owns it. False if it is none, or cannot be adopted."""
-        block = self._table.get(index)
-        if block is None or not self._may_adopt() or not self._context.link_up:
+        """A client here wants an address in block ``index`` that it had. If that is an orphan, adopt it at once; if it
+        is about to become one, wait for that. ``then`` is called with the instant at which this node or another owns
+        the block, or nobody is going to. False if none of this applies."""
+        if not self._may_adopt() or not self._context.link_up:
             return False
-        is_being_adopted = block.state is BlockState.CLAIMING and block.orphan_until > now
-        if not is_being_adopted and block.state is not BlockState.ORPHAN:
+        block = self._table.get(index)
+        is_orphan = block is not None and block.state is BlockState.ORPHAN
+        if not (is_orphan or index in self._waiting or (block is not None and self._has_no_owner(block, now))):
             return False
         if self._waiting_count < MAX_WAITING_FOR_ADOPTION:
             self._waiting.setdefault(index, []).append(then)
             self._waiting_count += 1
-        if not is_being_adopted:
+        if block is not None and is_orphan:
             self._begin(block, now, is_urgent=True)
             self._inquirer.run(now)
         return True
+
+    def _has_no_owner(self, block: Block, now: float) -> bool:
+        """Whether a block is being adopted, or its owner fell silent and nobody can stand in for it any more: what it
+        promised holds for too short a time."""
+        if block.state is BlockState.CLAIMING:
+            return block.orphan_until > now
+        owner = self._peers.get(block.owner_address) if block.state is BlockState.CLAIMED else None
+        is_missing = owner is not None and self._peers.is_missing(owner, now)
+        return is_missing and now > block.certain_until - SHORTEST_GRANT_S
 
     # --- what others do -------------------------------------------------------------------------
 
@@ -204,7 +226,7 @@ class Orphans:
         if peer.is_ours:
             self._plan(block, now, t_s, wait_s=2 * t_s)
         elif self.rank(block.index, now):
-            self._plan(block, now, t_s / 8)
+            self._plan(block, now, t_s / URGENCY)
         else:
             return True
         return False
@@ -256,18 +278,20 @@ class Orphans:
         return True
 
     def serve_waiting(self, index: int, now: float) -> None:
-        """Block ``index`` is ours and announced: answer the clients that wait for it."""
+        """Block ``index`` is ours and announced, or will not be: answer the clients that wait for it."""
         waiting = self._waiting.pop(index, ())
         self._waiting_count -= len(waiting)
         for then in waiting:
             then(now)
 
-    def _give_up_waiting(self, index: int) -> None:
-        self._waiting_count -= len(self._waiting.pop(index, ()))
+    def _wait_until(self, index: int, at: float) -> None:
+        """Nobody waits for the block after that."""
+        if index in self._waiting:
+            heapq.heappush(self._waits_end, (at, index))
 
-    def on_claimed(self, block: Block) -> None:
-        """Somebody else owns the block now. Clients that wait for it ask again, and its owner is asked about them."""
+    def on_claimed(self, block: Block, now: float) -> None:
+        """Somebody else owns the block now. Clients that wait for it are asked about there."""
         block.orphan_until = 0.0
         block.is_urgent = False
         self._turn_at.pop(block.index, None)
-        self._give_up_waiting(block.index)
+        self._wait_until(block.index, now)

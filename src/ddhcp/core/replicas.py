@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from ..swarm import Progress, Replicate, ReplicateAck, Section
-from .blocks import BlockState
+from .blocks import DRIFT, TRANSIT_S, BlockState
 from .claims import Claims
 from .context import Context
 from .leases import LeaseState, LeaseTable
@@ -19,8 +19,6 @@ from .remedies import Remedy
 from .told_leases import heard
 
 MAX_REPLICA_LEASES = 32768  # of all blocks together, about 500 bytes each
-DRIFT = 0.02  # by which two clocks may differ over a lease's time: each a hundredth fast or slow
-TRANSIT_S = 10.0  # the longest that a lease is under way to us, repetitions included
 _KEPT = (LeaseState.LEASED.value, LeaseState.DECLINED.value)
 
 

@@ -23,9 +23,9 @@ from .decisions import Decisions
 from .effects import ProlongLease, RunHook, SaveLease
 from .endings import Endings
 from .events import AddressProbed, ClientLink, DhcpReceived
-from .forwarding import SHORTEST_GRANT_S, Forwarding
+from .forwarding import Forwarding
 from .leasequery import LeaseQueries
-from .leases import ACTIVE, ITS_CLIENTS, TAKEN, Lease, LeaseState, LeaseTable
+from .leases import ACTIVE, ITS_CLIENTS, SHORTEST_GRANT_S, TAKEN, Lease, LeaseState, LeaseTable
 from .limits import RateLimiter
 from .lookup import Lookup
 from .offers import Offers

@@ -427,6 +427,20 @@ def clients_of_a_dead_owner_afar(stage: Stage) -> bool:
     return failed or [client.address for client in clients] != addresses
 
 
+@_scenario("long after a death", Remedy.GUARDIAN, ROOMY.replaced(nodes=8))
+def clients_of_a_dead_owner_for_long(stage: Stage) -> bool:
+    """Clients of a dead owner stay where they are until long after its promise has ended, and go on renewing."""
+    stage.start(*range(8))
+    clients = stage.join(0, 2)
+    stage.run(30)
+    addresses = [client.address for client in clients]
+    stage.simulation.crash(0)
+    for client, host in zip(clients, (1, 5), strict=True):
+        stage.move(client, host)
+    stage.run(2.0 * stage.simulation.setup.promise_s)
+    return [client.address for client in clients] != addresses
+
+
 @_scenario("a squatter", Remedy.PROBING, ONE_BLOCK.replaced(nodes=1))
 def address_in_use(stage: Stage) -> bool:
     """A client goes on using its address after its lease has ended, when all others are taken."""
