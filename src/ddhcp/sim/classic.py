@@ -391,6 +391,9 @@ class ClassicHost(Host):
 
     # --- from clients ---------------------------------------------------------------------------
 
+    def owned_blocks(self) -> set[int]:
+        return {block.index for block in self._memory.ours} if self.is_up else set()
+
     def receive_dhcp(self, data: bytes, source: int, destination: int) -> None:
         if not self.is_up:
             return

@@ -145,24 +145,18 @@ def _cut_and_heal(simulation: Simulation) -> float | None:
     rested_at = None
     while simulation.now < healed_at + HEALING_S:
         simulation.run_for(1.0)
-        if not _is_at_rest(simulation, healed_at):
+        if not _is_at_rest(simulation):
             rested_at = None
         elif rested_at is None:
             rested_at = simulation.now
     return None if rested_at is None else rested_at - healed_at
 
 
-def _is_at_rest(simulation: Simulation, healed_at: float) -> bool:
+def _is_at_rest(simulation: Simulation) -> bool:
     if not all(client.is_served for client in simulation.clients.values()):
         return False
-    now = simulation.now
-    for witness in simulation.watch.blocks.values():
-        if len(witness.claims) > 1:
-            # Who claimed within this time and a block's longest refresh period still claims it.
-            living = [at for at, until in witness.claims.values() if until > now and at > healed_at]
-            if len(living) > 1 and min(now - at for at in sorted(living)[:-1]) < simulation.setup.refresh_s:
-                return False
-    return True
+    owned = [index for host in simulation.hosts.values() for index in host.owned_blocks()]
+    return len(owned) == len(set(owned))
 
 
 # --- the grid ---------------------------------------------------------------------------------------

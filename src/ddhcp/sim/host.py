@@ -24,6 +24,7 @@ from .watch import Watch
 
 CLIENT_LINK = "client0"
 ARP_DELAY_S = 0.002
+NODE_STATE_OURS = 4  # block states as in the views that every node gives (docs/development.md)
 SOCKET_QUEUE = 256  # datagrams that a stopped process finds waiting; the kernel drops what comes after
 
 
@@ -116,6 +117,10 @@ class Host:
 
     def receive_dhcp(self, data: bytes, source: int, destination: int) -> None:
         """A datagram from a client."""
+        raise NotImplementedError
+
+    def owned_blocks(self) -> set[int]:
+        """The blocks that the node takes for its own now; none while it is down."""
         raise NotImplementedError
 
     # --- what it does to the world --------------------------------------------------------------
@@ -296,6 +301,10 @@ class OurHost(Host):
             self.feed(e.SwarmReceived(event.data, event.source, event.multicast, self.engine.now - came_at))
 
         self.later(read)
+
+    def owned_blocks(self) -> set[int]:
+        views = self.node.block_views(self.now()) if self.node is not None else ()
+        return {view.index for view in views if view.state == NODE_STATE_OURS}
 
     def receive_dhcp(self, data: bytes, source: int, destination: int) -> None:
         if not self.is_up:
