@@ -225,3 +225,31 @@ def test_a_claim_of_an_orphan_by_anybody_ends_its_quarantine() -> None:
     codec = SwarmCodec(bytes(8), POOL.prefix, POOL.prefix_len, POOL.block_size)
     all_hear(swarm, codec.update_claim([(BLOCK, 60)]), b"\xfe\x80" + bytes(13) + b"\x97")
     assert states(swarm) == [2]
+
+
+# -- a link that loses multicasts only -----------------------------------------------------------
+
+
+def owner_unheard(count: int = 3) -> tuple[VirtualSwarm, int]:
+    """Node 0 leases its first address just when the link begins to lose multicasts; the block of that address."""
+    swarm = swarm_of(count)
+    swarm.run_for(60)
+    swarm.loses_multicasts = True
+    return swarm, POOL.index_of(lease(swarm, 0, 1))
+
+
+def test_who_knows_an_owners_leases_knows_that_its_claim_holds_as_long() -> None:
+    swarm, index = owner_unheard()
+    swarm.run_for(LEASE_S / 2 - 1)  # far longer than what the owner announced before it had leases
+    assert states(swarm, index) == [4, 2, 2]
+
+
+def test_two_owners_that_hear_each_others_unicasts_only_settle_it() -> None:
+    swarm, index = owner_unheard()
+    for number in (1, 2):  # as if what the owner told these had been lost too
+        swarm.nodes[number]._server.replicas.drop_block(index)
+        block = swarm.nodes[number]._claims.table.get(index)
+        swarm.nodes[number]._claims.table.set_lapse(block, swarm.now + 1)
+    swarm.run_for(60)
+    assert sorted(states(swarm, index)) == [2, 2, 4]
+    assert swarm.duplicates == []

@@ -108,11 +108,11 @@ class Claims:
         index = self._context.pool.index_of(address)
         return index in self._holds and index in self.table.ours and self._leases.is_unbound(address)
 
-    def adopt_for_client(self, index: int, now: float, then: Callable[[float], None]) -> bool:
+    def adopt_for_client(self, index: int, client: bytes, now: float, then: Callable[[float], None]) -> bool:
         """A client here wants an address in block ``index`` that it had: if its owner fell silent and cannot be stood
         in for, call ``then`` with the instant at which the block has a new owner, here or elsewhere, or is not going
         to. False if that is not so."""
-        return self.orphans.adopt_for_client(index, now, then)
+        return self.orphans.adopt_for_client(index, client, now, then)
 
     def owner_address(self, index: int) -> bytes | None:
         """The server-link address of the other node that owns block ``index``, or None."""
@@ -297,8 +297,43 @@ class Claims:
 
     def on_update_claim(self, peer: Peer, claims: Sequence[Claim], now: float) -> None:
         """Another node owns, or gives up, blocks."""
-        context = self._context
         self._note_presence(peer, claims, now)
+        contested = self._take(peer, claims, now)
+        if contested:
+            self._announcer.announce(contested, now)
+        self.ensure_supply(now)
+
+    def on_objection(self, peer: Peer, claims: Sequence[Claim], now: float) -> None:
+        """A node tells this one alone that blocks of ours are its own: its announcements do not arrive, and ours may
+        not arrive there."""
+        contested = self._take(peer, claims, now)
+        if contested:
+            self._announcer.announce(contested, now)
+            self.hearsay.object_directly(contested, peer, now)
+        self.ensure_supply(now)
+
+    def object_directly(self, index: int, peer: Peer, now: float) -> None:
+        """A node of ours speaks as the owner of our block ``index``: it has not heard that it is ours."""
+        block = self.table.ours.get(index)
+        if block is not None and self._announcer.may_object(block, now):
+            self.hearsay.object_directly([block], peer, now)
+
+    def prolong(self, index: int, peer: Peer, remaining_s: int, now: float) -> None:
+        """A lease of ``remaining_s`` runs in a block of ``peer``: so its promise, which covers its leases, does not end
+        sooner, even if the announcement that says so was lost."""
+        block = self.table.get(index)
+        if block is None or block.state is not BlockState.CLAIMED or block.owner_address != peer.address:
+            return
+        remaining_s = min(MAX_TIMEOUT_S, remaining_s)
+        if now + remaining_s > block.expires_at:
+            block.timeout_s = max(block.timeout_s, remaining_s)
+            self.table.set_lapse(block, now + remaining_s)
+            peer.claimed_until = max(peer.claimed_until, now + remaining_s)
+            self.memory.heard(block, now)
+
+    def _take(self, peer: Peer, claims: Sequence[Claim], now: float) -> list[Block]:
+        """Enter a node's claims; returns those of our blocks that stay ours and are to be announced in reply."""
+        context = self._context
         stronger = context.outranks_us(peer.node_id, peer.address, is_claim=True)
         event = BlockEvent.CLAIMED_BY_STRONGER if stronger else BlockEvent.CLAIMED_BY_WEAKER
         contested: list[Block] = []
@@ -318,8 +353,7 @@ class Claims:
             self._supply.note_lost(now)
         if contested:
             context.count("swarm.disputes_won", len(contested))
-            self._announcer.announce(contested, now)
-        self.ensure_supply(now)
+        return contested
 
     def _claimed(self, claim: Claim, event: BlockEvent, peer: Peer, now: float, *, is_hearsay: bool = False) -> Block:
         before = self.table.state(claim.index)

@@ -83,7 +83,16 @@ class Extensions:
         if is_stale and not isinstance(message, Hello | Hearsay):
             self._context.count("swarm.drop.stale")
             return
+        if isinstance(message, Hearsay) and not is_stale:
+            self._on_objections(self._claims.hearsay.objections(message, peer), peer, now)
         self._handlers[type(message)](message, peer, now)
+
+    def _on_objections(self, claims: tuple[Claim, ...], peer: Peer, now: float) -> None:
+        """A peer tells that blocks of ours are its own."""
+        claims = self.believable(claims, peer)
+        if claims:
+            self._claims.on_objection(peer, claims, now)
+            self.on_claims(claims, peer, now)
 
     def _on_unsealed_challenge(self, message: Challenge, peer: Peer, now: float) -> None:
         self._context.count("swarm.drop.unsealed-challenge")

@@ -11,7 +11,8 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from ..swarm import CAN_HEARSAY, HEARD_CLAIM_SIZE, MAX_EXTENSION_TARGET, HeardClaim, Hearsay
+from ..swarm import CAN_HEARSAY, HEARD_CLAIM_SIZE, MAX_EXTENSION_TARGET, Claim, HeardClaim, Hearsay
+from .announcing import MAX_TIMEOUT_S
 from .blocks import UNKNOWN_ADDRESS, ZERO_ID, Block, BlockState, BlockTable
 from .context import Context
 from .leases import LeaseTable
@@ -119,6 +120,14 @@ class HearsayTeller:
             return HeardClaim(block.index, math.ceil(block.orphan_until - now), ZERO_ID, UNKNOWN_ADDRESS)
         until = max(block.expires_at, self._orphans.closed_until(block))
         return HeardClaim(block.index, math.ceil(until - now), block.owner_id, block.owner_address)
+
+    def objections(self, message: Hearsay, peer: Peer) -> tuple[Claim, ...]:
+        """Those of the told claims that are the peer's own, of blocks that this node owns as well."""
+        return tuple(
+            Claim(claim.index, min(MAX_TIMEOUT_S, claim.closed_s))
+            for claim in message.claims
+            if claim.owner == peer.address and claim.closed_s and claim.index in self._table.ours
+        )
 
     def on_hearsay(self, message: Hearsay, peer: Peer, now: float) -> None:
         """A peer tells of others' blocks. What this node knows itself, it knows better."""

@@ -116,7 +116,7 @@ class Offers:
         silent: the client keeps its address then."""
         index_of = self._context.pool.index_of
         return any(
-            self.claims.adopt_for_client(index_of(address), now, lambda at: self._choose_again(x, at))
+            self.claims.adopt_for_client(index_of(address), x.key, now, lambda at: self._choose_again(x, at))
             for address in self.lookup.familiar_addresses(x.request, x.key)
         )
 

@@ -77,7 +77,7 @@ class Orphans:
         self.known_leases: KnownLeases = NothingKnown()
         self._turns: list[tuple[float, int]] = []
         self._turn_at: dict[int, float] = {}
-        self._waiting: dict[int, list[Callable[[float], None]]] = {}
+        self._waiting: dict[int, dict[bytes, Callable[[float], None]]] = {}  # by block, then by client
         self._waiting_count = 0
         self._waits_end: list[tuple[float, int]] = []
 
@@ -171,20 +171,24 @@ class Orphans:
         block.is_urgent = is_urgent
         self._inquirer.begin(block, now)
 
-    def adopt_for_client(self, index: int, now: float, then: Callable[[float], None]) -> bool:
+    def adopt_for_client(self, index: int, client: bytes, now: float, then: Callable[[float], None]) -> bool:
         """A client here wants an address in block ``index`` that it had. If that is an orphan, adopt it at once; if it
         is about to become one, wait for that. ``then`` is called with the instant at which this node or another owns
-        the block, or nobody is going to. False if none of this applies."""
+        the block, or nobody is going to. False if none of this applies. Of one ``client`` (its key) only the latest
+        request waits."""
         if not self._may_adopt() or not self._context.link_up:
             return False
         block = self._table.get(index)
-        is_orphan = block is not None and block.state is BlockState.ORPHAN
-        if not (is_orphan or index in self._waiting or (block is not None and self._has_no_owner(block, now))):
+        if block is None or block.state is BlockState.TENTATIVE:
+            is_ownerless = index in self._waiting  # its time has run out, and somebody else is to adopt it
+        else:
+            is_ownerless = block.state is BlockState.ORPHAN or self._has_no_owner(block, now)
+        if not is_ownerless:
             return False
-        if self._waiting_count < MAX_WAITING_FOR_ADOPTION:
-            self._waiting.setdefault(index, []).append(then)
-            self._waiting_count += 1
-        if block is not None and is_orphan:
+        self._keep_waiting(index, client, then)
+        if block is not None and block.state is BlockState.CLAIMED:
+            self._wait_until(index, block.expires_at + SUCCESSION_S)
+        if block is not None and block.state is BlockState.ORPHAN:
             self._begin(block, now, is_urgent=True)
             self._inquirer.run(now)
         return True
@@ -196,7 +200,15 @@ class Orphans:
             return block.orphan_until > now
         owner = self._peers.get(block.owner_address) if block.state is BlockState.CLAIMED else None
         is_missing = owner is not None and self._peers.is_missing(owner, now)
-        return is_missing and now > block.certain_until - SHORTEST_GRANT_S
+        until = block.expires_at if block.is_hearsay else block.certain_until
+        return is_missing and now > until - SHORTEST_GRANT_S
+
+    def _keep_waiting(self, index: int, client: bytes, then: Callable[[float], None]) -> None:
+        if client not in self._waiting.get(index, ()):
+            if self._waiting_count >= MAX_WAITING_FOR_ADOPTION:
+                return
+            self._waiting_count += 1
+        self._waiting.setdefault(index, {})[client] = then
 
     # --- what others do -------------------------------------------------------------------------
 
@@ -279,9 +291,9 @@ class Orphans:
 
     def serve_waiting(self, index: int, now: float) -> None:
         """Block ``index`` is ours and announced, or will not be: answer the clients that wait for it."""
-        waiting = self._waiting.pop(index, ())
+        waiting = self._waiting.pop(index, {})
         self._waiting_count -= len(waiting)
-        for then in waiting:
+        for then in waiting.values():
             then(now)
 
     def _wait_until(self, index: int, at: float) -> None:

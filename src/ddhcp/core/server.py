@@ -291,7 +291,11 @@ class Server:
             lease_s = x.terms.lease_time_s(x.request.lease_time_s)
             self.forwarding.ask(x.request, x.link, address, lease_s, owner, now)
             return
-        if self.claims.adopt_for_client(index, now, lambda at: self._decide_adopted(x, address, is_selecting, at)):
+
+        def decide(at: float) -> None:
+            self._decide_adopted(x, address, is_selecting, at)
+
+        if self.claims.adopt_for_client(index, x.key, now, decide):
             return
         if is_selecting and not self.claims.is_learning and not self._leases.has_block(index):
             self._nak(x, address, b"address no longer available", "no-owner", now)

@@ -31,7 +31,8 @@ class VirtualSwarm:
 
     ``answers``: every DHCP reply so far. ``hooks``: every hook call so far, with its node. ``duplicates``: addresses
     that were acknowledged to one client while another's acknowledged lease of it ran (invariant I1), as (instant,
-    address).
+    address). ``cut(sender, receiver)``: whether nothing gets from one to the other. ``loses_multicasts``: whether only
+    unicasts arrive.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class VirtualSwarm:
         self.duplicates: list[tuple[float, int]] = []
         self.stopped: set[int] = set()
         self.cut: Callable[[int, int], bool] = lambda sender, receiver: False
+        self.loses_multicasts = False
         self._holders: dict[int, tuple[bytes, float]] = {}
         self._last_xid: dict[bytes, int] = {}
         self._in_flight: list[tuple[float, int, int, e.SwarmReceived]] = []
@@ -67,7 +69,7 @@ class VirtualSwarm:
     def _perform(self, number: int, effect: f.Effect) -> None:
         if isinstance(effect, f.SendMulticast):
             for receiver in range(len(self.nodes)):
-                if receiver != number:
+                if receiver != number and not self.loses_multicasts:
                     self._carry(number, receiver, effect.data, is_multicast=True)
         elif isinstance(effect, f.SendUnicast):
             if effect.destination in self.addresses:
