@@ -5,6 +5,9 @@ The packets are those of clients and of nodes, of every kind, with bytes changed
 but random bytes. The sender waits for the daemon every few thousand packets, so that what is counted has been read,
 not lost in a full socket.
 
+What the daemon remembers of clients and nodes is bounded, but much. So more of them than it remembers come by first:
+after that its memory must not grow any more.
+
 Usage: python -m bench.flood [--packets 1000000] [--seed 1] [--debug]
 """
 
@@ -39,19 +42,22 @@ PATIENCE_S = 60.0  # for clients to be served
 LOST_AFTER_S = 3.0  # without progress, packets that were not read are taken to be lost
 BUSY_TRIES, BUSY_S = 100, 0.1
 CLIENTS_AFTER = 20  # which must be served after the flood
+STRANGERS = 8_500  # that come by before it: more than any table of clients remembers (docs/fuzzing.md)
 WARM_UP = 0.1  # of the packets: what is allocated until then is what the daemon needs to work at all
 NODE_ADDRESS = "fe80::2/64"  # who speaks on the server link
 _MACS = 64
 _BROADCAST_MAC = b"\xff" * 6
 _READ = ("dhcp.recv_pkg", "mcast.recv_pkg", "direct.recv_pkg")
 _POOL = ADDRESS.network
+_ELSEWHERE = b"\xc0\xa8\xb2\x14"  # of another network
 _BLOCK_SIZE = 64  # of the daemon that bench.kills starts
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What was seen. ``read``: packets that the daemon has read. Memory in KiB: after the warm-up, and at the end.
-    ``exceptions``: errors that the daemon caught at the last moment. ``served``: clients with a lease after it."""
+    """What was seen. ``read``: packets of the flood that the daemon has read. Memory in KiB: when strangers came by
+    and it had warmed up, and at the end. ``exceptions``: errors that the daemon caught at the last moment. ``served``:
+    clients with a lease after it."""
 
     packets: int = 0
     read: int = 0
@@ -90,6 +96,15 @@ class Malformed:
     def node(self) -> bytes:
         """A UDP payload for the server link."""
         return self._spoilt(self._rng.choice(self._swarm))
+
+    def stranger(self, number: int) -> tuple[bytes, bytes]:
+        """What a client says that nobody has seen before: a DISCOVER, and a REQUEST for an address that is refused."""
+        chaddr = (b"\x02\xdf" + number.to_bytes(4, "big")).ljust(16, b"\0")
+        elsewhere = {c.OPT_MESSAGE_TYPE: bytes((c.REQUEST,)), c.OPT_REQUESTED_ADDRESS: _ELSEWHERE}
+        return (
+            Message(xid=number, chaddr=chaddr, options={c.OPT_MESSAGE_TYPE: bytes((c.DISCOVER,))}).encode(),
+            Message(xid=number, chaddr=chaddr, options=elsewhere).encode(),
+        )
 
     def _spoilt(self, data: bytes) -> bytes:
         rng = self._rng
@@ -165,6 +180,7 @@ def run(packets: int, seed: int, *, debug: bool, directory: Path, tell: bool = F
         with clients, daemon(names.server, directory, "-L", *(["-vv"] if debug else [])) as process:
             if not load.serve_all(PATIENCE_S):
                 raise RuntimeError("the daemon serves nobody before the flood")
+            _let_strangers_come(clients, source, directory)
             began, before = time.monotonic(), _read_packets(directory)
             sent = 0
             for round_number in range(max(1, packets // (2 * AT_ONCE))):
@@ -187,6 +203,16 @@ def run(packets: int, seed: int, *, debug: bool, directory: Path, tell: bool = F
             outcome.alive = process.poll() is None
             outcome.log_bytes = (directory / "log").stat().st_size
     return outcome
+
+
+def _let_strangers_come(clients: socket.socket, source: Malformed, directory: Path) -> None:
+    sent, before = 0, _read_packets(directory)
+    for number in range(STRANGERS):
+        for payload in source.stranger(number):
+            clients.send(_frame(payload))
+            sent += 1
+        if sent % AT_ONCE == 0:
+            _wait_until_read(directory, before + sent)
 
 
 def _frame(payload: bytes) -> bytes:

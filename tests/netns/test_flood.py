@@ -11,7 +11,7 @@ from bench import flood
 pytestmark = pytest.mark.netns
 
 PACKETS = 20_000
-MOST_GROWTH_KIB = 4096  # of some 30 000
+MOST_GROWTH_KIB = 1024  # of some 40 000: the tables are full before it is measured
 
 
 def test_malformed_packets_leave_the_daemon_serving_and_its_memory_flat(isolated: None, tmp_path: Path) -> None:
