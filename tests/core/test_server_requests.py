@@ -7,7 +7,8 @@ import pytest
 
 from ddhcp.core import Pool
 from ddhcp.core import effects as f
-from ddhcp.core.policy import Broadcast, Conflicts, Limits, Policy, Probe, Profile
+from ddhcp.core.announcing import MAX_TIMEOUT_S, PROMISE_MARGIN_S
+from ddhcp.core.policy import LONGEST_GRANT_S, Broadcast, Conflicts, Limits, Policy, Probe, Profile
 from ddhcp.dhcp import constants as c
 from segment import EVERYBODY, POOL, SERVER, Segment, address, chaddr_of, discover, mac, request, say
 
@@ -435,6 +436,26 @@ def test_c9_i30_negotiation(wanted: int | None, granted: int) -> None:
     offer = segment.ask(discover(**options))
     ack = segment.ask(request(o50=offer.address, o54=SERVER, **options))
     assert (offer.message.lease_time_s, ack.message.lease_time_s) == (granted, granted)
+
+
+@pytest.mark.parametrize("wanted", [None, 1_000_000, 0xFFFFFFFF])
+def test_c9_no_lease_is_longer_than_a_block_is_promised_for(wanted: int | None) -> None:
+    """C7: what is offered is what is granted, and the operator is told."""
+    segment = Segment(Policy(everyone=Profile(max_lease_s=2_000_000)), lease_time_s=604_800)
+    options = {} if wanted is None else {"o51": wanted}
+    offer = segment.ask(discover(**options)).message
+    ack = segment.ask(request(o50=offer.yiaddr, o54=SERVER, **options)).message
+    assert (offer.lease_time_s, ack.lease_time_s) == (LONGEST_GRANT_S, LONGEST_GRANT_S)
+    assert segment.logged("lease-time-limited") == [{"configured": 2_000_000, "seconds": LONGEST_GRANT_S}]
+    assert LONGEST_GRANT_S == MAX_TIMEOUT_S - PROMISE_MARGIN_S
+
+
+def test_c7_a_lease_is_as_long_as_it_was_offered() -> None:
+    """Also in a block whose lapse was promised for less when it was offered."""
+    segment = Segment(lease_time_s=3600)
+    offer = segment.ask(discover()).message
+    ack = segment.ask(request(o50=offer.yiaddr, o54=SERVER)).message
+    assert offer.lease_time_s == ack.lease_time_s == 3600
 
 
 def test_c8_timers_are_spread_and_in_order() -> None:

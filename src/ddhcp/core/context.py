@@ -16,6 +16,7 @@ from ..swarm import (
 from .blocks import UNKNOWN_ADDRESS, ZERO_ID
 from .config import NodeConfig
 from .effects import Effect, Log, SendMulticast, SendUnicast
+from .policy import LONGEST_GRANT_S
 from .remedies import Remedy
 from .trust import Trust
 
@@ -59,8 +60,8 @@ class Context:
         self.address = UNKNOWN_ADDRESS
         self.link_up = False
         self.stopping = False
-        self.lease_time_s = config.lease_time_s
-        self.longest_lease_s = config.lease_time_s
+        self.lease_time_s = min(config.lease_time_s, LONGEST_GRANT_S)
+        self.longest_lease_s = self.lease_time_s
         self.has_stand_ins = False
         self.past_until = -math.inf
         self.codec = self._make_codec()
@@ -74,8 +75,8 @@ class Context:
     def reconfigure(self, config: NodeConfig) -> None:
         """Take a changed configuration with the same pool."""
         if config.lease_time_s != self.config.lease_time_s:
-            self.lease_time_s = config.lease_time_s
-            self.cover_lease(config.lease_time_s)
+            self.lease_time_s = min(config.lease_time_s, LONGEST_GRANT_S)
+            self.cover_lease(self.lease_time_s)
         if config.keys is not None:
             self.trust.renew(config.keys)
         self.config = config
@@ -130,7 +131,7 @@ class Context:
     def cover_lease(self, lease_s: float) -> None:
         """A lease of this length exists or may be given from now on."""
         if lease_s > self.longest_lease_s:
-            self.longest_lease_s = math.ceil(lease_s)
+            self.longest_lease_s = min(math.ceil(lease_s), LONGEST_GRANT_S)
 
     def count(self, name: str, amount: int = 1) -> None:
         """Add to a counter."""

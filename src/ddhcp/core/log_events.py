@@ -121,6 +121,14 @@ EVENTS: tuple[LogEvent, ...] = (
         reason=REASON,
     ),
     _event(
+        "lease-time-limited",
+        _W,
+        "A longer lease time is configured than is ever given, because no claim promises a block for longer.",
+        "Configure no longer one, so that the file says what clients get.",
+        configured="the longest lease time in the configuration, in seconds",
+        seconds="the longest that is given",
+    ),
+    _event(
         "addresses-contested",
         _W,
         "After a dispute about a block two clients hold the same addresses; each of these "

@@ -30,6 +30,7 @@ from .limits import RateLimiter
 from .lookup import Lookup
 from .offers import Offers
 from .peers import Peers
+from .policy import LONGEST_GRANT_S
 from .pool import dotted
 from .replicas import Replicas
 from .replies import Exchange, Replies, mac_text
@@ -103,7 +104,7 @@ class Server:
         """Give clients option ``code`` from now on; option 51 changes the lease time (in seconds, 4 bytes)."""
         if code == c.OPT_LEASE_TIME:
             if len(value) == 4 and any(value):
-                self._context.lease_time_s = int.from_bytes(value, "big")
+                self._context.lease_time_s = min(int.from_bytes(value, "big"), LONGEST_GRANT_S)
                 self._context.cover_lease(self._context.lease_time_s)
                 self.book.refresh()
             return

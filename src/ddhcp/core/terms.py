@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -11,7 +12,7 @@ from ..dhcp import constants as c
 from .context import Context
 from .events import ClientLink
 from .leases import LeaseTable
-from .policy import DEFAULT_MIN_LEASE_S, Broadcast, ClientClass, Network, Profile, Reservation
+from .policy import DEFAULT_MIN_LEASE_S, LONGEST_GRANT_S, Broadcast, ClientClass, Network, Profile, Reservation
 
 MAX_TERMS: Final = 4096  # sets kept; more combinations than that are made anew each time around
 _MAC_SIZE: Final = 6
@@ -114,8 +115,12 @@ class TermsBook:
         self._hosts = Hosts(policy.reservations) if policy.reservations else None
         self._is_plain = not (policy.reservations or policy.classes or policy.subnets)
         self._relays: dict[int, bool] = {}
+        longest_s = self._context.config.lease_time_s
         for profile in self._profiles():
-            self._context.cover_lease(max(profile.lease_time_s or 0, profile.max_lease_s or 0))
+            longest_s = max(longest_s, profile.lease_time_s or 0, profile.max_lease_s or 0)
+        self._context.cover_lease(longest_s)
+        if longest_s > LONGEST_GRANT_S:
+            self._context.log(logging.WARNING, "lease-time-limited", configured=longest_s, seconds=LONGEST_GRANT_S)
 
     def _profiles(self) -> Iterable[Profile]:
         policy = self._policy
@@ -260,7 +265,7 @@ class TermsBook:
         v6only_wait_s = _narrowest(layers, "v6only_wait_s", None)
         if v6only_wait_s is not None:
             options[c.OPT_IPV6_ONLY] = v6only_wait_s.to_bytes(4, "big")
-        lease_s = _narrowest(layers, "lease_time_s", None) or self._context.lease_time_s
+        lease_s = min(_narrowest(layers, "lease_time_s", None) or self._context.lease_time_s, LONGEST_GRANT_S)
         return Terms(
             link=link,
             zone=zone,
@@ -270,7 +275,7 @@ class TermsBook:
             options_with_nul=OptionSet(_with_nul(options), sorted(forced)),
             lease_s=lease_s,
             min_s=min(lease_s, _narrowest(layers, "min_lease_s", None) or DEFAULT_MIN_LEASE_S),
-            max_s=max(lease_s, _narrowest(layers, "max_lease_s", None) or 0),
+            max_s=max(lease_s, min(_narrowest(layers, "max_lease_s", None) or 0, LONGEST_GRANT_S)),
             next_server=_narrowest(layers, "next_server", 0) or 0,
             boot_file=_boot(layers, "boot_file"),
             server_name=_boot(layers, "server_name"),

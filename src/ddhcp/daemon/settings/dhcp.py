@@ -41,15 +41,16 @@ _conflicts, _limits, _policy = policy.Conflicts(), policy.Limits(), policy.Polic
 
 LEASE_TIME = Setting(
     "lease-time", Seconds(1, policy.MAX_LEASE_S), core.DEFAULT_LEASE_TIME_S,
-    "How long a lease runs unless the client asks for another time", example="12h", reloadable=True,
+    "How long a lease runs unless the client asks for another time; "
+    f"{policy.LONGEST_GRANT_S} s at most, as no claim of a block holds for longer", example="12h", reloadable=True,
 )  # fmt: skip
 MIN_LEASE_TIME: Setting[int | None] = Setting(
     "min-lease-time", Seconds(1, policy.MAX_LEASE_S), None, "The shortest lease that a client may ask for",
     f"{policy.DEFAULT_MIN_LEASE_S} s, or the lease time if that is shorter", example=60, reloadable=True,
 )  # fmt: skip
 MAX_LEASE_TIME: Setting[int | None] = Setting(
-    "max-lease-time", Seconds(1, policy.MAX_LEASE_S), None, "The longest lease that a client may ask for",
-    "the lease time", example="1d", reloadable=True,
+    "max-lease-time", Seconds(1, policy.MAX_LEASE_S), None, f"The longest lease that a client may ask for, "
+    f"{policy.LONGEST_GRANT_S} s at most", "the lease time", example="18h", reloadable=True,
 )  # fmt: skip
 FORCED: Setting[tuple[int, ...]] = Setting(
     "force-options", ListOf(OPTION_NAME, MAX_LIST), (), "Options sent even to clients that do not ask for them",
