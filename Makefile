@@ -11,7 +11,8 @@ SIM_ARGS ?= --seeds 20 --nodes 5 --clients 12
 # The programs that the tests drive and judge by, each with Debian's package.
 TEST_TOOLS := dhclient=isc-dhcp-client udhcpc=udhcpc dhcpcd=dhcpcd-base ip=iproute2 nft=nftables \
 	tshark=tshark setpriv=util-linux chromium=chromium promtool=prometheus prometheus=prometheus systemd-analyze=systemd sqlite3=sqlite3 \
-	perfdhcp=kea-admin
+	perfdhcp=kea-admin curl=curl openssl=openssl dnsmasq=dnsmasq-base ping=iputils-ping script=bsdutils man=man-db \
+	systemd-nspawn=systemd-container
 DEB_TOOLS := dpkg-buildpackage=dpkg-dev dh=debhelper fakeroot=fakeroot
 # The servers that the benchmark compares with; whichever is missing it does without.
 BENCH_PEERS := kea-dhcp4=kea-dhcp4-server dhcpd=isc-dhcp-server dnsmasq=dnsmasq-base
@@ -45,6 +46,12 @@ $(VENV)/dev.stamp: requirements-dev.lock $(VENV)/runtime.stamp
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
+# What an installation from the wheel would fetch, so that the tests need no network.
+build/wheels.stamp: requirements.lock $(VENV)/dev.stamp
+	@$(BIN)/pip download --quiet --disable-pip-version-check --require-hashes -r requirements.lock \
+		--dest build/wheels
+	@touch $@
+
 compiled: build/compiled.stamp ## build the package with its core compiled by mypyc, in build/compiled
 
 build/compiled.stamp: setup.py pyproject.toml $(SOURCES) $(VENV)/dev.stamp
@@ -59,7 +66,7 @@ demo: venv ## watch a client keep its address while it moves through a mesh of t
 	@tools/need-client
 	@$(BIN)/network-test demo
 
-test: venv-dev deb ## run all tests, real DHCP clients included (as root: in network namespaces)
+test: venv-dev deb build/wheels.stamp ## run all tests, real DHCP clients included (as root: in network namespaces)
 	@tools/need $(TEST_TOOLS)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 

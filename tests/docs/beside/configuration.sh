@@ -1,0 +1,1 @@
+ddhcp --print-config

@@ -1,0 +1,1 @@
+ping -c 2 ff02::1%bat0

@@ -1,0 +1,1 @@
+ddhcpdctl -C /run/ddhcp/ddhcp.sock -b
