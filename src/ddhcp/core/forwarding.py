@@ -33,8 +33,8 @@ from .pool import dotted
 from .questions import Questions
 from .records import StoredLease
 from .remedies import Remedy
+from .rendezvous import first_by_rendezvous
 from .replicas import Replicas
-from .replication import first_by_rendezvous
 
 # After each of the askings; then the client's own retransmission is awaited.
 RETRY_DELAYS_S = (0.25, 0.25, 0.5, 1.0, 2.0)

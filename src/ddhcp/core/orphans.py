@@ -4,8 +4,9 @@ A foreign claim that lapses without having been given up leaves the block closed
 have granted has ended. Meanwhile one of the survivors, the guardian, owns it in order to renew those leases, so that
 clients keep their addresses and newcomers see the block taken.
 
-Who that is needs no vote: the survivors rank by a hash over (block, node), the first begins at once, each of the others
-a while after the one before it, and whoever hears another begin waits longer.
+Who that is needs no vote: the survivors rank by a hash over (block, node), by which the owner chose its replicas too.
+The first begins at once, each of the others a while after the one before it, and whoever hears another begin waits
+longer.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from typing import Protocol
 
 from .announcing import CLASSIC_NEWCOMER_FACTOR, PROMISE_MARGIN_S
 from .blocks import Block, BlockEvent, BlockState, BlockTable
-from .choice import score
 from .context import Context
 from .effects import SaveLease
 from .holds import Holds
@@ -27,6 +27,7 @@ from .leases import SHORTEST_GRANT_S, TAKEN, LeaseState, LeaseTable
 from .peers import Peer, Peers
 from .records import StoredLease
 from .remedies import Remedy
+from .rendezvous import rendezvous
 
 MAX_RANK = 16  # survivors beyond this begin together, in the hope that one before them has
 URGENCY = 8  # by this factor the survivors follow each other more quickly if there are clients
@@ -133,9 +134,9 @@ class Orphans:
     def rank(self, index: int, now: float) -> int:
         """How many of the nodes of ours that are known to live come before this one as guardian of block ``index``."""
         context = self._context
-        own = score(index, context.node_id, context.address)
+        own = rendezvous(index, context.address)
         living = (peer for peer in self._peers if peer.is_ours and self._peers.is_present(peer, now))
-        return sum(score(index, peer.node_id, peer.address) < own for peer in living)
+        return sum(rendezvous(index, peer.address) > own for peer in living)
 
     def _plan(self, block: Block, now: float, pace_s: float, wait_s: float = 0.0) -> None:
         """This node adopts the block when its turn comes, ``pace_s`` for each node before it, after ``wait_s``."""

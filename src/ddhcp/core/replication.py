@@ -8,7 +8,6 @@ reset, which tells the whole block. Nothing is sent while no lease changes.
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import math
 from collections.abc import Callable, Iterable
@@ -29,6 +28,7 @@ from .context import Context
 from .effects import Effect, ForgetBlock, ForgetLease, ProlongLease, SaveLease
 from .leases import LASTING, LeaseState, LeaseTable
 from .peers import MAX_PEERS, Peer
+from .rendezvous import first_by_rendezvous, rendezvous
 from .told_leases import given_back, gone, told
 
 RENEWAL_DELAY_S = 1.0  # a renewal waits this long for company: until then the replicas know the lease's former end
@@ -40,16 +40,6 @@ MAX_STREAMS = 4096  # to one peer; beyond that it is not told to forget what oth
 PROBE_DELAYS_S = (30.0, 60.0, 120.0, 240.0, 480.0, 960.0)
 MAX_REFUSALS = 8  # peers that refused a block; then it does with fewer replicas
 _MAX_NUMBER = 0xFFFFFFFF
-
-
-def rendezvous(index: int, address: bytes) -> int:
-    """The weight of the node at ``address`` (16 bytes) for block ``index``: the highest comes first."""
-    return int.from_bytes(hashlib.blake2b(index.to_bytes(4, "big") + address, digest_size=8).digest(), "big")
-
-
-def first_by_rendezvous(index: int, addresses: Iterable[bytes], count: int) -> tuple[bytes, ...]:
-    """The ``count`` nodes that come first for block ``index``, the first of all first."""
-    return tuple(heapq.nlargest(count, addresses, key=lambda address: rendezvous(index, address)))
 
 
 @dataclass(slots=True)

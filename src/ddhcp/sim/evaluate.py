@@ -33,13 +33,16 @@ SETTLE_S = 60.0
 QUIET_S = 300.0
 AFTER_DEATH_S = 180.0
 CUT_S = 150.0
-HEALING_S = 300.0
+HEALING_S = 480.0  # until the dead owner's promises have ended as well
+REST_S = 60.0  # a rest that is shorter is none
 CLIENTS_PER_NODE = 2
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One run. Durations in seconds; ``converged_s`` is None if the swarm had not come to rest within HEALING_S."""
+    """One run. Durations in seconds; ``converged_s`` is None if the swarm had not come to rest within HEALING_S.
+    ``kept_after_death``: the share of a dead owner's clients that had their addresses three minutes later;
+    ``kept_for_good``: at the end of the run, long after what the owner had promised had ended."""
 
     kind: str
     nodes: int
@@ -54,6 +57,7 @@ class Measurement:
     duplicate_address_seconds: float
     refusals_after_death: int
     kept_after_death: float
+    kept_for_good: float
     converged_s: float | None
     took_s: float
 
@@ -77,7 +81,8 @@ def measure(kind: str, nodes: int, loss: float, seed: int) -> Measurement:
     messages = simulation.network.multicasts + simulation.network.unicasts
     latencies = sorted(simulation.latencies_s)
     idle = _be_quiet(simulation)
-    refusals, kept = _lose_owner(simulation)
+    refusals, orphaned = _lose_owner(simulation)
+    kept = _kept(simulation, orphaned)
     converged_s = _cut_and_heal(simulation)
     return Measurement(
         kind=kind, nodes=nodes, loss=loss, seed=seed, clients=len(simulation.clients), allocations=allocations,
@@ -85,7 +90,8 @@ def measure(kind: str, nodes: int, loss: float, seed: int) -> Measurement:
         latency_p50_s=statistics.median(latencies) if latencies else math.nan,
         latency_p99_s=latencies[int(len(latencies) * 0.99)] if latencies else math.nan,
         idle_packets_per_s=idle.packets_per_s, duplicate_address_seconds=simulation.addresses.duplicate_seconds,
-        refusals_after_death=refusals, kept_after_death=kept, converged_s=converged_s,
+        refusals_after_death=refusals, kept_after_death=kept,
+        kept_for_good=_kept(simulation, orphaned), converged_s=converged_s,
         took_s=time.process_time() - began_at,
     )  # fmt: skip
 
@@ -107,16 +113,15 @@ def _be_quiet(simulation: Simulation) -> Idleness:
     return simulation.idling.end(check=False)
 
 
-def _lose_owner(simulation: Simulation) -> tuple[int, float]:
-    """Kill the node that granted most leases. Returns the refusals of valid leases and the share of its clients that
-    keep their address."""
+def _lose_owner(simulation: Simulation) -> tuple[int, dict[int, int]]:
+    """Kill the node that granted most leases. Returns the refusals of valid leases and the addresses of its clients."""
     granted: dict[int, list[Client]] = {}
     for client in simulation.clients.values():
         for binding in simulation.addresses.holders(client.address) if client.holds_address else ():
             if binding.client == client.number:
                 granted.setdefault(binding.granter, []).append(client)
     if not granted:
-        return 0, 0.0
+        return 0, {}
     owner, clients = max(granted.items(), key=lambda item: (len(item[1]), -item[0]))
     before = {client.number: client.address for client in clients}
     refusals = simulation.refusals.refusals
@@ -127,13 +132,19 @@ def _lose_owner(simulation: Simulation) -> tuple[int, float]:
         if client in clients or (client.host is not None and client.host.number == owner):
             simulation.engine.after(1 + rng.random() * 10, client.join, simulation.random_host(rng, None))
     simulation.run_for(AFTER_DEATH_S)
-    kept = sum(client.is_served and client.address == before[client.number] for client in clients)
-    return simulation.refusals.refusals - refusals, kept / len(clients)
+    return simulation.refusals.refusals - refusals, before
+
+
+def _kept(simulation: Simulation, addresses: dict[int, int]) -> float:
+    """The share of these clients, by number, that have these addresses."""
+    clients = simulation.clients
+    kept = sum(clients[number].is_served and clients[number].address == at for number, at in addresses.items())
+    return kept / max(1, len(addresses))
 
 
 def _cut_and_heal(simulation: Simulation) -> float | None:
     """Cut the swarm in two for a while, with clients that come and move on both sides. Returns how long it takes after
-    the heal until everybody is served and no block is claimed by two."""
+    the heal until everybody is served and no block is owned by two, for REST_S at least."""
     half = simulation.setup.nodes // 2
     simulation.network.cuts["evaluation"] = lambda sender, receiver: (sender < half) != (receiver < half)
     rng = simulation.stream("roaming")
@@ -142,14 +153,17 @@ def _cut_and_heal(simulation: Simulation) -> float | None:
     simulation.run_for(CUT_S)
     simulation.network.cuts.clear()
     healed_at = simulation.now
-    rested_at = None
+    rests_since: float | None = None
+    converged_s: float | None = None
     while simulation.now < healed_at + HEALING_S:
         simulation.run_for(1.0)
         if not _is_at_rest(simulation):
-            rested_at = None
-        elif rested_at is None:
-            rested_at = simulation.now
-    return None if rested_at is None else rested_at - healed_at
+            rests_since = None
+        elif rests_since is None:
+            rests_since = simulation.now
+        elif converged_s is None and simulation.now - rests_since >= REST_S:
+            converged_s = rests_since - healed_at
+    return converged_s
 
 
 def _is_at_rest(simulation: Simulation) -> bool:
@@ -249,6 +263,7 @@ _COLUMNS = (
     ("duplicate address-seconds", "duplicate_address_seconds", "{:.0f}"),
     ("refusals after a death", "refusals_after_death", "{:.0f}"),
     ("kept after a death", "kept_after_death", "{:.0%}"),
+    ("kept for good", "kept_for_good", "{:.0%}"),
     ("converged after, s", "converged_s", "{:.0f}"),
 )
 
@@ -305,7 +320,7 @@ def _write(results: list[Measurement], path: Path, campaign: Sequence[str] = ())
         "two clients for each node come within two minutes, to any realm; then nothing happens for five minutes but",
         "renewals; the node that granted most leases dies, and its clients go to other realms and ask for their",
         "addresses there; the swarm is cut into two halves for 150 s, while a quarter of the clients move; it heals",
-        "and is watched for five more minutes. The pool is four times as large as needed. Loss applies to every",
+        "and is watched for eight more minutes. The pool is four times as large as needed. Loss applies to every",
         "datagram between nodes, for each receiver on its own.",
         "",
         f"Run: {'; '.join(_what_was_run(results, nodes) for nodes in sizes)}; {len(results)} runs, "

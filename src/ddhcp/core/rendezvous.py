@@ -1,0 +1,21 @@
+"""Rendezvous hashing: which nodes come first for a block. All find the same without a word, and one node more or less
+changes nothing between the others.
+
+Those that come first keep the leases of a block, are asked in its owner's stead, and own it when that is gone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Iterable
+
+
+def rendezvous(index: int, address: bytes) -> int:
+    """The weight of the node at ``address`` (16 bytes) for block ``index``: the highest comes first."""
+    return int.from_bytes(hashlib.blake2b(index.to_bytes(4, "big") + address, digest_size=8).digest(), "big")
+
+
+def first_by_rendezvous(index: int, addresses: Iterable[bytes], count: int) -> tuple[bytes, ...]:
+    """The ``count`` nodes that come first for block ``index``, the first of all first."""
+    return tuple(heapq.nlargest(count, addresses, key=lambda address: rendezvous(index, address)))
