@@ -116,6 +116,21 @@ def test_a_renewal_across_a_partition_is_not_longer_than_the_owner_holds_the_add
     assert (kind, seconds) == (c.ACK, CONFIG.lease_time_s)  # the owner is back
 
 
+def test_a_crashed_owners_client_finds_its_address_by_discover_where_nothing_is_known_of_it() -> None:
+    swarm = claimed(8)
+    address = lease(swarm, 0)
+    swarm.run_for(1)
+    swarm.stopped.add(0)
+    strangers = [number for number in range(1, 8) if swarm.nodes[number]._server.replicas.at(address) is None]
+    assert strangers
+    for xid, number in enumerate(strangers, 100):
+        offers = asks(swarm, number, message(c.DISCOVER, xid=xid, o50=address), 0.3)
+        assert [(kind, offered) for kind, offered, _ in offers] == [(c.OFFER, address)]
+        selecting = message(c.REQUEST, xid=xid, o50=address, o54=SERVER_ID)
+        assert [(kind, granted) for kind, granted, _ in asks(swarm, number, selecting, 2)] == [(c.ACK, address)]
+    assert swarm.duplicates == []
+
+
 def test_another_clients_request_is_not_granted_on_a_replicas_word() -> None:
     swarm = claimed(3)
     address = lease(swarm, 0, 1)

@@ -12,7 +12,6 @@ from ..dhcp import Message, hardware_identity, identity
 from ..dhcp.constants import HTYPE_ETHERNET
 from ..swarm import (
     CAN_REDIRECT,
-    CAN_REPLICATE,
     LEASEACK,
     LEASENAK,
     RELEASE,
@@ -33,13 +32,12 @@ from .pool import dotted
 from .questions import Questions
 from .records import StoredLease
 from .remedies import Remedy
-from .rendezvous import first_by_rendezvous
+from .rendezvous import stand_ins
 from .replicas import Replicas
 
 # After each of the askings; then the client's own retransmission is awaited.
 RETRY_DELAYS_S = (0.25, 0.25, 0.5, 1.0, 2.0)
 OWN_WORD_AT_ATTEMPT = 3  # half a second has passed: a replica may speak for a silent owner (rule M2)
-MAX_STAND_INS = 4  # peers that are asked in a silent owner's place: those that its replicas would be, by the hash
 ASKING_S = sum(RETRY_DELAYS_S)  # within this an answer is taken
 MAX_FORWARDS = 1024  # requests under way at once; each is a client that will ask again if it gets no answer
 MAX_PLACES = 65536  # clients remembered to be elsewhere: some 10 MB; whoever is forgotten is shown as being here
@@ -156,8 +154,7 @@ class Forwarding:
             return
         index = self._context.pool.index_of(forward.address)
         if not forward.stand_ins:
-            willing = (peer.address for peer in self._peers if peer.can(CAN_REPLICATE) and peer is not owner)
-            forward.stand_ins = first_by_rendezvous(index, willing, MAX_STAND_INS)
+            forward.stand_ins = stand_ins(index, owner, self._peers)
         for address in forward.stand_ins:
             self._renew_at(address, forward, self._order(forward.address, address))
 

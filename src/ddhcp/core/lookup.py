@@ -29,6 +29,7 @@ from .leases import HELD, Lease, LeaseTable
 from .peers import Peer, Peers
 from .questions import Questions
 from .remedies import Remedy
+from .rendezvous import stand_ins
 from .replicas import Replicas
 
 DELAYS_S = (0.1, 0.15)  # of the two askings; then the client is offered another address: it would soon ask again anyway
@@ -51,6 +52,7 @@ class _Question:
     identity: bytes
     address: int = 0
     owner: bytes = b""
+    stand_ins: tuple[bytes, ...] | None = None  # not asked before the owner has been silent for a while
 
 
 class Lookup:
@@ -149,19 +151,35 @@ class Lookup:
         request = question.request
         message = LookupMessage(question.address, request.xid, request.chaddr, question.identity)
         self._context.tell(question.owner, message)
+        if question.stand_ins is None:
+            owner = self._peers.get(question.owner)
+            is_known_missing = owner is not None and self._peers.is_missing(owner, now)
+            question.stand_ins = self._stand_ins(question) if is_known_missing else ()
+        elif not question.stand_ins:
+            question.stand_ins = self._stand_ins(question)
+        for address in question.stand_ins:
+            self._context.tell(address, message)
+
+    def _stand_ins(self, question: _Question) -> tuple[bytes, ...]:
+        """Who may speak for the silent owner, if this node cannot."""
+        owner = self._peers.get(question.owner)
+        if owner is None or not self._context.is_replicated or self._replicas.at(question.address) is not None:
+            return ()
+        return stand_ins(self._context.pool.index_of(question.address), owner, self._peers)
 
     def _on_silence(self, question: _Question, now: float) -> None:
         """The owner does not answer. A replica may speak for it, if the lease has time left."""
-        address = None
-        lease = self._replicas.at(question.address)
-        if (
-            lease is not None
-            and self._replicas.is_complete(self._context.pool.index_of(question.address))
-            and self._leases.belongs(lease, question.identity, question.request.chaddr)
-            and self._replicas.grantable_s(lease, now) > 0
-        ):
-            address = question.address
+        known_s = self._known_s(question.address, question.identity, question.request.chaddr, now)
+        address = question.address if known_s else None
         self._resolved(question.request, question.link, question.identity, address, now)
+
+    def _known_s(self, address: int, identity: bytes, chaddr: bytes, now: float) -> int:
+        """For how many seconds the silent owner of ``address`` certainly holds it for this client, as far as is known
+        here."""
+        lease = self._replicas.at(address)
+        if lease is None or not self._replicas.is_complete(self._context.pool.index_of(address)):
+            return 0
+        return self._replicas.grantable_s(lease, now) if self._leases.belongs(lease, identity, chaddr) else 0
 
     def _ask_everybody(self, key: tuple[int, bytes], question: _Question, now: float) -> bool:
         """Look for a client that named no address and is not known here, if it may be known elsewhere and if that
@@ -229,12 +247,17 @@ class Lookup:
         question = self._sought.take(key) if message.holds_it else None
         if question is None:
             question = self._asked.get(key)
-            if question is None or question.owner != peer.address or question.address != message.address:
+            if question is None or question.address != message.address or not self._is_asked(question, message, peer):
                 self._context.count("swarm.drop.unasked-answer")
                 return
             self._asked.take(key)
         found = message.address if message.holds_it else None
         self._resolved(question.request, question.link, question.identity, found, now)
+
+    @staticmethod
+    def _is_asked(question: _Question, message: Found, peer: Peer) -> bool:
+        """Whether a peer was asked: the owner, or one that may confirm in its stead and nothing else."""
+        return peer.address == question.owner or (message.holds_it and peer.address in (question.stand_ins or ()))
 
     def on_redirect(self, message: Redirect, peer: Peer, now: float) -> bool:
         """Who was asked is not the owner: there is no time to ask another. False if nothing of the kind was asked."""
@@ -251,12 +274,16 @@ class Lookup:
     # --- the owner's side -----------------------------------------------------------------------
 
     def on_lookup(self, message: LookupMessage, peer: Peer, now: float) -> None:
-        """Another node asks whether a client holds an address of ours."""
+        """Another node asks whether a client holds an address of ours, or of a silent owner that told us its leases."""
         if message.address not in self._context.pool:
             self._context.count("swarm.drop.outside-pool")
             return
         if not self._claims.is_serving(self._context.pool.index_of(message.address), now):
-            self._redirect(message.address, message.xid, message.chaddr, peer)
+            known_s = self._known_s(message.address, message.identity, message.chaddr, now)
+            if known_s:  # its owner did not answer, or the asker is wrong about who that is
+                self._context.tell(peer.address, Found(True, message.address, message.xid, message.chaddr, known_s))
+            else:
+                self._redirect(message.address, message.xid, message.chaddr, peer)
             return
         lease = self._leases.at(message.address)
         holds_it = self._holds(lease, message)
