@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ddhcp.core import NodeConfig, Pool
@@ -358,13 +360,17 @@ def test_a_host_of_its_own_beats_its_class_and_that_the_rest() -> None:
 # -- the swarm -----------------------------------------------------------------------------------------------
 
 
+RESERVING = Policy(
+    reservations=(
+        Reservation((mac(1),), address=address("10.0.3.77")),
+        Reservation(hostnames=(b"printer",), address=address("10.0.3.78")),
+    )
+)
+OF_ALL = NodeConfig(BIG, tentative_timeout_s=3, learning_phase=False, policy=RESERVING)
+
+
 def swarm_of(count: int) -> VirtualSwarm:
-    reservation = Reservation((mac(1),), address=address("10.0.3.77"))
-    by_name = Reservation(hostnames=(b"printer",), address=address("10.0.3.78"))
-    swarm = VirtualSwarm(
-        count, NodeConfig(BIG, tentative_timeout_s=3, learning_phase=False,
-                          policy=Policy(reservations=(reservation, by_name)))
-    )  # fmt: skip
+    swarm = VirtualSwarm(count, OF_ALL)
     swarm.run_for(5)
     return swarm
 
@@ -387,6 +393,27 @@ def test_a_reserved_address_follows_its_host_through_the_swarm(
     swarm.client_sends(1, request(client, xid=9, o50=address(wanted), o54=SERVER, **fields))
     swarm.run_for(1)
     assert swarm.answers[-1].message.message_type == c.ACK
+
+
+def test_c6_nodes_that_reserve_other_addresses_notice() -> None:
+    """Both of them, once for each change; options may differ."""
+    swarm = swarm_of(2)
+
+    def noticed(policy: Policy) -> list[int]:
+        swarm.feed(1, e.Reconfigure(replace(OF_ALL, policy=policy)))
+        swarm.run_for(1)
+        swarm.feed(0, e.ServerLinkDown())
+        swarm.feed(0, e.ServerLinkUp(b"\x02" + bytes(5), swarm.addresses[0]))  # it says HELLO again
+        swarm.run_for(1)
+        return [node.statistics().get("swarm.plans_differ", 0) for node in swarm.nodes]
+
+    same = tuple(reversed(RESERVING.reservations))
+    assert noticed(Policy(reservations=same, classes=(ClientClass("any", mac_prefixes=(b"\2",)),))) == [0, 0]
+    assert noticed(Policy(reservations=same[:1])) == [1, 1]
+    assert noticed(Policy(reservations=same[:1], relays=(Network(RELAY),))) == [1, 1]
+    assert noticed(Policy()) == [2, 2]
+    assert noticed(RESERVING) == [2, 2]
+    assert noticed(replace(RESERVING, subnets=SUBNETS.subnets)) == [3, 3]
 
 
 def test_a_reserved_address_that_was_never_leased_is_had_from_its_blocks_owner() -> None:

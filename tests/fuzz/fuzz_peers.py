@@ -90,7 +90,13 @@ def peer_address(number: int) -> bytes:
 PEER_ADDRESSES = tuple(peer_address(number) for number in range(4))
 
 EXTENSIONS: tuple[Callable[[Source, Known], swarm.ExtensionMessage], ...] = (
-    lambda s, k: swarm.Hello(s.flag(), ALL_CAPABILITIES if s.flag() else s.number(4), s.fixed(8), "fuzz"),
+    lambda s, k: swarm.Hello(
+        s.flag(),
+        ALL_CAPABILITIES if s.flag() else s.number(4),
+        s.fixed(8),
+        "fuzz",
+        plan=s.fixed(8) if s.flag() else b"",
+    ),
     _handover,
     lambda s, k: swarm.HandoverAck(k.index(s)),
     lambda s, k: swarm.LookupMessage(k.address(s), k.xid(s), *s.pick(k.clients)),

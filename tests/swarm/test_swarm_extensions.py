@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -24,7 +25,7 @@ software = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=
 eight, sixteen = st.binary(min_size=8, max_size=8), chaddrs
 
 messages: st.SearchStrategy[ExtensionMessage] = st.one_of(
-    st.builds(swarm.Hello, bool_, u32, eight, software, u8, u8),
+    st.builds(swarm.Hello, bool_, u32, eight, software, u8, u8, st.just(b"") | eight),
     st.builds(swarm.HandoverMessage, u32, u16, st.integers(0, 5), st.integers(6, 255), some_leases, bool_),
     st.builds(swarm.HandoverAck, u32),
     st.builds(swarm.LookupMessage, u32, u32, chaddrs, identities),
@@ -120,9 +121,16 @@ def test_the_size_of_a_wanted_client_is_told_before_it_is_written(client: swarm.
 
 def test_a_hello_byte_by_byte() -> None:
     hello = swarm.Hello(True, swarm.CAN_HANDOVER | swarm.CAN_LOOKUP, b"incarnat", "ddhcp 1")
-    assert write_extension(hello) == (
-        32, 1, b"\x01\x01" + b"\x01\x01" + b"\0\0\0\x03" + b"incarnat" + b"\x01\0\x07" + b"ddhcp 1"
-    )  # fmt: skip
+    payload = b"\x01\x01" + b"\x01\x01" + b"\0\0\0\x03" + b"incarnat" + b"\x01\0\x07" + b"ddhcp 1"
+    assert write_extension(hello) == (32, 1, payload)
+    with_plan = replace(hello, plan=b"its plan")
+    assert write_extension(with_plan) == (32, 2, payload + b"\x08\0\x08" + b"its plan")
+
+
+def test_a_plan_that_is_too_short_is_none() -> None:
+    command, count, payload = write_extension(swarm.Hello(True, 0, bytes(8), plan=b"short"))
+    with pytest.raises(swarm.DecodeError, match="extension-malformed"):
+        read_extension(Extension(command, count, payload))
 
 
 def test_what_people_will_read_is_made_printable() -> None:

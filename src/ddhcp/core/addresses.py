@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+from typing import Final
+
 from .policy import Policy, Reservation, Subnet
 from .pool import Pool
+
+DIGEST_SIZE: Final = 8  # bytes; it tells mistakes apart, not forgeries
 
 _SKIPS_EDGES_BELOW = 24  # prefix length; in larger pools .0 and .255 are left out: old clients refuse them (B7, Q21)
 _BYTE = 0xFF
@@ -26,6 +31,19 @@ class AddressPlan:
             for number, s in enumerate(policy.subnets, 1)
         ]
         self.zone_count = 1 + len(policy.subnets)
+        self.digest = self._digest()
+
+    def _digest(self) -> bytes:
+        """What two nodes have in common that agree on who may get which address: reserved addresses with their hosts,
+        subnets with their ranges. Options, names and relays may differ, and the order does not matter."""
+        made = hashlib.blake2b(digest_size=DIGEST_SIZE)
+        for address, host in sorted(self._reserved.items()):
+            names = sorted(name.lower() for name in host.hostnames)
+            ids = (sorted(host.hardware_addresses), sorted(host.client_ids), sorted(host.duids), names, host.deny)
+            made.update(repr((address, ids)).encode())
+        for subnet in sorted(self._subnets, key=lambda each: each.network.prefix):
+            made.update(repr((str(subnet.network), sorted(map(str, subnet.ranges)))).encode())
+        return made.digest()
 
     def zone_of(self, index: int) -> int:
         """The zone of block ``index``."""

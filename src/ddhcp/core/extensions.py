@@ -43,7 +43,7 @@ class Extensions:
         self._context = context
         self.replicas = server.replicas
         self.ages = LeaseAges()
-        self.greeting = Greeting(context, self._on_ours)
+        self.greeting = Greeting(context, leases, self._on_ours)
         self.replication = Replication(context, server.claims, leases, self.greeting.probe)
         self.ack_gate = AckGate(context, self.replication)
         self.replication.on_acknowledged = self._on_acknowledged
@@ -152,6 +152,10 @@ class Extensions:
             if asker(message, peer, now):
                 return
         self._context.count("swarm.drop.unasked-answer")
+
+    def plan_changed(self) -> None:
+        """This node reserves other addresses now, or knows other subnets."""
+        self.greeting.plan_changed(self._peers)
 
     def _on_ours(self, peer: Peer, is_new: bool, now: float) -> None:
         if is_new:

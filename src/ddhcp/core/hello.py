@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from ipaddress import IPv6Address
 
 from ..swarm import (
     CAN_HANDOVER,
@@ -16,6 +17,7 @@ from ..swarm import (
     Hello,
 )
 from .context import Context
+from .leases import LeaseTable
 from .peers import Peer
 
 HELLO_ATTEMPTS = 3  # to a peer of unknown kind; one that answers none is taken for classic
@@ -30,12 +32,14 @@ class Greeting:
     be of ours or has started anew since.
     """
 
-    def __init__(self, context: Context, on_ours: Callable[[Peer, bool, float], None]) -> None:
+    def __init__(self, context: Context, leases: LeaseTable, on_ours: Callable[[Peer, bool, float], None]) -> None:
         self._context = context
+        self._leases = leases
         self._on_ours = on_ours
 
     def _hello(self, *, wants_answer: bool) -> Hello:
-        return Hello(wants_answer, CAPABILITIES, self._context.incarnation, self._context.config.software)
+        context, plan = self._context, self._leases.plan.digest
+        return Hello(wants_answer, CAPABILITIES, context.incarnation, context.config.software, plan=plan)
 
     def greet_all(self) -> None:
         """Make ourselves known to whoever of ours is there."""
@@ -70,6 +74,24 @@ class Greeting:
         peer.version = min(VERSION, message.highest)
         peer.capabilities = message.capabilities
         peer.incarnation = message.incarnation
+        self._compare(message.plan, peer)
         if message.wants_answer:
             self._context.tell(peer.address, self._hello(wants_answer=False))
         self._on_ours(peer, is_new, now)
+
+    def plan_changed(self, peers: Iterable[Peer]) -> None:
+        """Our address plan is another one: compare it with those of the peers, and let them do the same."""
+        for peer in peers:
+            self._compare(peer.plans[1], peer)
+        if self._context.link_up:
+            self._context.tell_all(self._hello(wants_answer=False))
+
+    def _compare(self, plan: bytes, peer: Peer) -> None:
+        """Whether the peer reserves the same addresses for the same hosts, and knows the same subnets: what one node
+        keeps for somebody, another would give to anyone (DHCP-SERVER C6). Told once for each change at either side."""
+        plans = (self._leases.plan.digest, plan)
+        if plan and plans[0] != plan and plans != peer.plans:
+            self._context.count("swarm.plans_differ")
+            address = str(IPv6Address(peer.address))
+            self._context.log(logging.WARNING, "peer-plan-differs", address=address, node_id=peer.node_id.hex())
+        peer.plans = plans

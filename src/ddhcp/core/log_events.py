@@ -229,6 +229,15 @@ EVENTS: tuple[LogEvent, ...] = (
         "Upgrade the older one.",
         software="what it says it is",
     ),
+    _event(
+        "peer-plan-differs",
+        _W,
+        "Another node reserves other addresses, or the same for other hosts, or knows other subnets: what one of the "
+        "two keeps for a host, the other gives to anyone.",
+        "Configure the same reservations with addresses, and the same subnets, on all nodes.",
+        address="its address on the server link",
+        node_id="its node id",
+    ),
     # --- links
     _event("server-link-up", _I, "The server interface carries packets.", interface="its name"),
     _event("server-link-down", _W, "The server interface carries none.", interface="its name", because=REASON),

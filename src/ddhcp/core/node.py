@@ -299,8 +299,11 @@ class Node:
         before, config = self._context.config, event.config
         if config.pool != self._context.pool:
             raise ConfigError("the pool of a running node cannot change")
+        plan = self._leases.plan.digest
         self._context.reconfigure(config)
         self._server.reconfigure(before, config)
+        if self._leases.plan.digest != plan:
+            self._extensions.plan_changed()
         self._claims.ensure_supply(now)
 
     def _on_hold_address(self, event: e.HoldAddress, now: float) -> None:

@@ -30,6 +30,7 @@ class Peer:
     ``claimed_until``: up to when it last announced a block; minus infinity if it never did, or gave all of them up.
     ``expected_s``: within how many seconds after ``claims_at`` its next refresh is to be expected, if none is lost.
     ``version``, ``capabilities``, ``incarnation``, ``software``: what its HELLO said, zeros and empty before.
+    ``plans``: digests of our address plan and of its own when they were last compared.
     """
 
     address: bytes
@@ -49,6 +50,7 @@ class Peer:
     capabilities: int = 0
     incarnation: bytes = b""
     software: str = ""
+    plans: tuple[bytes, bytes] = (b"", b"")
 
     def note_refresh(self, now: float) -> None:
         """It announced its blocks; called before what it announced is taken in. Refreshes carry no number, so what was

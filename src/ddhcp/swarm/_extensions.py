@@ -20,12 +20,13 @@ VERSION = 1  # the version of the messages written here, and the highest that is
 INCARNATION_SIZE = 8
 CHADDR_SIZE = 16
 ADDRESS_SIZE = 16  # of a node on the server link: IPv6 link-local
+PLAN_SIZE = 8
 MAX_SOFTWARE_BYTES = 64
 MAX_IDENTITY_BYTES = 256  # a mark of kind and a client identifier of at most 255 bytes
 MAX_HOSTNAME_BYTES = 255
 
 # Field types.
-_SOFTWARE, _LEASE, _IDENTITY, _SECTION, _PROGRESS, _CLIENT, _CLAIM = range(1, 8)
+_SOFTWARE, _LEASE, _IDENTITY, _SECTION, _PROGRESS, _CLIENT, _CLAIM, _PLAN = range(1, 9)
 
 # Flags, by command.
 _WANTS_ANSWER = 1  # HELLO
@@ -74,7 +75,8 @@ class LeaseRecord:
 @dataclass(frozen=True, slots=True)
 class Hello:
     """HELLO: who the sender is. ``lowest``..``highest``: the versions it understands. ``capabilities``: the ``CAN_…``
-    bits. ``incarnation``: 8 random bytes drawn when it started. ``software``: its name and version, for people."""
+    bits. ``incarnation``: 8 random bytes drawn when it started. ``software``: its name and version, for people.
+    ``plan``: 8 bytes that stand for which addresses it reserves and which subnets it knows, b"" if it does not say."""
 
     wants_answer: bool
     capabilities: int
@@ -82,6 +84,7 @@ class Hello:
     software: str = ""
     lowest: int = VERSION
     highest: int = VERSION
+    plan: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -429,7 +432,8 @@ _Written = tuple[int, int, bytes, Fields]
 def _write_hello(m: Hello) -> _Written:
     fixed = _HELLO.pack(m.lowest, m.highest, m.capabilities, m.incarnation)
     software = m.software.encode("ascii", "replace")[:MAX_SOFTWARE_BYTES]
-    return c.HELLO, _WANTS_ANSWER * m.wants_answer, fixed, [(_SOFTWARE, software)]
+    plan = [(_PLAN, m.plan)] if m.plan else []
+    return c.HELLO, _WANTS_ANSWER * m.wants_answer, fixed, [(_SOFTWARE, software), *plan]
 
 
 def _write_handover(m: HandoverMessage) -> _Written:
@@ -472,6 +476,15 @@ _WRITERS: dict[type, Callable[..., _Written]] = {
 }
 
 
+def _read_hello(flags: int, fixed: tuple[int, int, int, bytes], fields: Fields) -> Hello:
+    lowest, highest, capabilities, incarnation = fixed
+    plan = next(_all(fields, _PLAN), b"")[:PLAN_SIZE]
+    if plan and len(plan) != PLAN_SIZE:
+        raise DecodeError("extension-malformed")
+    wants_answer = bool(flags & _WANTS_ANSWER)
+    return Hello(wants_answer, capabilities, incarnation, _read_software(fields), lowest, highest, plan)
+
+
 def _read_handover(flags: int, fixed: tuple[int, int, int, int], fields: Fields) -> HandoverMessage:
     index, promised_s, part, parts = fixed
     if not part < parts:
@@ -486,10 +499,7 @@ def _read_surrender(flags: int, fixed: tuple[int, int, bytes], fields: Fields) -
 
 _NOTHING = struct.Struct("")
 _READERS: dict[int, tuple[struct.Struct, Callable[..., ExtensionMessage]]] = {
-    c.HELLO: (
-        _HELLO,
-        lambda flags, f, fields: Hello(bool(flags & _WANTS_ANSWER), f[2], f[3], _read_software(fields), f[0], f[1]),
-    ),
+    c.HELLO: (_HELLO, _read_hello),
     c.HANDOVER: (_HANDOVER, _read_handover),
     c.HANDOVER_ACK: (_INDEX, lambda flags, f, fields: HandoverAck(f[0])),
     c.LOOKUP: (
