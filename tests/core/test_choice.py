@@ -142,10 +142,10 @@ def test_nobody_is_asked_for_blocks_that_do_not_exist() -> None:
     assert (chooser.questions, chooser.probed) == (0, [address_of(1)])
 
 
-@pytest.mark.parametrize(("unheard", "questions", "probes"), [(0, 0, 0), (3, 0, 3), (8, 0, 8), (9, 1, 0)])
+@pytest.mark.parametrize(("unheard", "questions", "probes"), [(0, 0, 0), (3, 0, 3), (32, 0, 32), (33, 1, 0)])
 def test_who_was_not_heard_lately_is_asked_alone_if_there_are_few(unheard: int, questions: int, probes: int) -> None:
     """In a large swarm with losses somebody's answer to a question for all is always lost."""
-    chooser = Chooser(0, 12)
+    chooser = Chooser(0, 40)
     for number, peer in enumerate(chooser.peers):
         peer.is_ours, peer.heard_at = True, 30.0 if number >= unheard else 22.0
     chosen = chooser.choice.choose(16, 30.0)

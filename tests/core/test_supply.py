@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import random
+
 from ddhcp.core import NodeConfig, Pool
+from ddhcp.core.addresses import AddressPlan
+from ddhcp.core.blocks import BlockTable
+from ddhcp.core.context import Context
+from ddhcp.core.leases import LeaseTable
+from ddhcp.core.supply import Supply
 from ddhcp.dhcp import Message
 from ddhcp.dhcp import constants as c
 from ddhcp.sim import VirtualSwarm
@@ -89,3 +96,25 @@ def test_steady_demand_is_foreseen() -> None:
             waited += 1
         swarm.run_for(0.05)
     assert waited < 20
+
+
+def test_a_spare_that_not_everybody_could_be_heard_for_is_tried_again_ever_later_but_a_waiting_client_is_not() -> None:
+    """Each try has the whole swarm speak."""
+    context = Context(NodeConfig(Pool(0x0A000000, 20, 32), tentative_timeout_s=6), random.Random(1))
+    pool, policy = context.config.pool, context.config.policy
+    table, leases = BlockTable(pool), LeaseTable(pool, AddressPlan(pool, policy))
+    supply = Supply(context, table, leases)
+    now, waits = 1000.0, []
+    for _ in range(8):
+        supply.note_doubted(now)
+        assert supply.missing_blocks(0, now) == 0
+        assert supply.missing_blocks(1, now) == 1
+        supply.missing_blocks(0, now)
+        waits.append(supply.retry_at - now)
+        now = supply.retry_at
+        assert supply.missing_blocks(0, now) == 1
+    assert sum(waits) > 600
+    supply.note_owned()
+    supply.note_doubted(now)
+    supply.missing_blocks(0, now)
+    assert supply.retry_at - now < 10

@@ -32,7 +32,7 @@ MAX_CANDIDATES = 4096  # and no more than this, so that a choice costs milliseco
 MAX_FORMER = 1024  # blocks remembered as once ours
 
 FRESH_S = 5.0  # whoever of ours was heard within this is there
-MAX_PROBED = 8  # nodes that are asked each by itself whether they are there; more are asked together
+MAX_PROBED = 32  # nodes that are asked each by itself whether they are there; more are asked together
 PROBE_PAUSE_S = 0.5  # at least, between two such rounds
 
 Key = tuple[bytes, bytes]  # a node, by its id and address

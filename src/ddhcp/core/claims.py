@@ -457,6 +457,7 @@ class Claims:
 
     def _own_inquired(self, blocks: list[Block], now: float) -> None:
         """Nobody objected to these."""
+        self._supply.note_owned()
         for block in blocks:
             self._own(self.table.apply(block.index, BlockEvent.UNCONTESTED), now)
         self._context.log(logging.INFO, "blocks-claimed", blocks=[block.index for block in blocks])

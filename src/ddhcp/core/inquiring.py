@@ -16,7 +16,8 @@ from .supply import MAX_CLAIMING, Supply
 
 INQUIRIES = 3  # before a block is owned (PROTOCOL, Claiming)
 BURST_SPACING_S = 0.001  # between inquiries that are not spread over t, as classic nodes send them
-DOUBTED_ROUNDS = 1.5  # times t: a block is inquired twice over for answers that were lost, then given up
+DOUBTED_ROUNDS = 2.5  # times t: for so long it is waited until everybody was heard, then a block is given up
+DOUBT_STEP_S = 0.5  # how often it is looked whether everybody was
 URGENT_SPACING_S = 0.15  # between inquiries for an orphan that a client waits for: it asks again after 2 s or more
 
 
@@ -131,9 +132,9 @@ class Inquirer:
             elif self._is_vouched_for(block, now):
                 owned.append(block)
             elif now - block.inquired_at < DOUBTED_ROUNDS * self._context.config.tentative_timeout_s:
-                self._asked(block, 1, now)
-                inquire.append(block.index)
+                block.next_inquiry_at = now + DOUBT_STEP_S
             else:
+                self._supply.note_doubted(now)
                 self._context.count("swarm.claims_doubted")
                 self._table.apply(block.index, BlockEvent.WE_GIVE_UP)
                 is_short = True

@@ -33,8 +33,10 @@ class Supply:
         self._new_blocks = float(context.config.max_new_blocks_per_min)
         self._rationed_at = -math.inf
         self._losses = 0
+        self._doubts = 0
         self._lost_at = -math.inf
         self._not_before = -math.inf
+        self._spares_not_before = -math.inf
         self._retry_at = math.inf
 
     def needed(self, waiting: int, now: float) -> int:
@@ -57,8 +59,9 @@ class Supply:
         self._retry_at = math.inf
         if missing <= 0:
             return 0
-        if now < self._not_before:
-            self._retry_at = self._not_before
+        not_before = self._not_before if waiting else max(self._not_before, self._spares_not_before)
+        if now < not_before:
+            self._retry_at = not_before
             return 0
         wanted = min(-(-missing // block_size), MAX_CLAIMING - claiming)
         return max(0, min(wanted, self._ration(now)))
@@ -79,6 +82,19 @@ class Supply:
         self._not_before = max(self._not_before, now + (BATCH_S if blocks == wanted else LOOK_AGAIN_AFTER_S))
         if blocks < wanted:
             self._retry_at = self._not_before
+
+    # --- while nodes are missing ----------------------------------------------------------------
+
+    def note_doubted(self, now: float) -> None:
+        """A block was given up because not everybody could be heard. As long as no client waits for one, the next try
+        comes ever later: each has the whole swarm speak."""
+        wait_s = min(MAX_WAIT_AFTER_LOSS_S, self._context.config.tentative_timeout_s * 2.0**self._doubts)
+        self._spares_not_before = now + wait_s * (0.5 + self._context.rng.random())
+        self._doubts = min(self._doubts + 1, 16)
+
+    def note_owned(self) -> None:
+        """A block was claimed: nobody is missing."""
+        self._doubts = 0
 
     # --- after a dispute ------------------------------------------------------------------------
 
