@@ -44,13 +44,16 @@ class Machine:
         for name in ("var/lib/ddhcp", "etc/ddhcp"):
             run("rm", "-rf", str(self.root / name))
         self._mounts: list[Path] = []
+        self._make_chroot()
+        self._log = directory / "console"
+        self._nspawn: subprocess.Popen[bytes] | None = None
+        self._cgroups: list[Path] = []
+
+    def _make_chroot(self) -> None:
         for name in ("dev", "proc", "sys"):
             self._mount("--rbind", f"/{name}", name)
         for name in ("run", "tmp"):
             self._mount("-t", "tmpfs", "tmpfs", name)
-        self._log = directory / "console"
-        self._nspawn: subprocess.Popen[bytes] | None = None
-        self._cgroups: list[Path] = []
 
     def _mount(self, *arguments: str) -> None:
         *how, name = arguments
@@ -90,11 +93,13 @@ class Machine:
             )  # fmt: skip
         until = time.monotonic() + BOOT_PATIENCE_S
         while time.monotonic() < until and self._nspawn.poll() is None:
-            with contextlib.suppress(AssertionError, StopIteration):
+            with contextlib.suppress(AssertionError, ProcessLookupError):
                 self.run("systemctl", "is-active", "--quiet", "multi-user.target")
                 return
             time.sleep(0.1)
         self.shut_down()
+        self._nspawn = None
+        self._make_chroot()
         raise NoInit(self._log.read_text(errors="replace"))
 
     def reboot(self) -> None:
@@ -107,7 +112,7 @@ class Machine:
     def shut_down(self) -> None:
         """The power goes off."""
         if self._nspawn is not None:
-            with contextlib.suppress(StopIteration, ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(self._init(), signal.SIGKILL)
             self._nspawn.kill()
             self._nspawn.wait()
@@ -120,10 +125,13 @@ class Machine:
         run("umount", "--recursive", "--lazy", str(self.root))
 
     def _init(self) -> int:
-        """The process that is init in there; StopIteration if there is none."""
+        """The process that is init in there. Raises :class:`ProcessLookupError` if there is none (yet)."""
         assert self._nspawn is not None
-        pid = self._nspawn.pid
-        return next(int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        children = Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children")
+        try:
+            return int(children.read_text().split()[0])
+        except (OSError, IndexError):
+            raise ProcessLookupError from None
 
     def _services(self) -> list[str]:
         """What this machine's own /etc would start, which is nothing to the one that is made of it."""
