@@ -216,6 +216,14 @@ def test_of_several_daemons_the_name_has_to_be_given(
     assert "say which with -C NAME: lab, mesh" in capsys.readouterr().err
 
 
+def test_a_swarm_that_does_not_run_is_looked_for_where_it_would_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DDHCP_RUNTIME_DIR", str(tmp_path))
+    assert ctl.main(["-C", "lab", "-b"]) == 2
+    assert f"no control socket at {tmp_path}/lab/ddhcp.sock" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("planted", ["a file", "a stranger's socket", "a link"])
 def test_what_a_stranger_may_have_put_in_place_of_the_classic_socket_is_not_trusted(
     daemon: Daemon,

@@ -115,14 +115,14 @@ def add_subcommands(parser: argparse.ArgumentParser, common: Parser) -> None:
         "  ddhcpctl reserve                      what is reserved and held back\n"
         "  ddhcpctl reserve 10.0.0.5             a lease of it runs out by itself\n"
         "  ddhcpctl reserve --remove 10.0.0.5    let it be leased again\n"
-        "For good, and for a host of your choice, write a [[reservation]] into ddhcp.toml.",
+        "For good, and for a host of your choice, write a [[reservation]] into the\nconfiguration file.",
     )  # fmt: skip
     reserve.add_argument("address", nargs="?", metavar="ADDRESS", help="an address of the pool")
     reserve.add_argument("--remove", action="store_true", help="let it be leased again")
     options = add(
         "options", _options, "the DHCP options that clients get, and changes to them until the next start",
         "  ddhcpctl options\n"
-        "  ddhcpctl options set 6:4:10.0.0.53    option 6 (name server), 4 bytes, in decimal\n"
+        "  ddhcpctl options set 6:4:10.0.0.53    option 6 (name server), 4 bytes\n"
         "  ddhcpctl options remove 6",
     )  # fmt: skip
     options.add_argument("change", nargs="?", choices=("set", "remove"), help="what to do; nothing: show them")
@@ -391,7 +391,7 @@ def _reserve(daemon: Daemon, options: argparse.Namespace) -> Object:
 
 
 def _drain(daemon: Daemon, options: argparse.Namespace) -> Object:
-    found = _act(daemon, options, "drain", "{blocks} blocks to hand over; the daemon stops after that")
+    found = _act(daemon, options, "drain", "The daemon hands its blocks over and stops. Blocks: {blocks}.")
     if not options.json and found["blocks"] and found.get("takers") == 0:
         print("No other ddhcp node is known: its leases stay in this node's store.")
     return found

@@ -55,8 +55,7 @@ def find_socket(given: str | None = None) -> Path:
     """
     path = default_socket_path()
     if given is not None:
-        of_swarm = path.parent / given / path.name
-        return of_swarm if "/" not in given and not os.path.lexists(given) and of_swarm.exists() else Path(given)
+        return Path(given) if "/" in given or os.path.lexists(given) else path.parent / given / path.name
     try:
         if path.exists():
             return path

@@ -32,7 +32,9 @@ _ACTIONS = (
     "log_level", "status",
 )  # fmt: skip
 
-DESCRIPTION = "Shows and changes what a running ddhcp daemon does. Works with the classic daemon as well."
+DESCRIPTION = """\
+Shows and changes what a running ddhcp daemon does. Works with the classic
+daemon as well."""
 EPILOG = """\
 examples:
   ddhcpctl status                    how the node is, and what is wrong
@@ -45,7 +47,7 @@ examples:
 examples of the classic actions:
   ddhcpctl -b                        which node owns which block of the pool
   ddhcpctl -b --json | jq .blocks    the same for programs
-  ddhcpctl -o 6:4:10.0.0.53          tell clients the name server 10.0.0.53 (option 6, 4 bytes)
+  ddhcpctl -o 6:4:10.0.0.53          a name server for clients (option 6)
   ddhcpctl -r 6                      and no more
   ddhcpctl -l 3600                   leases last an hour from now on
   ddhcpctl -C /tmp/ddhcpd_ctl -s     statistics of a classic daemon

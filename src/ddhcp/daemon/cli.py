@@ -20,18 +20,24 @@ from .settings.options import parse_option
 _LEVELS = ("warning", "info", "debug")
 
 _DESCRIPTION = """\
-A distributed DHCP daemon. Every realm has its own server; the servers agree over the server interface which of
-them leases which block of one address pool, so a client keeps its address when it moves to another realm."""
+A distributed DHCP daemon. Every realm has its own server; the servers agree
+over the server interface which of them leases which block of one address pool,
+so a client keeps its address when it moves to another realm."""
 
 _EXAMPLES = """\
 examples:
-  ddhcp -i server0 -c client0            pool: the network of client0's address
-  ddhcp -i bat0 -c br-client -N 10.0.128.0/17 -b 5 -t 15 -B 60 \\
-        -o router=10.0.0.1 -o dns-servers=10.0.0.53  part of a network, router and DNS server given
-  ddhcp -d -H /etc/ddhcp/hook -c br0 -c br1   in the background, two client interfaces, a hook
-  ddhcp -F /etc/ddhcp/ddhcp.toml         everything from a file; other flags go before what it says
+  the pool is the network of client0's address:
+    ddhcp -i server0 -c client0
+  part of a network, router and DNS server given:
+    ddhcp -i bat0 -c br-client -N 10.0.128.0/17 -b 5 -t 15 -B 60 \\
+          -o router=10.0.0.1 -o dns-servers=10.0.0.53
+  in the background, two client interfaces, a hook:
+    ddhcp -d -H /etc/ddhcp/hook -c br0 -c br1
+  everything from a file; other flags go before what it says:
+    ddhcp -F /etc/ddhcp/ddhcp.toml
 
-ddhcpctl shows and changes what a running daemon does. Exit status: 0 stopped when told to, 2 could not start."""
+ddhcpctl shows and changes what a running daemon does.
+Exit status: 0 stopped when told to, 2 could not start."""
 
 # The flags by group, in the order of the help: (title, the settings that have a flag there).
 _GROUPS: tuple[tuple[str, tuple[Setting[object], ...]], ...] = (

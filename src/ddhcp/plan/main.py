@@ -20,7 +20,8 @@ examples:
   ddhcp-plan --nodes 12 --clients 2000 --busiest 600 --stay 4h --lease 30m
   ddhcp-plan --nodes 40 --clients 300 --json
 
-The estimates are averages; docs tell the assumptions. Exit status: 0 planned, 2 not possible."""
+The estimates are averages; docs tell the assumptions.
+Exit status: 0 planned, 2 not possible."""
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -37,8 +38,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="ddhcp-plan",
-        description="Work out how large the pool, its blocks and its times should be for a mesh, and what the nodes "
-        "will say to each other while nothing happens.",
+        description="Work out how large the pool, its blocks and its times should be for a mesh,\n"
+        "and what the nodes will say to each other while nothing happens.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from typing import TextIO
@@ -25,6 +26,16 @@ _EXITS = (
     (("I1", "I2"), EXIT_SAFETY),
     (("I3", "I4", "I5", "I6", "I7", "I8"), EXIT_SERVICE),
 )
+_DESCRIPTION = """\
+Simulate swarms of nodes and check that no address has two clients, whatever
+fails."""
+
+
+def _wrapped(title: str, names: Sequence[str]) -> str:
+    """A list of names as a paragraph that fits a terminal."""
+    return textwrap.fill(f"{title}: {', '.join(names)}", 80, subsequent_indent="  ", break_on_hyphens=False)
+
+
 _EPILOG = f"""exit status:
   {EXIT_GOOD}  every invariant held
   {EXIT_SAFETY}  an address had two clients (I1), or a lease outlasted its promise (I2)
@@ -33,10 +44,11 @@ _EPILOG = f"""exit status:
   {EXIT_EXCEPTION}  a node raised an exception (I10)
   {EXIT_TRACE}  the same seed gave two different traces (I11, with --twice)
 
-remedies: {", ".join(REMEDY_NAMES)}
-faults: {", ".join(FAULT_KINDS)}
+{_wrapped("remedies", REMEDY_NAMES)}
+{_wrapped("faults", FAULT_KINDS)}
 
-What is not given on the command line is drawn from the seed. docs/simulator.md tells more."""
+What is not given on the command line is drawn from the seed. docs/simulator.md
+tells more."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="ddhcp-sim", description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="ddhcp-sim", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
     add("--seed", type=int, default=0, metavar="N", help="the first seed (default 0)")

@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="network-test",
-        description="A network of client realms in network namespaces on this machine, to try ddhcp in.",
+        description="A network of client realms in network namespaces on this machine,\nto try ddhcp in.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
