@@ -72,10 +72,14 @@ class Peer:
 
 
 class Peers:
-    """The peers by source address, the most recently heard last."""
+    """The peers by source address, the most recently heard last.
+
+    ``changes`` counts when a node was heard, or heard of, that was not reckoned with before, or by another id.
+    """
 
     def __init__(self) -> None:
         self._peers: dict[bytes, Peer] = {}
+        self.changes = 0
         self._unknown_at = -math.inf
         self._classic_at = -math.inf
 
@@ -87,8 +91,11 @@ class Peers:
         peer = self._peers.pop(address, None)
         if peer is None:
             peer = Peer(address, node_id, now)
+            self.changes += 1
             if len(self._peers) >= MAX_PEERS:
                 del self._peers[next(iter(self._peers))]
+        elif peer.node_id != node_id or not self.is_to_be_reckoned_with(peer, now):
+            self.changes += 1
         peer.node_id, peer.heard_at = node_id, max(peer.heard_at, now)
         self._peers[address] = peer
         if not peer.is_ours:
@@ -115,6 +122,7 @@ class Peers:
             if any(address) and len(self._peers) < MAX_PEERS:
                 self._peers[address] = peer
         if peer.heard_at == -math.inf:
+            self.changes += peer.claimed_until <= now
             peer.claimed_until = max(peer.claimed_until, until)
         return peer
 
