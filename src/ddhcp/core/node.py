@@ -23,7 +23,7 @@ from .errors import ConfigError
 from .extensions import Extensions
 from .forwarding import Forwarding
 from .inspection import Inspection
-from .leases import HELD, LASTING, LeaseState, LeaseTable
+from .leases import DECLINED, HELD, KEPT, LASTING, LEASED, LeaseState, LeaseTable
 from .peers import Peers
 from .policy import Reservation
 from .presence import Presence
@@ -128,6 +128,7 @@ class Node:
         leased: list[StoredLease] = []
         others: list[StoredLease] = []
         pool = self._context.pool
+        index_of = pool.index_of
         for lease in event.leases:
             if lease.address not in pool:
                 continue
@@ -135,7 +136,7 @@ class Node:
                 others.append(lease)
                 continue
             leased.append(lease)
-            index, until = pool.index_of(lease.address), lease.expires_at + PROMISE_MARGIN_S
+            index, until = index_of(lease.address), lease.expires_at + PROMISE_MARGIN_S
             if until > ends.get(index, 0.0):
                 ends[index] = until
         resumed = {
@@ -151,7 +152,7 @@ class Node:
         for leases in (others, leased):
             leases.sort(key=attrgetter("expires_at"))
             for lease in leases:
-                if pool.index_of(lease.address) in resumed:
+                if index_of(lease.address) in resumed:
                     self._restore(lease, now)
         for claim in event.claims:
             self._claims.restore_claim(claim, now)
@@ -160,23 +161,22 @@ class Node:
 
     def _restore(self, lease: StoredLease, now: float) -> None:
         """Take up a binding in a block that is ours again."""
-        state = _STATES[lease.state]
+        state = LEASED if lease.state == _LEASED else _STATES[lease.state]
         if self._leases.is_reserved(lease.address):
             return
-        ends_at = lease.latest_end(now) if state is LeaseState.LEASED else lease.expires_at
+        ends_at = lease.latest_end(now) if state is LEASED else lease.expires_at
         is_over = ends_at <= now
-        if is_over and state is LeaseState.DECLINED:
+        if is_over and state is DECLINED:
             self._leases.taint(lease.address)
             return
-        if state is LeaseState.LEASED and is_over and self._context.is_replicated:
+        if state is LEASED and is_over and self._context.is_replicated:
             # A peer may have stood in for this node while it was away.
-            state, ends_at = LeaseState.KEPT, ends_at + self._context.keep_s
+            state, ends_at = KEPT, ends_at + self._context.keep_s
             is_over = ends_at <= now
         if state in LASTING and not is_over:
-            if state is LeaseState.LEASED:
+            if state is LEASED:
                 self._context.cover_lease(ends_at - now)
-            bound = self._leases.bind(lease.address, lease.identity, lease.chaddr, state, ends_at, lease.hostname)
-            bound.granted_s, bound.held_until = lease.granted_s, lease.held_until
+            self._leases.restore(lease, state, ends_at)
             return
         remembered = LeaseState.EXPIRED if state in HELD else state
         self._leases.remember(lease.address, lease.identity, lease.chaddr, remembered, lease.expires_at, lease.hostname)
