@@ -12,13 +12,14 @@ from setuptools import setup
 # What packets pass, by package. The rest is not worth the compiler's time and stays Python.
 HOT = {
     "dhcp": "_delivery _frame _message _reply _request",
-    "swarm": "_address _codec _messages",
+    "swarm": "_address _codec _extensions _messages",
     "core": (
-        "ack_gate addresses ages announcing blocks claims context decisions effects endings events extensions "
-        "forwarding inquiring leases limits lookup node offers peers pool probing questions records replicas replies "
-        "replication server supply terms trust"
+        "ack_gate addresses ages announcing blocks choice claim_memory claims context decisions effects endings "
+        "events extensions forwarding handover hearsay hello holds inquiring leases limits lookup node offers "
+        "orphans peers pool presence probing questions records rendezvous replicas replies replication server "
+        "shares supply sync terms told_leases trust"
     ),
-    "daemon": "client_link datagrams latency performer server_link",
+    "daemon": "client_link committer datagrams guard hooks latency links loop performer server_link store",
 }
 
 

@@ -36,7 +36,7 @@ class AckGate:
             return
         kept: list[Effect] = []
         for effect in context.effects:
-            address = effect.binding if isinstance(effect, SendDhcp | SendUnicast) else None
+            address = effect.binding if isinstance(effect, (SendDhcp, SendUnicast)) else None
             if address is None or self._is_known(address) or address in self._passing:
                 kept.append(effect)
             elif len(self._until) >= MAX_HELD:

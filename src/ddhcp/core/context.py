@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from typing import get_args
+from typing import Final, get_args
 
 from ..swarm import (
     INCARNATION_SIZE,
@@ -31,6 +31,7 @@ CLASSIC_COUNTERS = (
 )
 
 
+_REPLICATION: Final = Remedy.REPLICATION  # asked for with every event, and slow to be looked up in Python 3.11
 KEEP_SLACK_S = 100  # the part of a promise that does not depend on the lease time (PROMISE_SLACK_S)
 
 # The names of messages of ours in the statistics.
@@ -119,7 +120,7 @@ class Context:
     @property
     def is_replicated(self) -> bool:
         """Whether peers are told of this node's leases."""
-        return self.config.replicas > 0 and self.has(Remedy.REPLICATION)
+        return self.config.replicas > 0 and self.has(_REPLICATION)
 
     @property
     def keep_s(self) -> int:

@@ -11,7 +11,7 @@ from .context import Context
 from .decisions import Decisions
 from .effects import ForgetLease, RunHook, SaveLease
 from .forwarding import Forwarding
-from .leases import ACTIVE, HELD, Lease, LeaseState, LeaseTable
+from .leases import ACTIVE, DECLINED, HELD, KEPT, LEASED, Lease, LeaseState, LeaseTable
 from .limits import RateLimiter
 from .pool import dotted
 from .replicas import Replicas
@@ -72,7 +72,7 @@ class Endings:
         lease = self._leases.at(address)
         if lease is None or lease.state not in HELD:
             return False
-        if lease.state is LeaseState.LEASED:
+        if lease.state is LEASED:
             self._tell(lease, "released")
         kept_until = self._kept_until(lease)
         is_blocked = self._leases.is_reserved(address)
@@ -85,7 +85,7 @@ class Endings:
 
     def _kept_until(self, lease: Lease) -> float:
         """Up to when a peer that stands in for this node may prolong a lease."""
-        keep_s = 0 if lease.state is LeaseState.KEPT else self._context.keep_s
+        keep_s = 0 if lease.state is KEPT else self._context.keep_s
         return lease.expires_at + keep_s
 
     def _may_be_prolonged_elsewhere(self, lease: Lease, now: float) -> bool:
@@ -94,7 +94,7 @@ class Endings:
     def settle(self, address: int, now: float) -> bool:
         """All replicas may have heard by now that the client gave ``address`` back. Whether it became free."""
         lease = self._leases.at(address)
-        if lease is None or lease.state is not LeaseState.KEPT or not lease.is_released:
+        if lease is None or lease.state is not KEPT or not lease.is_released:
             return False
         if not self.claims.is_sure(self._context.pool.index_of(address), now) or not self.is_known_everywhere(address):
             return False
@@ -144,7 +144,7 @@ class Endings:
         lease = self._leases.at(address)
         if lease is None or lease.state not in ACTIVE:
             return
-        if lease.state is LeaseState.LEASED:
+        if lease.state is LEASED:
             self._context.effects.append(RunHook(("release", dotted(address), mac_text(lease.chaddr))))
         if not self._decline_rate.allows(lease.chaddr, now) or self._has_declined_enough():
             self._context.count("dhcp.drop.too-many-declines")
@@ -178,7 +178,7 @@ class Endings:
         until = now + self._conflicts.probation_s
         if lease.state in HELD and self._may_be_prolonged_elsewhere(lease, now):
             until = max(until, self._kept_until(lease))
-        self._leases.bind(lease.address, lease.identity, lease.chaddr, LeaseState.DECLINED, until)
+        self._leases.bind(lease.address, lease.identity, lease.chaddr, DECLINED, until)
         self._save(lease)
 
     # --- time -----------------------------------------------------------------------------------
@@ -188,14 +188,14 @@ class Endings:
         ended = False
         while (lease := self._leases.pop_expired(now)) is not None:
             ended = True
-            if lease.state is LeaseState.LEASED:
+            if lease.state is LEASED:
                 self._expire(lease, now)
                 continue
-            if lease.state is LeaseState.KEPT:
+            if lease.state is KEPT:
                 self._leases.end(lease, LeaseState.EXPIRED)
                 lease.is_released = False
                 continue
-            if lease.state is LeaseState.DECLINED:
+            if lease.state is DECLINED:
                 self._leases.taint(lease.address)
             self._leases.forget(lease)
         return ended

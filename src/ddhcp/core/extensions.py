@@ -80,7 +80,7 @@ class Extensions:
         except DecodeError as error:
             self._context.count(f"swarm.drop.{error.reason}")
             return
-        if is_stale and not isinstance(message, Hello | Hearsay):
+        if is_stale and not isinstance(message, (Hello, Hearsay)):
             self._context.count("swarm.drop.stale")
             return
         if isinstance(message, Hearsay) and not is_stale:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv6Address
+from typing import Final
 
 from ..dhcp import Message, hardware_identity, identity
 from ..dhcp.constants import HTYPE_ETHERNET
@@ -26,7 +27,7 @@ from .blocks import BlockState
 from .claims import Claims
 from .context import Context
 from .decisions import Decisions
-from .leases import SHORTEST_GRANT_S, TAKEN, LeaseState, LeaseTable
+from .leases import DECLINED, LEASED, SHORTEST_GRANT_S, TAKEN, LeaseTable
 from .peers import GREETINGS, Peer, Peers
 from .pool import dotted
 from .questions import Questions
@@ -45,9 +46,11 @@ MAX_REDIRECTS = 2  # of one question: two nodes that take each other for the own
 
 _NAMES = {RENEWLEASE: "renewlease", LEASEACK: "leaseack", LEASENAK: "leasenak", RELEASE: "release"}
 _ETHERNET_ADDRESS_SIZE = 6
+_CLAIMED: Final = BlockState.CLAIMED
+_NOBODYS: Final = (BlockState.FREE, BlockState.BLOCKED)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Forward:
     """A client's request that waits for the word of its address's owner."""
 
@@ -56,9 +59,19 @@ class Forward:
     address: int
     lease_s: int
     owner: bytes
-    attempts: int = 0
-    redirects: int = 0
-    stand_ins: tuple[bytes, ...] = ()
+    attempts: int
+    redirects: int
+    stand_ins: tuple[bytes, ...]
+
+    def __init__(self, request: Message, link: str, address: int, lease_s: int, owner: bytes) -> None:
+        self.request = request
+        self.link = link
+        self.address = address
+        self.lease_s = lease_s
+        self.owner = owner
+        self.attempts = 0
+        self.redirects = 0
+        self.stand_ins = ()
 
 
 class Forwarding:
@@ -178,7 +191,7 @@ class Forwarding:
         ``under_way_s``; 0 if it may not."""
         index = self._context.pool.index_of(lease.address)
         block = self._claims.table.get(index)
-        if block is None or block.state is not BlockState.CLAIMED or not self._replicas.is_complete(index):
+        if block is None or block.state is not _CLAIMED or not self._replicas.is_complete(index):
             return 0  # an orphan by now: it is adopted when the client asks again
         certain_s = int(min(self._replicas.grantable_s(lease, now), block.certain_until - now) - under_way_s)
         lease_s = min(wanted_s, certain_s)
@@ -259,7 +272,7 @@ class Forwarding:
         state = self._claims.table.state(index)
         # A node that was restarted may have forgotten a block, and does not know yet who is of its kind.
         may_be_ours = peer.is_ours or (now < self._context.past_until and peer.hello_count < GREETINGS)
-        if state in (BlockState.FREE, BlockState.BLOCKED) and not (may_be_ours or self._claims.is_asking):
+        if state in _NOBODYS and not (may_be_ours or self._claims.is_asking):
             self._refuse_renewal(message, address, "no-owner", peer, now)  # as classic nodes do
             return
         if not self._claims.is_serving(index, now):
@@ -273,7 +286,7 @@ class Forwarding:
         if lease is not None and lease.state in TAKEN:
             is_holder = lease.chaddr == message.chaddr or not self._context.has(Remedy.CORRECT_OWNER)
             # Who declined an address and asks for it again got it from a peer that had not heard of that.
-            is_declined = lease.state is LeaseState.DECLINED and not (peer.is_ours and self._context.has_stand_ins)
+            is_declined = lease.state is DECLINED and not (peer.is_ours and self._context.has_stand_ins)
             if not is_holder or is_declined:
                 self._refuse_renewal(message, address, "in-use", peer, now)
                 return
@@ -338,7 +351,7 @@ class Forwarding:
 
     def _on_release(self, message: LeaseMessage, address: int, now: float) -> None:
         lease = self._leases.at(address)
-        if lease is None or lease.state is not LeaseState.LEASED or lease.chaddr != message.chaddr:
+        if lease is None or lease.state is not LEASED or lease.chaddr != message.chaddr:
             self._context.count("swarm.drop.release-of-no-lease")
             return
         self._released(address, now)

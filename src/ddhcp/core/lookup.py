@@ -110,18 +110,23 @@ class Lookup:
         key = (request.xid, request.chaddr)
         if key in self._asked or key in self._sought:
             return True
-        question = _Question(request, link, identity)
         lease = self._replicas.of_client(identity, request.chaddr)
         if (
             lease is not None
             and lease.expires_at + lease.kept_s > now
-            and self._ask_owner(key, question, lease.address, now)
+            and self._ask_owner(key, _Question(request, link, identity), lease.address, now)
         ):
             return True
         wanted = request.requested_address
-        if wanted is not None and wanted in self._context.pool and self._ask_owner(key, question, wanted, now):
+        if (
+            wanted is not None
+            and wanted in self._context.pool
+            and self._ask_owner(key, _Question(request, link, identity), wanted, now)
+        ):
             return True
-        return self._ask_everybody(key, question, now)
+        if self._not_found.get(identity, 0.0) > now or not self._may_be_elsewhere(now):
+            return False
+        return self._ask_everybody(key, _Question(request, link, identity), now)
 
     def familiar_addresses(self, request: Message, identity: bytes) -> Iterator[int]:
         """Addresses of the pool that the client of a DISCOVER may have had from another node."""
@@ -182,10 +187,8 @@ class Lookup:
         return self._replicas.grantable_s(lease, now) if self._leases.belongs(lease, identity, chaddr) else 0
 
     def _ask_everybody(self, key: tuple[int, bytes], question: _Question, now: float) -> bool:
-        """Look for a client that named no address and is not known here, if it may be known elsewhere and if that
-        does not flood the mesh."""
-        if self._not_found.get(question.identity, 0.0) > now or not self._may_be_elsewhere(now):
-            return False
+        """Look for a client that named no address and is not known here, but may be known elsewhere, if that does not
+        flood the mesh."""
         if self._sought.is_full or not self._context.link_up:
             return False
         client = WantedClient(question.request.xid, question.request.chaddr, question.identity)
@@ -216,11 +219,9 @@ class Lookup:
     def _may_be_elsewhere(self, now: float) -> bool:
         """Whether a node of ours may have leases of which nothing is known here: it has announced a block for longer
         than one without leases, and no replica of that is kept here. Looked at every few seconds at most."""
-        if not self._context.has(Remedy.REPLICATION):
-            return False
         if now - self._remote_checked_at >= REMOTE_CHECK_S:
             self._remote_checked_at = now
-            self._has_remote = any(
+            self._has_remote = self._context.has(Remedy.REPLICATION) and any(
                 block.state is BlockState.CLAIMED
                 and block.expires_at - now > self._context.config.block_timeout_s
                 and not self._replicas.is_complete(block.index)

@@ -13,7 +13,7 @@ from .claims import Claims
 from .context import Context
 from .decisions import Decisions
 from .events import AddressProbed
-from .leases import ITS_CLIENTS, SHORTEST_GRANT_S, Lease, LeaseState, LeaseTable
+from .leases import DECLINED, ITS_CLIENTS, OFFERED, SHORTEST_GRANT_S, Lease, LeaseTable
 from .limits import RateLimiter
 from .lookup import Lookup
 from .pool import dotted
@@ -204,7 +204,7 @@ class Offers:
         if lease is not None and self._is_in_zone(lease.address, x):
             if lease.state in ITS_CLIENTS:
                 return lease.address
-            if lease.state is not LeaseState.DECLINED and self._is_grantable(x, lease.address, now):
+            if lease.state is not DECLINED and self._is_grantable(x, lease.address, now):
                 return lease.address
         wanted = x.request.requested_address
         if wanted is not None and self._is_grantable(x, wanted, now) and self._is_in_zone(wanted, x):
@@ -255,8 +255,8 @@ class Offers:
         lease = self._leases.at(address)
         needs_probe = self._probing.wants(x, address, lease)
         if lease is None or lease.state not in ITS_CLIENTS:
-            self._leases.bind(address, x.key, x.chaddr, LeaseState.OFFERED, now + OFFER_LIFETIME_S)
-        elif lease.state is LeaseState.OFFERED:
+            self._leases.bind(address, x.key, x.chaddr, OFFERED, now + OFFER_LIFETIME_S)
+        elif lease.state is OFFERED:
             lease.expires_at = now + OFFER_LIFETIME_S
         if needs_probe:
             self._probing.start(x, address, now)
@@ -275,7 +275,7 @@ class Offers:
         if x is None:
             return
         lease = self._leases.at(event.address)
-        if lease is None or lease.state is not LeaseState.OFFERED or lease.identity != x.key:
+        if lease is None or lease.state is not OFFERED or lease.identity != x.key:
             return
         if not event.in_use or event.mac == x.chaddr[: len(event.mac)]:
             self._probe_passed(x, event.address, now)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from ..swarm import LEASE_LEASED, Progress, Replicate, ReplicateAck, Section
 from .blocks import DRIFT, TRANSIT_S, BlockState
@@ -19,7 +20,8 @@ from .remedies import Remedy
 from .told_leases import heard
 
 MAX_REPLICA_LEASES = 32768  # of all blocks together, about 500 bytes each
-_KEPT = (LeaseState.LEASED.value, LeaseState.DECLINED.value)
+_LEASED: Final = LeaseState.LEASED.value
+_KEPT: Final = (_LEASED, LeaseState.DECLINED.value)
 
 
 @dataclass(slots=True)
@@ -88,7 +90,7 @@ class Replicas:
     def grantable_s(self, lease: StoredLease, now: float) -> int:
         """For how many seconds the owner of a lease certainly holds the address for its client, the time that it keeps
         it after the lease included; 0 if that is not certain."""
-        if lease.state != LeaseState.LEASED.value:
+        if lease.state != _LEASED:
             return 0
         margin_s = TRANSIT_S + 2 * DRIFT * (self._context.longest_lease_s + lease.kept_s)
         return max(0, int(lease.expires_at + lease.kept_s - now - margin_s))

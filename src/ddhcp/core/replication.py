@@ -26,7 +26,7 @@ from ..swarm import (
 from .claims import Claims
 from .context import Context
 from .effects import Effect, ForgetBlock, ForgetLease, ProlongLease, SaveLease
-from .leases import LASTING, LeaseState, LeaseTable
+from .leases import LASTING, LEASED, LeaseTable
 from .peers import MAX_PEERS, Peer
 from .rendezvous import first_by_rendezvous, rendezvous
 from .told_leases import given_back, gone, told
@@ -277,19 +277,23 @@ class Replication:
         for effect in list(effects):
             if isinstance(effect, SaveLease):
                 self._changed(index_of(effect.lease.address), effect.lease.address, now)
-            elif isinstance(effect, ForgetLease | ProlongLease):
+            elif isinstance(effect, (ForgetLease, ProlongLease)):
                 self._changed(index_of(effect.address), effect.address, now)
             elif isinstance(effect, ForgetBlock):
                 self._forget(effect.index, now)
 
     def _changed(self, index: int, address: int, now: float) -> None:
-        if index not in self._claims.table.ours and index not in self._targets:
-            return
-        if index not in self._targets:
+        targets = self._targets.get(index)
+        if targets is None:
+            if index not in self._claims.table.ours:
+                return
             self._target(index, now)
+            targets = self._targets[index]
+        if not targets:
+            return
         lease = self._leases.at(address)
-        client = lease.identity if lease is not None and lease.state is LeaseState.LEASED else b""
-        for target in self._targets[index]:
+        client = lease.identity if lease is not None and lease.state is LEASED else b""
+        for target in targets:
             link = self._links[target]
             stream = link.streams[index]
             is_renewal = bool(client) and stream.told.get(address) == client

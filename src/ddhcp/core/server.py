@@ -25,7 +25,18 @@ from .endings import Endings
 from .events import AddressProbed, ClientLink, DhcpReceived
 from .forwarding import Forwarding
 from .leasequery import LeaseQueries
-from .leases import ACTIVE, ITS_CLIENTS, SHORTEST_GRANT_S, TAKEN, Lease, LeaseState, LeaseTable
+from .leases import (
+    ACTIVE,
+    DECLINED,
+    ITS_CLIENTS,
+    KEPT,
+    LEASED,
+    OFFERED,
+    SHORTEST_GRANT_S,
+    TAKEN,
+    Lease,
+    LeaseTable,
+)
 from .limits import RateLimiter
 from .lookup import Lookup
 from .offers import Offers
@@ -324,7 +335,7 @@ class Server:
     def _decide_own(self, x: Exchange, address: int, *, is_selecting: bool, now: float) -> None:
         holder = self._leases.at(address)
         if holder is not None and holder.state in TAKEN:
-            is_declined = holder.state is LeaseState.DECLINED and (is_selecting or not self._context.has_stand_ins)
+            is_declined = holder.state is DECLINED and (is_selecting or not self._context.has_stand_ins)
             if is_declined or not self._leases.belongs(holder, x.key, x.chaddr):
                 self._nak(x, address, b"address in use", "in-use", now)
                 return
@@ -387,20 +398,20 @@ class Server:
         """Lease an address of ours that is free or the client's own. Returns the seconds granted, 0 if none may be."""
         leases = self._leases
         previous = leases.of(key, chaddr)
-        if previous is not None and previous.address != address and previous.state is LeaseState.OFFERED:
+        if previous is not None and previous.address != address and previous.state is OFFERED:
             leases.forget(previous)  # one client, one address
         holder = leases.at(address)
         if holder is not None and holder.state in ITS_CLIENTS and holder.identity[:1] == b"\0" and key[:1] != b"\0":
             key = holder.identity  # it sent its client identifier before and leaves it out now (Q10)
         before = holder.state if holder is not None else None
         previous_end = holder.expires_at if holder is not None else now
-        lease = leases.bind(address, key, chaddr, LeaseState.LEASED, now + lease_s, hostname)
+        lease = leases.bind(address, key, chaddr, LEASED, now + lease_s, hostname)
         granted_s = self.claims.promise(self._context.pool.index_of(address), lease_s, now)
         if granted_s < min(lease_s, SHORTEST_GRANT_S):  # the link is down and what was promised runs out
             self._context.count("dhcp.unpromised")
-            if before is LeaseState.LEASED:
+            if before is LEASED:
                 lease.expires_at = previous_end
-            elif before is LeaseState.KEPT:
+            elif before is KEPT:
                 leases.keep(lease, previous_end)
             else:
                 leases.forget(lease)
@@ -440,7 +451,7 @@ class Server:
     def _withdraw_offer(self, x: Exchange) -> None:
         """The client chose another server: our offer to it is free again (D2)."""
         lease = self._leases.of(x.key, x.chaddr)
-        if lease is not None and lease.state is LeaseState.OFFERED:
+        if lease is not None and lease.state is OFFERED:
             self._leases.forget(lease)
 
     def release(self, address: int, now: float) -> None:
@@ -505,7 +516,7 @@ class Server:
 
     def _on_lost(self, index: int, leases: list[Lease]) -> None:
         """A block went to another node; its clients renew there by way of RENEWLEASE."""
-        active = sum(lease.state is LeaseState.LEASED for lease in leases)
+        active = sum(lease.state is LEASED for lease in leases)
         if active:
             level = logging.INFO if self._context.stopping else logging.WARNING
             self._context.log(level, "leases-moved", block=index, leases=active)

@@ -54,8 +54,8 @@ class Committer:
         self.dropped = 0
         self.durations = Histogram(COMMIT_BOUNDS_S)
         self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._thread = threading.Thread(target=self._run, name="ddhcp-commit", daemon=True)
-        self._thread.start()
+        self._writer = threading.Thread(target=self._run, name="ddhcp-commit", daemon=True)
+        self._writer.start()
 
     def fileno(self) -> int:
         """The descriptor to poll."""
@@ -99,8 +99,8 @@ class Committer:
         with self._wakeup:
             self._closing = True
             self._wakeup.notify()
-        self._thread.join(CLOSE_WITHIN_S)
-        if not self._thread.is_alive():
+        self._writer.join(CLOSE_WITHIN_S)
+        if not self._writer.is_alive():
             self._store.close()
             os.close(self._event)
 

@@ -6,11 +6,12 @@ import errno
 import os
 import socket
 import struct
+from typing import Final
 
 from . import mmsg
 
 # Of a received message: bytes of control data, flags, bytes of payload.
-_RECEIVED = struct.Struct(
+_RECEIVED: Final = struct.Struct(
     f"@{mmsg.CONTROL_SIZE_AT}xNi{mmsg.LENGTH_AT - mmsg.FLAGS_AT - 4}xI{mmsg.MESSAGE_SIZE - mmsg.LENGTH_AT - 4}x"
 )
 

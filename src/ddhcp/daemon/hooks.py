@@ -82,11 +82,12 @@ class Hooks:
 
     def call(self, arguments: tuple[str, ...]) -> None:
         """Have the hook run as classic daemons do; returns at once."""
-        self._put(arguments, dict(zip(_CLASSIC_NAMES, arguments, strict=False)), None)
+        if self.command is not None:
+            self._put(arguments, dict(zip(_CLASSIC_NAMES, arguments, strict=False)), None)
 
     def tell(self, name: str, fields: Mapping[str, object]) -> None:
         """An event was logged: have the hook run if it wants to know of that; returns at once."""
-        event = EVENTS.get(name)
+        event = EVENTS.get(name) if self.events and self.command is not None else None
         if event is None or event not in self.events:
             return
         values = {key: _plain(value) for key, value in fields.items()}

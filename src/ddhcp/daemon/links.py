@@ -148,10 +148,11 @@ class Links:
                 sockets = self._clients.get(effect.link)
                 if sockets is not None:
                     sockets.send(effect)
+            elif isinstance(effect, (f.SendUnicast, f.SendMulticast)):
+                if self._server is not None:
+                    self._server.send(effect)
             elif isinstance(effect, f.ProbeAddress):
                 self._probe(effect, now)
-            elif isinstance(effect, f.SendMulticast | f.SendUnicast) and self._server is not None:
-                self._server.send(effect)
         except OSError as error:
             self._note(error)
             if isinstance(effect, f.SendMulticast):

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Mapping
 from logging.handlers import SysLogHandler, WatchedFileHandler
-from typing import TextIO
+from typing import Final, TextIO
 
 from .escaping import escape, printable
 from .journal import JournalHandler, leads_to_journal
@@ -17,6 +17,7 @@ from .recent import RecentEvents
 
 MAX_LINES_PER_EVENT = 50  # of one event name within WINDOW_S; the rest is counted and told at the window's end
 WINDOW_S = 10.0
+_INFO: Final = logging.INFO
 
 _OWN_KEYS = ("time", "level", "event", "traceback")  # of a JSON line; an event's field of such a name gets a "_"
 _COLOURS = {logging.WARNING: "\033[33m", logging.ERROR: "\033[31m", logging.CRITICAL: "\033[31m"}
@@ -63,7 +64,7 @@ class EventLog:
         self._logger = logging.Logger("ddhcp")
         self._logger.addHandler(handler)
         self._window_ends = 0.0
-        self._lines: dict[str, tuple[int, int]] = {}  # by event name: its level and how many
+        self._lines: dict[str, list[int]] = {}  # by event name: its level and how many
         self.level = level
 
     @property
@@ -74,22 +75,24 @@ class EventLog:
     @level.setter
     def level(self, level: int) -> None:
         self._logger.setLevel(level)
+        self._lowest = min(level, _INFO)
 
     def write(
         self, level: int, event: str, fields: Mapping[str, object] | None = None, *, traceback: bool = False
     ) -> None:
         """Write one event, unless too many of its name were written just now."""
-        if level < min(self._logger.level, logging.INFO):
+        if level < self._lowest:
             return
         now = time.monotonic()
         if now >= self._window_ends:
             self._end_window(now)
-        _, lines = self._lines.get(event, (level, 0))
-        lines += 1
-        self._lines[event] = level, lines
-        if lines > MAX_LINES_PER_EVENT:
+        counted = self._lines.get(event)
+        if counted is None:
+            counted = self._lines[event] = [level, 0]
+        counted[1] += 1
+        if counted[1] > MAX_LINES_PER_EVENT:
             return
-        if level >= logging.INFO:
+        if level >= _INFO:
             self.recent.add(level, event, fields)
         if level >= self._logger.level:
             self._logger.log(level, event, extra={"fields": fields or {}}, exc_info=traceback)
@@ -98,7 +101,7 @@ class EventLog:
         for event, (level, lines) in self._lines.items():
             if lines > MAX_LINES_PER_EVENT:
                 fields = {"of": event, "lines": lines - MAX_LINES_PER_EVENT}
-                if level >= logging.INFO:
+                if level >= _INFO:
                     self.recent.add(level, "lines-suppressed", fields)
                 if level >= self._logger.level:
                     self._logger.log(level, "lines-suppressed", extra={"fields": fields})

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from ..core import Node
@@ -52,6 +53,10 @@ _COUNTERS = tuple(
         "foreign_sources",
     )
 )
+
+
+def _leave_to_the_loop(number: int, frame: FrameType | None) -> None:
+    """A signal's handler: its number is written to the loop's descriptor as well."""
 
 
 class Loop:
@@ -131,7 +136,7 @@ class Loop:
     def take_signals(self) -> None:
         """From now on SIGTERM, SIGINT and SIGHUP are events of the loop."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda *_: None)
+            signal.signal(number, _leave_to_the_loop)
         signal.set_wakeup_fd(self._signal_writer.fileno(), warn_on_full_buffer=False)
 
     def run(self, on_ready: Callable[[], None] = lambda: None) -> None:

@@ -6,6 +6,7 @@ import errno
 import socket
 import struct
 import time
+from typing import Final
 
 from ..core.effects import SendMulticast, SendUnicast
 from ..core.events import SwarmReceived
@@ -16,10 +17,10 @@ from .interfaces import Interface
 
 BATCH = 64  # datagrams taken from one socket before others get their turn
 _RECEIVE_BUFFER_BYTES = 1 << 20
-_NAME = struct.Struct("@HH4x16sI")  # struct sockaddr_in6: family, port in network byte order, address, scope
-_SENDER = struct.Struct("@8x16s4x")
+_NAME: Final = struct.Struct("@HH4x16sI")  # struct sockaddr_in6: family, port in network byte order, address, scope
+_SENDER: Final = struct.Struct("@8x16s4x")
 _SO_TIMESTAMPNS = 35  # <asm-generic/socket.h>: the kernel tells when it took a datagram in, by the wall clock
-_STAMP = struct.Struct("@Niill")  # struct cmsghdr (size, level, type), then struct timespec
+_STAMP: Final = struct.Struct("@Niill")  # struct cmsghdr (size, level, type), then struct timespec
 _CONTROL_BYTES = socket.CMSG_SPACE(struct.calcsize("@ll"))
 
 

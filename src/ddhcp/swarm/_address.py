@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 
 class AddressOrder(enum.Enum):
@@ -12,9 +13,13 @@ class AddressOrder(enum.Enum):
     BIG = "big"
 
 
+_LITTLE: Final = AddressOrder.LITTLE
+_BIG: Final = AddressOrder.BIG
+
+
 def write_address(address: int, order: AddressOrder) -> bytes:
     """The 4 bytes of ``address`` in ``order``."""
-    return address.to_bytes(4, order.value)
+    return address.to_bytes(4, "little" if order is _LITTLE else "big")
 
 
 def read_address(
@@ -31,10 +36,10 @@ def read_address(
     little, big = int.from_bytes(field, "little"), int.from_bytes(field, "big")
     little_fits, big_fits = little >> shift == prefix >> shift, big >> shift == prefix >> shift
     if little_fits and big_fits:
-        order = known or AddressOrder.LITTLE
-        return (little if order is AddressOrder.LITTLE else big), order, False
+        order = known or _LITTLE
+        return (little if order is _LITTLE else big), order, False
     if little_fits:
-        return little, AddressOrder.LITTLE, True
+        return little, _LITTLE, True
     if big_fits:
-        return big, AddressOrder.BIG, True
+        return big, _BIG, True
     return None

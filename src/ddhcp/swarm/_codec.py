@@ -5,18 +5,19 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Final
 
 from . import constants as c
 from ._errors import DecodeError
 from ._extensions import ExtensionMessage, write_extension
 from ._messages import Claim, Extension, Header, Inquire, LeaseMessage, UpdateClaim
 
-_HEADER = struct.Struct("!8sIBBBB")
-_HEADER_TAIL = struct.Struct("!BB")  # command, count
-_SWARM = struct.Struct("!IBB")  # prefix, prefix length, block size
-_CLAIM = struct.Struct("!IHB")
+_HEADER: Final = struct.Struct("!8sIBBBB")
+_HEADER_TAIL: Final = struct.Struct("!BB")  # command, count
+_SWARM: Final = struct.Struct("!IBB")  # prefix, prefix length, block size
+_CLAIM: Final = struct.Struct("!IHB")
 _INDEX_SIZE = 4
-_LEASE = struct.Struct("!4sII16s")
+_LEASE: Final = struct.Struct("!4sII16s")
 REMEMBERED_CLAIMS = 64  # packets, at most 1.4 kB each: a refresh that says what the last one said is not read anew
 _LEASE_COMMANDS = (c.RENEWLEASE, c.LEASEACK, c.LEASENAK, c.RELEASE)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from . import constants as c
 from ._errors import DecodeError
@@ -36,23 +37,23 @@ _DECLINED = 1  # SURRENDER
 _RESET, _MORE, _DROP = 1, 2, 4  # a section of REPLICATE
 _UNKNOWN, _REFUSED = 1, 2  # a block in REPLICATE-ACK
 
-_HEAD = struct.Struct("!BB")
-_FIELD = struct.Struct("!BH")
-_HELLO = struct.Struct("!BBI8s")
-_HANDOVER = struct.Struct("!IHBB")
-_INDEX = struct.Struct("!I")
-_CLIENT_KEY = struct.Struct("!II16s")
-_FOUND = struct.Struct("!II16sI")
-_REDIRECT = struct.Struct("!II16s16s")
-_ASKED_CLIENT = struct.Struct("!I16s")
-_CHALLENGE = struct.Struct("!16s16sQ")
-_BLOCK = struct.Struct("!IIIB")
-_LEASE_HEAD = struct.Struct("!IBIII16s")
-_SIZE = struct.Struct("!H")
-_HEARD_CLAIM = struct.Struct("!II8s16s")
+_HEAD: Final = struct.Struct("!BB")
+_FIELD: Final = struct.Struct("!BH")
+_HELLO: Final = struct.Struct("!BBI8s")
+_HANDOVER: Final = struct.Struct("!IHBB")
+_INDEX: Final = struct.Struct("!I")
+_CLIENT_KEY: Final = struct.Struct("!II16s")
+_FOUND: Final = struct.Struct("!II16sI")
+_REDIRECT: Final = struct.Struct("!II16s16s")
+_ASKED_CLIENT: Final = struct.Struct("!I16s")
+_CHALLENGE: Final = struct.Struct("!16s16sQ")
+_BLOCK: Final = struct.Struct("!IIIB")
+_LEASE_HEAD: Final = struct.Struct("!IBIII16s")
+_SIZE: Final = struct.Struct("!H")
+_HEARD_CLAIM: Final = struct.Struct("!II8s16s")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, init=False)
 class LeaseRecord:
     """A binding as one node tells it to another.
 
@@ -69,7 +70,27 @@ class LeaseRecord:
     kept_s: int
     chaddr: bytes
     identity: bytes
-    hostname: bytes = b""
+    hostname: bytes
+
+    def __init__(
+        self,
+        address: int,
+        state: int,
+        remaining_s: int,
+        age_s: int,
+        kept_s: int,
+        chaddr: bytes,
+        identity: bytes,
+        hostname: bytes = b"",
+    ) -> None:
+        self.address = address
+        self.state = state
+        self.remaining_s = remaining_s
+        self.age_s = age_s
+        self.kept_s = kept_s
+        self.chaddr = chaddr
+        self.identity = identity
+        self.hostname = hostname
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +168,7 @@ class Locate:
     clients: tuple[WantedClient, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, init=False)
 class Section:
     """The news of one block in a REPLICATE. ``stream``: drawn anew with each reset. ``sequence``: one more than the
     last section's of the stream, from 1. ``is_reset``: forget what you have of this block first. ``has_more``: the
@@ -157,20 +178,41 @@ class Section:
     index: int
     stream: int
     sequence: int
-    leases: tuple[LeaseRecord, ...] = ()
-    is_reset: bool = False
-    has_more: bool = False
-    is_dropped: bool = False
+    leases: tuple[LeaseRecord, ...]
+    is_reset: bool
+    has_more: bool
+    is_dropped: bool
+
+    def __init__(
+        self,
+        index: int,
+        stream: int,
+        sequence: int,
+        leases: tuple[LeaseRecord, ...] = (),
+        is_reset: bool = False,
+        has_more: bool = False,
+        is_dropped: bool = False,
+    ) -> None:
+        self.index = index
+        self.stream = stream
+        self.sequence = sequence
+        self.leases = leases
+        self.is_reset = is_reset
+        self.has_more = has_more
+        self.is_dropped = is_dropped
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, init=False)
 class Replicate:
     """REPLICATE: the owner tells a replica what changed in its blocks."""
 
     sections: tuple[Section, ...]
 
+    def __init__(self, sections: tuple[Section, ...]) -> None:
+        self.sections = sections
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True, init=False)
 class Progress:
     """How far a replica is with one block. ``is_unknown``: it has no such stream and needs a reset. ``is_refused``: it
     will not keep this block."""
@@ -178,15 +220,32 @@ class Progress:
     index: int
     stream: int
     sequence: int
-    is_unknown: bool = False
-    is_refused: bool = False
+    is_unknown: bool
+    is_refused: bool
+
+    def __init__(
+        self,
+        index: int,
+        stream: int,
+        sequence: int,
+        is_unknown: bool = False,
+        is_refused: bool = False,
+    ) -> None:
+        self.index = index
+        self.stream = stream
+        self.sequence = sequence
+        self.is_unknown = is_unknown
+        self.is_refused = is_refused
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, init=False)
 class ReplicateAck:
     """REPLICATE-ACK: the answer to one REPLICATE."""
 
     blocks: tuple[Progress, ...]
+
+    def __init__(self, blocks: tuple[Progress, ...]) -> None:
+        self.blocks = blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -497,7 +556,7 @@ def _read_surrender(flags: int, fixed: tuple[int, int, bytes], fields: Fields) -
     return Surrender(address, xid, chaddr, _identity(_only(fields, _IDENTITY)), bool(flags & _DECLINED))
 
 
-_NOTHING = struct.Struct("")
+_NOTHING: Final = struct.Struct("")
 _READERS: dict[int, tuple[struct.Struct, Callable[..., ExtensionMessage]]] = {
     c.HELLO: (_HELLO, _read_hello),
     c.HANDOVER: (_HANDOVER, _read_handover),

@@ -44,7 +44,7 @@ class Inquire:
     indices: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, init=False)
 class LeaseMessage:
     """RENEWLEASE, LEASEACK, LEASENAK or RELEASE (``command``).
 
@@ -59,11 +59,23 @@ class LeaseMessage:
     lease_time_s: int
     chaddr: bytes
 
+    def __init__(self, command: int, address_field: bytes, xid: int, lease_time_s: int, chaddr: bytes) -> None:
+        self.command = command
+        self.address_field = address_field
+        self.xid = xid
+        self.lease_time_s = lease_time_s
+        self.chaddr = chaddr
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True, init=False)
 class Extension:
     """A command that only our nodes speak; the payload is read where it is understood."""
 
     command: int
     count: int
     payload: bytes
+
+    def __init__(self, command: int, count: int, payload: bytes) -> None:
+        self.command = command
+        self.count = count
+        self.payload = payload

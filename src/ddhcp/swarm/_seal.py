@@ -13,6 +13,7 @@ import hashlib
 import hmac
 import struct
 from dataclasses import dataclass, field
+from typing import Final
 
 from . import constants as c
 from ._errors import DecodeError
@@ -25,7 +26,7 @@ _SECRET_SIZE = 32
 _TAG_SIZE = 16
 _ID_SIZE = 4
 _COMMAND_AT = 14  # of command and count in the header
-_SEAL = struct.Struct("!BB4s8sQ16s")  # version, flags, key id, epoch, number, tag
+_SEAL: Final = struct.Struct("!BB4s8sQ16s")  # version, flags, key id, epoch, number, tag
 _TAG_AT = c.HEADER_SIZE + _SEAL.size - _TAG_SIZE
 _INSIDE_AT = c.HEADER_SIZE + _SEAL.size
 SEAL_OVERHEAD = _SEAL.size + 2
