@@ -18,6 +18,7 @@ MAX_PARTS: Final = (
 SORTED_PARTS: Final = 64  # in so few they are all looked at, the best first
 TRIES: Final = 16  # parts looked at for one of one's own, at least,
 TRIES_PER_NODE: Final = 3  # and for each known node: one in as many parts as there are nodes is this node's
+REVISITED_BLOCKS: Final = 1024  # looked at again for free ones at a time, when all parts were found
 MAX_TRIES: Final = 4096  # and no more than this, so that a choice costs milliseconds
 # A score that is not among the lowest such part of all, divided by the number of nodes, is hardly ever the lowest of
 # theirs: in 3 of 10,000 cases. The part is then nobody's share.
@@ -43,8 +44,10 @@ class Shares:
         self._others: Sequence[Key] = ()
         self._hopeful = b"\xff" * _SCORE_BYTES
         self._known: dict[int, bool] = {}  # part -> whether it is ours
-        self._mine: list[int] = []  # parts of ours that were found and may have free blocks
-        self._untried: Iterator[int] = iter(())
+        self._own: list[int] = []  # the parts of ours that were found
+        self._mine: list[int] = []  # those of them that may have free blocks
+        self._untried: Iterator[int] | None = None
+        self._is_complete = False  # whether all parts of ours were found
 
     def set_nodes(self, me: Key, others: Sequence[Key]) -> None:
         """Who we are, and who else there is."""
@@ -54,8 +57,9 @@ class Shares:
         self._me, self._others = me, others
         if not is_same:
             self._known.clear()
+            self._own.clear()
             self._mine.clear()
-            self._untried = iter(())
+            self._untried, self._is_complete = None, False
             lowest = (1 << 8 * _SCORE_BYTES) * _HOPEFUL // (len(others) + 1)
             self._hopeful = min(lowest, (1 << 8 * _SCORE_BYTES) - 1).to_bytes(_SCORE_BYTES, "big")
 
@@ -75,8 +79,11 @@ class Shares:
         """Up to ``wanted`` blocks of this node's share that ``may_take``, the best first. In a large pool it may find
         fewer than there are, since it looks at so many parts at a time."""
         taken: dict[int, None] = {}
-        tries = max(TRIES, TRIES_PER_NODE * len(self._others)) * -(-wanted >> self._shift)
-        tries = min(tries, MAX_TRIES, self._part_count)
+        if self._is_complete:
+            tries = min(len(self._own), max(1, REVISITED_BLOCKS >> self._shift))
+        else:
+            tries = max(TRIES, TRIES_PER_NODE * len(self._others)) * -(-wanted >> self._shift)
+            tries = min(tries, MAX_TRIES, self._part_count)
         while len(taken) < wanted:
             while self._mine and len(taken) < wanted:
                 if not self._take_from(self._mine[0], wanted, may_take, taken):
@@ -84,13 +91,25 @@ class Shares:
             if len(taken) == wanted or not tries:
                 break
             tries -= 1
-            part = next(self._untried, None)
-            if part is None:  # in what was looked at before, blocks may have become free
-                self._untried = self._order()
-                part = next(self._untried)
-            if self._is_our_part(part):
+            part = self._next_part()
+            if part is not None:
                 self._mine.append(part)
         return list(taken)
+
+    def _next_part(self) -> int | None:
+        """Look at one more part: if it is ours, return it. After the last come those of ours again, in which blocks may
+        have become free."""
+        if self._untried is None:
+            self._untried = iter(tuple(self._own)) if self._is_complete else self._order()
+        part = next(self._untried, None)
+        if part is None:
+            self._untried, self._is_complete = None, True
+            return None
+        if not self._is_complete:
+            if not self._is_our_part(part):
+                return None
+            self._own.append(part)
+        return part
 
     def _take_from(self, part: int, wanted: int, may_take: Callable[[int], bool], taken: dict[int, None]) -> bool:
         """Take from one part what is still wanted; whether there was as much."""
