@@ -129,10 +129,11 @@ def _starts(say: Callable[[str], None], environment: Mapping[str, str], failed: 
 def describe(results: Results) -> str:
     """The findings as text of at most 80 columns."""
     lines = ["Our node alone, microseconds on the processor for an exchange (median)", ""]
-    lines.append(f"{'pool':<14}{'block':>6}{'peers':>7}{'new client':>12}{'renewal':>10}")
+    lines.append(f"{'pool':<14}{'block':>6}{'peers':>7}{'new client':>12}{'mean':>8}{'renewal':>10}")
     for case in results["flat"]:
         lines.append(
-            f"{case['network']:<14}{case['block_size']:>6}{case['peers']:>7}{case['new_us']:>12.1f}{case['renew_us']:>10.1f}"
+            f"{case['network']:<14}{case['block_size']:>6}{case['peers']:>7}{case['new_us']:>12.1f}"
+            f"{case['new_mean_us']:>8.1f}{case['renew_us']:>10.1f}"
         )
     lines.append("")
     if results.get("lease"):

@@ -27,6 +27,8 @@ _COMPILED = Path(__file__).parent.parent / "build" / "compiled"
 _KIND = "core compiled by mypyc" if any(_COMPILED.glob("ddhcp__mypyc*.so")) else "pure Python"
 _CLASSIC_MOST_SPARES = 255
 _CLASSIC_CLIENTS = 150  # it takes no more at once than it has spares, the unloaded ones and the probe included
+_SLOW_CLIENTS = 500  # where each acknowledgement waits for a sync of its own, and may take 20 ms
+_SLOWEST_CLIENTS = 200  # where each writes the whole lease file
 _OTHER_PLACES = (Path("/usr/sbin"), Path("/usr/local/sbin"))  # not in every user's PATH
 
 
@@ -44,9 +46,9 @@ class Peer:
 
     ``missing``: why it cannot be measured, empty if it can. ``start``: given an empty directory and how many spare
     leases to keep (for those that know such a thing), writes the configuration and returns the command. ``version``:
-    its command that prints one. ``most_clients``: it gets no more. ``broadcast``: clients ask for broadcast answers.
-    ``control_socket``: in that directory, where a node of a swarm tells of its blocks. ``once``: one run of it is
-    enough.
+    its command that prints one. ``most_clients``: it gets no more. ``most_rounds``: each of them renews no more often.
+    ``broadcast``: clients ask for broadcast answers. ``control_socket``: in that directory, where a node of a swarm
+    tells of its blocks. ``once``: one run of it is enough.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Peer:
     remark: str
     version: tuple[str, ...] = ()
     most_clients: int = 1 << 16
+    most_rounds: int = 1 << 16
     broadcast: bool = False
     control_socket: str = ""
     once: bool = False
@@ -76,6 +79,7 @@ def all_peers() -> list[Peer]:
             _start_dhcpd,
             "no ping check, sync for each ACK",
             ("dhcpd", "--version"),
+            most_clients=_SLOW_CLIENTS,
             once=True,
         ),
         Peer(
@@ -84,7 +88,8 @@ def all_peers() -> list[Peer]:
             _start_dnsmasq,
             "no ping check, whole lease file for each ACK, broadcast answers",
             ("dnsmasq", "--version"),
-            most_clients=500,
+            most_clients=_SLOWEST_CLIENTS,
+            most_rounds=2,
             broadcast=True,
             once=True,
         ),
