@@ -19,7 +19,7 @@ BENCH_PEERS := kea-dhcp4=kea-dhcp4-server dhcpd=isc-dhcp-server dnsmasq=dnsmasq-
 BENCH_ARGS ?=
 SOURCES := $(shell find src/ddhcp -name '*.py')
 
-.PHONY: evaluation flood fuzz kill-test
+.PHONY: evaluation flood fuzz kill-test performance
 .PHONY: help venv venv-dev demo test check format lint types docs site sim scenarios bench soak lock wheel pages deb clean
 .PHONY: compiled test-compiled
 .DEFAULT_GOAL := help
@@ -104,6 +104,9 @@ bench: compiled ## measure this server and its peers side by side (as root)
 	@tools/need ip=iproute2
 	@tools/need $(BENCH_PEERS) || echo "Measuring without what is missing."
 	@$(BIN)/python -m bench $(BENCH_ARGS)
+
+performance: venv-dev ## write what the latest `make bench` measured into docs/performance.md
+	@$(BIN)/python -m bench.document
 
 KILLS ?= 1000
 kill-test: venv-dev ## kill the daemon under load, KILLS=1000 times; is every acknowledged lease still there?
