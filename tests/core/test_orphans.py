@@ -8,12 +8,13 @@ import pytest
 from test_node import PEER, claim_of, lease, message, own_block
 
 from ddhcp.core import NodeConfig, Pool
+from ddhcp.core import effects as f
 from ddhcp.core import events as e
 from ddhcp.core.records import StoredLease
 from ddhcp.core.remedies import Remedy
 from ddhcp.dhcp import constants as c
 from ddhcp.sim import VirtualSwarm
-from ddhcp.swarm import SwarmCodec, UpdateClaim
+from ddhcp.swarm import SwarmCodec, UpdateClaim, decode
 
 POOL = Pool(0x0A000000, 20, 32)
 CLASSIC_ID = b"\x01" * 8
@@ -225,6 +226,26 @@ def test_a_claim_of_an_orphan_by_anybody_ends_its_quarantine() -> None:
     codec = SwarmCodec(bytes(8), POOL.prefix, POOL.prefix_len, POOL.block_size)
     all_hear(swarm, codec.update_claim([(BLOCK, 60)]), b"\xfe\x80" + bytes(13) + b"\x97")
     assert states(swarm) == [2]
+
+
+def test_what_a_former_owner_promised_is_no_promise_of_the_one_that_adopts() -> None:
+    """A classic newcomer inquires the block of an owner that is missing, whose promise has long to run."""
+    swarm = swarm_of(1)
+    classic_claims(swarm, 6000)
+    swarm.run_for(5500)
+    newcomer = SwarmCodec(b"\x05" * 8, POOL.prefix, POOL.prefix_len, POOL.block_size)
+    all_hear(swarm, newcomer.inquire([BLOCK]), b"\xfe\x80" + bytes(13) + b"\x66")
+    assert states(swarm) == [4]
+    effects = swarm.feed(0, e.DhcpReceived("client0", message(c.REQUEST, 1, o50=ADDRESS).encode(), 0, 0xFFFFFFFF))
+    promised = [
+        claim.timeout_s
+        for effect in effects
+        if isinstance(effect, f.SendMulticast) and isinstance(told := decode(effect.data)[1], UpdateClaim)
+        for claim in told.claims
+        if claim.index == BLOCK
+    ]
+    assert promised
+    assert max(promised) > LEASE_S
 
 
 # -- a link that loses multicasts only -----------------------------------------------------------

@@ -473,12 +473,12 @@ class Claims:
         block = self.table.apply(index, BlockEvent.WE_TAKE_OVER)
         self.orphans.on_claimed(block, now)  # the giver tells all its leases
         self._own(block, now)
-        block.expires_at = now
         block.unsure_until = now + self._announcer.full_timeout_s
         return True
 
     def _own(self, block: Block, now: float) -> None:
         self.table.set_owner(block, self._context.node_id, self._context.address)
+        block.expires_at = now  # what a former owner promised, or another node told of it, is no promise of ours
         block.empty_since = now
         block.is_saved = False
         self.memory.forgotten(block.index, now)
