@@ -141,6 +141,18 @@ def test_garbage_gets_at_most_one_line(server: Server, garbage: bytes) -> None:
     assert server.errors == []
 
 
+@pytest.mark.parametrize(
+    "brackets", [b"[" * 4000, b'{"command":' * 360, b'{"command":"status","address":' + b"[" * 3900]
+)
+def test_i32_brackets_without_end(server: Server, brackets: bytes) -> None:
+    """CVE-2026-3608: depth that would overflow a stack."""
+    with server.connect() as client:
+        client.send(bytes([Command.JSON]) + brackets)
+        client.shutdown(socket.SHUT_WR)
+        assert server.read(client).startswith(b"error: request is not a JSON object")
+    assert server.errors == []
+
+
 def test_endless_input_is_cut_off(server: Server) -> None:
     """I32: size and depth of a request are bounded before anything reads it."""
     with server.connect() as client:

@@ -408,6 +408,14 @@ def test_no_text_breaks_the_reader(text: str) -> None:
     assert refusal_of(lambda: parse(text.encode("utf-8", "surrogatepass"), "f")).isprintable()
 
 
+@pytest.mark.parametrize("text", ["deny = " + "[" * 20_000, "x = " + "{ y = " * 20_000, "a." * 20_000 + "b = 1"])
+def test_i33_values_nested_beyond_reason(text: str) -> None:
+    """CVE-2021-25217, and CVE-2026-3608 for files."""
+    refusal = refusal_of(lambda: parse(f"[dhcp]\n{text}\n".encode(), "f"))
+    assert refusal.startswith("f:")
+    assert len(refusal) < 500
+
+
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
