@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from ddhcp.core import Node, NodeConfig, Pool
 from ddhcp.core import events as e
 from ddhcp.core.inspection import MAX_LOOKED_AT, in_order
-from ddhcp.core.policy import Policy
+from ddhcp.core.policy import Policy, Reservation
 from ddhcp.daemon.api import API_VERSION, MAX_PAGE, Answer, Api, RequestError
 from ddhcp.daemon.health import Facts
 from ddhcp.daemon.recent import MAX_EVENTS, RecentEvents
@@ -140,6 +140,17 @@ def test_equal_node_ids_are_told(host: Host) -> None:
     data = SwarmCodec(node_id, POOL.prefix, POOL.prefix_len, POOL.block_size).update_claim([(99, 60)])
     host.feed_event(e.SwarmReceived(data, CLASSIC, True))
     assert problem_names(host) == {"equal-node-ids"}
+
+
+def test_nodes_that_reserve_other_addresses_are_told(host: Host) -> None:
+    policy = Policy(reservations=(Reservation((bytes((2, 0, 0, 0, 0, 9)),), address=POOL.prefix + 99),))
+    host.swarm.feed(1, e.Reconfigure(replace(CONFIG, policy=policy)))
+    host.swarm.run_for(1)
+    assert problem_names(host) == {"plans-differ"}
+    host.feed_event(e.Reconfigure(replace(CONFIG, policy=policy)))
+    host.swarm.feed(2, e.Reconfigure(replace(CONFIG, policy=policy)))
+    host.swarm.run_for(1)
+    assert problem_names(host) == set()
 
 
 def test_a_pool_that_fills_up_is_told(host: Host) -> None:

@@ -89,9 +89,8 @@ class Greeting:
     def _compare(self, plan: bytes, peer: Peer) -> None:
         """Whether the peer reserves the same addresses for the same hosts, and knows the same subnets: what one node
         keeps for somebody, another would give to anyone (DHCP-SERVER C6). Told once for each change at either side."""
-        plans = (self._leases.plan.digest, plan)
-        if plan and plans[0] != plan and plans != peer.plans:
+        before, peer.plans = peer.plans, (self._leases.plan.digest, plan)
+        if peer.plan_differs and peer.plans != before:
             self._context.count("swarm.plans_differ")
             address = str(IPv6Address(peer.address))
             self._context.log(logging.WARNING, "peer-plan-differs", address=address, node_id=peer.node_id.hex())
-        peer.plans = plans

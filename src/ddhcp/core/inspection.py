@@ -212,6 +212,7 @@ class Inspection:
                 refreshes_lost=peer.refreshes_lost,
                 software=peer.software,
                 is_trusted=self._context.trust.is_trusted(peer.address),
+                plan_differs=peer.plan_differs,
             )
             for peer in self._peers
         ]

@@ -66,6 +66,12 @@ class Peer:
         self.refreshes += 1
         self.claims_at = now
 
+    @property
+    def plan_differs(self) -> bool:
+        """Whether it said that it reserves other addresses than we do, or knows other subnets."""
+        ours, its_own = self.plans
+        return bool(its_own) and its_own != ours
+
     def can(self, capability: int) -> bool:
         """Whether it told that it has this capability (one of ``CAN_…``)."""
         return self.is_ours and bool(self.capabilities & capability)

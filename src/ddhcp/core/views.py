@@ -54,7 +54,8 @@ class PeerView:
     ``address``: 16 bytes. ``node_id``: 8 bytes. ``heard_ago_s``: seconds since its last message. ``is_ours``: it
     speaks our extensions, None while that is not known yet. ``refresh_s``: mean seconds between its announcements,
     None while unknown; ``refreshes`` heard and ``refreshes_lost``, an estimate. ``software``: what it says it
-    is, "" if it does not. ``is_trusted``: it proved that it holds the swarm's key.
+    is, "" if it does not. ``is_trusted``: it proved that it holds the swarm's key. ``plan_differs``: it reserves other
+    addresses than this node, or knows other subnets.
     """
 
     address: bytes
@@ -66,6 +67,7 @@ class PeerView:
     refreshes_lost: int
     software: str
     is_trusted: bool = False
+    plan_differs: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ SILENT_AFTER = 3  # a peer that let so many block timeouts pass unheard is away
 
 PROBLEM_NAMES = (
     "server-link-down", "client-link-down", "store-failing", "pool-full", "pool-nearly-full", "clients-waiting",
-    "no-peers", "equal-node-ids", "disputes",
+    "no-peers", "equal-node-ids", "plans-differ", "disputes",
 )  # fmt: skip
 
 WARNING, FAILING = "warning", "failing"
@@ -128,6 +128,14 @@ def _peers(node: NodeView, address: bytes, peers: list[PeerView], facts: Facts) 
                 f"Nodes {names} all call themselves {node_id.hex()}. Some classic builds never set their id; two of "
                 "them may both believe that a block is theirs. Upgrade them.",
             )  # fmt: skip
+
+    others = [str(address_text(peer.address)) for peer in heard if peer.plan_differs]
+    if others:
+        yield Problem(
+            "plans-differ", WARNING,
+            f"{len(others)} node(s), {', '.join(others[:4])} among them, reserve other addresses than this one, or "
+            "know other subnets: what one keeps for a host, another gives to anyone. Configure all nodes alike.",
+        )  # fmt: skip
 
 
 def _disputes(recent: RecentEvents) -> Iterable[Problem]:
