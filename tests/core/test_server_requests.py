@@ -467,6 +467,16 @@ def test_c8_timers_are_spread_and_in_order() -> None:
     assert all(450 <= (o.t1_s or 0) <= 500 and 825 <= (o.t2_s or 0) <= 875 for o in offers)
 
 
+@pytest.mark.parametrize("lease_s", range(1, 12))
+def test_c8_timers_of_the_shortest_leases_are_in_order_or_not_there(lease_s: int) -> None:
+    """RFC 2131 4.4.5."""
+    segment = Segment(UNPROBED, lease_time_s=lease_s)
+    for client in range(1, 9):
+        offer = segment.ask(discover(client)).message
+        timers = (offer.t1_s, offer.t2_s)
+        assert timers == (None, None) or 0 < (offer.t1_s or 0) < (offer.t2_s or 0) < lease_s
+
+
 # -- rapid commit and IPv6-only ------------------------------------------------------------------------------
 
 

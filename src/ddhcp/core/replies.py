@@ -117,6 +117,8 @@ class Replies:
     def _lease(self, x: Exchange, kind: int, address: int, lease_s: int, *, is_rapid: bool = False) -> None:
         jitter = self._context.rng.random() * TIMER_JITTER * lease_s
         t1_s, t2_s = int(lease_s * 0.5 - jitter), int(lease_s * 0.875 - jitter)
+        if not 0 < t1_s < t2_s:  # of a lease of a second or two: the client knows better
+            t1_s = t2_s = 0
         payload = self._build(x, kind, address, lease_s, t1_s, t2_s, is_rapid=is_rapid)
         self._send(x, kind, payload, address, durable=kind == c.ACK)
 
