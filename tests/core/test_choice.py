@@ -164,7 +164,7 @@ def test_without_the_remedy_simultaneous_starters_want_the_same() -> None:
 
 
 def test_a_parted_swarm_under_pressure_claims_nothing_twice() -> None:
-    """Both sides run out of addresses; then some clients wait, and none gets another's."""
+    """M7. Both sides run out of addresses; then some clients wait, and none gets another's."""
     config = NodeConfig(
         Pool(0x0A000000, 26, 4), tentative_timeout_s=3, learning_phase=False, block_timeout_s=60, lease_time_s=600
     )

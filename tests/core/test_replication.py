@@ -369,6 +369,7 @@ CAREFUL = replace(CONFIG, replicas_before_ack=1)
 
 
 def test_an_ack_waits_for_a_replica_that_knows_the_lease() -> None:
+    """M6."""
     swarm = claimed(3, CAREFUL)
     address = requested(swarm)
     swarm.run_for(0.005)

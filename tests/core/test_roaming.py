@@ -99,6 +99,7 @@ def test_a_crashed_owners_client_renews_for_as_long_as_its_lease_runs() -> None:
 
 
 def test_a_renewal_across_a_partition_is_not_longer_than_the_owner_holds_the_address() -> None:
+    """M7."""
     swarm = claimed(3)
     address = lease(swarm, 0)
     swarm.run_for(1)

@@ -79,7 +79,7 @@ def test_e1_c14_relayed_answers() -> None:
 
 
 def test_c3_any_address_of_the_server_names_it() -> None:
-    """RFC 2131 4.1: those of its other links too, and none that is not its own."""
+    """M1. RFC 2131 4.1: those of its other links too, and none that is not its own."""
     segment = Segment()
     elsewhere = address("172.16.0.1")
     segment.feed(e.ClientLinkUp(e.ClientLink("client1", elsewhere, 24, SERVER_MAC)))
@@ -396,7 +396,7 @@ def test_a_reserved_address_follows_its_host_through_the_swarm(
 
 
 def test_c6_nodes_that_reserve_other_addresses_notice() -> None:
-    """Both of them, once for each change; options may differ."""
+    """M5. Both of them, once for each change; options may differ."""
     swarm = swarm_of(2)
 
     def noticed(policy: Policy) -> list[int]:

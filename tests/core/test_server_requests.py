@@ -481,7 +481,7 @@ def test_c8_timers_of_the_shortest_leases_are_in_order_or_not_there(lease_s: int
 
 
 def test_c17_rapid_commit() -> None:
-    """RFC 4039 4: an ACK with option 80, only to who asks, only when switched on."""
+    """RFC 4039 4, M10: an ACK with option 80, only to who asks, only when switched on."""
     segment = Segment(Policy(rapid_commit=True))
     ack = segment.ask(discover(o80=b""))
     assert (ack.kind, ack.message.options[80], ack.effect.durable) == (c.ACK, b"", True)

@@ -211,6 +211,7 @@ def test_time_passes_while_the_machine_is_off(path: Path, clocks: Clocks) -> Non
 
 
 def test_a_clock_that_starts_in_1970_lets_no_time_pass(path: Path, clocks: Clocks) -> None:
+    """M8."""
     leave(path, SaveLease(lease(1, NOW + 300)), clocks=clocks)
     clocks.reboot(down_s=0, wall=12.0)
     assert remembered(path)[1][1].expires_at == pytest.approx(clocks.boot + 300, abs=KEPT)

@@ -187,7 +187,7 @@ def test_q16_a_new_mac_for_every_connection() -> None:
 
 
 def test_q17_a_roamed_client_that_sends_nothing_but_its_renewal() -> None:
-    """M2: the renewal is unicast to a server identifier that is answered in every realm."""
+    """M1, M2: the renewal is unicast to a server identifier that is answered in every realm."""
     segment = Segment()
     bound = segment.lease()
     segment.pass_time(150)

@@ -143,7 +143,7 @@ def test_what_follows_a_dead_owners_promise_is_no_idle_packet(dies: bool) -> Non
 
 
 def test_a_step_of_the_wall_clock_changes_nothing() -> None:
-    """Invariant I9."""
+    """M8. Invariant I9."""
 
     def digest(step_s: float) -> str:
         simulation = Simulation(SETUP, 5)
