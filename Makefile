@@ -12,7 +12,7 @@ SIM_ARGS ?= --seeds 20 --nodes 5 --clients 12
 TEST_TOOLS := dhclient=isc-dhcp-client udhcpc=udhcpc dhcpcd=dhcpcd-base ip=iproute2 nft=nftables \
 	tshark=tshark setpriv=util-linux chromium=chromium promtool=prometheus prometheus=prometheus systemd-analyze=systemd sqlite3=sqlite3 \
 	perfdhcp=kea-admin curl=curl openssl=openssl dnsmasq=dnsmasq-base ping=iputils-ping script=bsdutils man=man-db \
-	systemd-nspawn=systemd-container
+	systemd-nspawn=systemd-container zsh=zsh fish=fish mandoc=mandoc
 DEB_TOOLS := dpkg-buildpackage=dpkg-dev dh=debhelper fakeroot=fakeroot
 # The servers that the benchmark compares with; whichever is missing it does without.
 BENCH_PEERS := kea-dhcp4=kea-dhcp4-server dhcpd=isc-dhcp-server dnsmasq=dnsmasq-base

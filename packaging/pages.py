@@ -6,6 +6,7 @@ Usage: python packaging/pages.py DIRECTORY
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,8 @@ PROGRAMS: tuple[tuple[str, Callable[[], argparse.ArgumentParser], int, str], ...
     ("network-test", testbed_parser, 1, "a mesh of realms in network namespaces, for trying ddhcp"),
 )
 COMPLETIONS = {"bash": "bash/{}", "zsh": "zsh/_{}", "fish": "fish/{}.fish"}
+PATHS = ("PATH", "FILE")
+CHOICE = re.compile(r"[a-z-]+(\|[a-z-]+)+")
 SEE_ALSO = "ddhcp(8), ddhcpctl(8), ddhcp.toml(5), ddhcp-plan(1), ddhcp-sim(1), network-test(1)"
 
 
@@ -54,7 +57,10 @@ def man_page(parser: argparse.ArgumentParser, section: int, description: str) ->
         page.add_section("examples", ">", f".nf\n{literal}\n.fi")
     page.description, page.section = description, section
     page.source, page.manual = f"ddhcp {__version__}", "ddhcp manual"
-    return f'{page}.SH "SEE ALSO"\n{SEE_ALSO}\n'
+    text = str(page).replace(_roff(page.date), page.date, 1)  # a date is no text
+    another_usage = f"... {parser.prog} ["
+    text = text.replace(another_usage, another_usage.replace(f" {parser.prog} ", f"\n.br\n.B {parser.prog}\n"), 1)
+    return f'{text}.SH "SEE ALSO"\n{SEE_ALSO}\n'
 
 
 def settings_page() -> str:
@@ -90,6 +96,19 @@ def _roff(text: str) -> str:
     return "\n".join(rf"\&{line}" if line[:1] in (".", "'") else line for line in escaped.splitlines())
 
 
+def completing(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """The parser, which now tells what the values of its options can be: files, or one of a few words."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for each in action.choices.values():
+                completing(each)
+        elif isinstance(action.metavar, str) and action.metavar.startswith(PATHS):
+            action.complete = shtab.FILE  # type: ignore[attr-defined]  # shtab looks for it
+        elif isinstance(action.metavar, str) and CHOICE.fullmatch(action.metavar):
+            action.choices = action.metavar.split("|")
+    return parser
+
+
 def write_all(directory: Path) -> list[Path]:
     """Write every page and completion below ``directory``; returns the files."""
     written = []
@@ -100,7 +119,7 @@ def write_all(directory: Path) -> list[Path]:
     for name, make_parser, section, description in PROGRAMS:
         pages = {f"man/{name}.{section}": man_page(make_parser(), section, description)}
         for shell, place in COMPLETIONS.items():
-            pages[f"completions/{place.format(name)}"] = shtab.complete(make_parser(), shell)
+            pages[f"completions/{place.format(name)}"] = shtab.complete(completing(make_parser()), shell)
         for place, text in pages.items():
             path = directory / place
             path.parent.mkdir(parents=True, exist_ok=True)
