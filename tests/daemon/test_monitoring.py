@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from ddhcp.core import Node, NodeConfig, Pool
 from ddhcp.daemon.health import PROBLEM_NAMES
@@ -77,6 +80,34 @@ def test_promtool_accepts_every_expression(tmp_path: Path) -> None:
     file.write_text("\n".join(lines) + "\n")
     checked = subprocess.run(["promtool", "check", "rules", file], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_grafanas_own_types_know_everything_in_the_dashboard() -> None:
+    """What is read into them and written again is the same: no key is unknown, no value of another type."""
+    register_default_plugins()
+    shipped = json.loads(DASHBOARD.read_text())
+    for note in shipped["annotations"]["list"]:
+        note.pop("titleFormat")  # the data source's own, of which those types know nothing
+    assert without_defaults(json.loads(json.dumps(Dashboard.from_json(shipped), cls=JSONEncoder)), shipped) == shipped
+
+
+def without_defaults(written: Any, shipped: Any) -> Any:
+    """``written`` with those keys only that ``shipped`` has."""
+    if isinstance(written, dict) and isinstance(shipped, dict):
+        return {key: without_defaults(value, shipped[key]) for key, value in written.items() if key in shipped}
+    if isinstance(written, list) and isinstance(shipped, list) and len(written) == len(shipped):
+        return [without_defaults(*pair) for pair in zip(written, shipped, strict=True)]
+    return written
+
+
+def test_the_panels_of_the_dashboard_do_not_overlap() -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in json.loads(DASHBOARD.read_text())["panels"]:
+        place = panel["gridPos"]
+        cells = {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}
+        assert all(x < 24 for x, _ in cells)  # a row has that many columns
+        assert not cells & taken
+        taken |= cells
 
 
 @pytest.mark.parametrize("expression", expressions())
