@@ -3,10 +3,13 @@ tests that ask for the same."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ddhcp.core import Pool
 from ddhcp.core import effects as f
+from ddhcp.core import events as e
 from ddhcp.core.announcing import MAX_TIMEOUT_S, PROMISE_MARGIN_S
 from ddhcp.core.policy import LONGEST_GRANT_S, Broadcast, Conflicts, Limits, Policy, Probe, Profile
 from ddhcp.dhcp import constants as c
@@ -448,6 +451,13 @@ def test_c9_no_lease_is_longer_than_a_block_is_promised_for(wanted: int | None) 
     assert (offer.lease_time_s, ack.lease_time_s) == (LONGEST_GRANT_S, LONGEST_GRANT_S)
     assert segment.logged("lease-time-limited") == [{"configured": 2_000_000, "seconds": LONGEST_GRANT_S}]
     assert LONGEST_GRANT_S == MAX_TIMEOUT_S - PROMISE_MARGIN_S
+
+
+def test_a_lease_time_that_a_reload_makes_too_long_is_told() -> None:
+    segment = Segment()
+    segment.feed(e.Reconfigure(replace(segment.config, lease_time_s=604_800)))
+    assert segment.logged("lease-time-limited") == [{"configured": 604_800, "seconds": LONGEST_GRANT_S}]
+    assert segment.ask(discover()).message.lease_time_s == LONGEST_GRANT_S
 
 
 def test_c7_a_lease_is_as_long_as_it_was_offered() -> None:

@@ -137,6 +137,7 @@ class Server:
             self._configure()
             self._offers.configure()
             self._endings.configure()
+        if config.policy != before.policy or config.lease_time_s != before.lease_time_s:
             self.book.configure()
         self.book.refresh()
         self._on_links_changed()
