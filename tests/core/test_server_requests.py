@@ -616,6 +616,18 @@ def test_500_phones_at_once_are_all_served() -> None:
     assert segment.logged("client-ignored") == []
 
 
+@pytest.mark.parametrize("value", [b"", b"\x0a", b"\x0a\0\0\3\4", bytes(255)])
+@pytest.mark.parametrize("code", [51, 54])
+def test_what_an_operator_sets_does_not_keep_clients_from_being_served(code: int, value: bytes) -> None:
+    """Lease time and server identifier are numbers of four bytes: what is none changes nothing."""
+    segment = Segment()
+    segment.feed(e.SetOption(code, value))
+    offer = segment.ask(discover()).message
+    assert (offer.server_identifier, offer.lease_time_s) == (SERVER, 300)
+    segment.feed(e.SetOption(54, address("10.0.0.3").to_bytes(4, "big")))
+    assert segment.ask(discover()).message.server_identifier == address("10.0.0.3")
+
+
 # -- what is read and not obeyed -------------------------------------------------------------------------------
 
 

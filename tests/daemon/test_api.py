@@ -401,6 +401,8 @@ def test_drain_and_reload_reach_the_daemon(host: Host) -> None:
         ("set-option", {"code": 0, "value": ""}),
         ("set-option", {"code": 6, "value": "0g"}),
         ("set-option", {"value": "00"}),
+        ("set-option", {"code": 54, "value": "0a00000003"}),
+        ("set-option", {"code": 51, "value": "00000000"}),
         ("release", {"address": "nowhere"}),
     ],
 )

@@ -120,8 +120,12 @@ def _session() -> list[bytes]:
     peers = b"".join(bytes((4, number, 1, 4 + number, *range(1, 40), 7, 3)) for number in range(len(EXTENSIONS)))
     leave = bytes((0, 4, 1, 5, 1, 0, 5)) + bytes((0, 5, 1, 3, 1, 0, 5))
     forge = bytes((0, 4, 2, 5, 1, 0, 5)) + bytes((0, 5, 2, 3, 1, 0, 5)) + bytes((0, 1, 2, 3, 1, 0, 5))
+    options = b"".join(
+        bytes((11, 0, code - 1, size, *range(1, size + 1))) for code in (1, 3, 28, 51, 54, 67) for size in (0, 5)
+    )
     stories = (
         join + forge + keep + leave,
+        options + join + keep,
         join + leave + join,
         join + bytes((12, 0)) + keep,
         join + peers,

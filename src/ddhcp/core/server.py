@@ -112,13 +112,16 @@ class Server:
             self._offers.ensure_supply(zone, now)
 
     def set_option(self, code: int, value: bytes) -> None:
-        """Give clients option ``code`` from now on; option 51 changes the lease time (in seconds, 4 bytes)."""
+        """Give clients option ``code`` from now on. Option 51 changes the lease time (in seconds, 4 bytes), 54 names
+        the server (an address, 4 bytes): values of another size change nothing."""
         if code == c.OPT_LEASE_TIME:
             if len(value) == 4 and any(value):
                 self._context.lease_time_s = min(int.from_bytes(value, "big"), LONGEST_GRANT_S)
                 self._context.cover_lease(self._context.lease_time_s)
                 self.book.refresh()
             return
+        if code == c.OPT_SERVER_ID and len(value) != 4:
+            return  # what is no address cannot name a server
         self.book.node_options[code] = value
         self.book.refresh()
         self._reserve_own()

@@ -22,6 +22,7 @@ from ..core.records import StoredLease
 from ..core.views import PeerView
 from ..ctl.answers import STATE_NAMES
 from ..ctl.protocol import MAX_OPTION_CODE, MAX_OPTION_LEN, MIN_OPTION_CODE
+from ..dhcp.constants import OPT_LEASE_TIME, OPT_SERVER_ID
 from .clock import boot_time
 from .explaining import explain_address, explain_client
 from .health import Facts, level_of, problems
@@ -41,6 +42,9 @@ Arguments = Mapping[str, object]
 Answer = dict[str, object]
 
 
+_OWN_NUMBERS = {OPT_LEASE_TIME: "lease time", OPT_SERVER_ID: "server identifier"}  # options the server reads itself
+
+
 class RequestError(ValueError):
     """A request that cannot be granted; the text is one line for people. ``kind``: "bad-request", "not-found" or
     "conflict"."""
@@ -48,6 +52,12 @@ class RequestError(ValueError):
     def __init__(self, text: str, kind: str = "bad-request") -> None:
         super().__init__(text)
         self.kind = kind
+
+
+def check_option(code: int, value: bytes) -> None:
+    """Raise :class:`RequestError` for a value that cannot be what the server has to make of it."""
+    if code in _OWN_NUMBERS and (len(value) != 4 or not any(value)):
+        raise RequestError(f"option {code} ({_OWN_NUMBERS[code]}) has 4 bytes that are not all 0")
 
 
 class Host(Protocol):
@@ -296,6 +306,7 @@ class Api:
             value = bytes.fromhex(_text(arguments, "value", 2 * MAX_OPTION_LEN))
         except ValueError:
             raise RequestError('"value" has to be an even number of hexadecimal digits, 510 at most') from None
+        check_option(code, value)
         self._host.feed_event(e.SetOption(code, value))
         return self._options(arguments)
 

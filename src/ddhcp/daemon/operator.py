@@ -10,7 +10,7 @@ from ..core import Node
 from ..core import events as e
 from ..ctl.protocol import Command, Request
 from . import report
-from .api import Api
+from .api import Api, check_option
 from .clock import boot_time
 from .health import Facts
 from .links import Links
@@ -61,6 +61,7 @@ class Operator:
             case Command.SHOW_OPTIONS:
                 return self._options_text()
             case Command.SET_OPTION:
+                check_option(request.code, request.payload)
                 self._performer.feed(e.SetOption(request.code, request.payload), now)
                 return self._options_text()
             case Command.REMOVE_OPTION:
