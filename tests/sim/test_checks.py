@@ -9,6 +9,7 @@ import random
 import pytest
 
 from ddhcp.core.events import SwarmReceived
+from ddhcp.sim.checks.addresses import ANYBODYS, CLAIMED_IN_USE, FORGOTTEN, LEFT_BEHIND
 from ddhcp.sim.client import Habits
 from ddhcp.sim.engine import Engine, Timer
 from ddhcp.sim.faults import SILENCING, draw_faults
@@ -113,6 +114,30 @@ def test_duplicates_are_counted_in_address_seconds() -> None:
     simulation.run_for(200)
     assert simulation.addresses.duplicate_seconds == pytest.approx(60.0)
     assert simulation.report().invariants() == ["I1"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "why", "cause"),
+    [
+        (1, 1, "renewing", ANYBODYS),
+        (0, 1, "rebooting", ANYBODYS),
+        (1, 1, "requesting", FORGOTTEN),
+        (0, 1, "requesting", CLAIMED_IN_USE),
+        (1, 0, "requesting", LEFT_BEHIND),
+    ],
+)
+def test_what_a_classic_node_did_is_told(first: int, second: int, why: str, cause: str) -> None:
+    simulation = Simulation(SETUP.replaced(nodes=2, classic=0.5, clients=0), 1)
+    hosts = simulation.hosts
+    assert (hosts[0].is_classic, hosts[1].is_classic) == (False, True)
+    for number in (1, 2):
+        simulation.add_client(number, random.Random(number), Habits())
+    simulation.addresses.bound(1, 0x0A000005, 100.0, hosts[first], first, "requesting")
+    simulation.addresses.bound(2, 0x0A000005, 90.0, hosts[second], second, why)
+    simulation.addresses.bound(1, 0x0A000005, 200.0, hosts[0], 0, "renewing")  # what comes later is no cause
+    (duplicate,) = simulation.report().as_dict()["duplicates"]  # type: ignore[misc]
+    assert duplicate["cause"] == cause
+    assert simulation.report().violations == []
 
 
 def test_no_duplicate_when_the_first_lease_has_ended_or_was_given_up() -> None:

@@ -209,6 +209,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--write-only", action="store_true", help="only write the document from the results that are there")
     add("--campaign", type=Path, action="append", default=[], metavar="FILE",
         help="what ddhcp-sim --json wrote; the document sums it up (may be given again)")  # fmt: skip
+    add("--mixed", type=Path, action="append", default=[], metavar="FILE",
+        help="the same of a campaign with classic nodes")  # fmt: skip
     add("--docs", type=Path, default=Path("docs"), help="where the document goes")
     options = parser.parse_args(arguments)
     if options.full:
@@ -221,7 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("evaluation: there are no results yet", file=sys.stderr)
         return 1
     plot_all(results, options.docs / "images")
-    _write(results, options.docs / "evaluation.md", _campaign_lines(options.campaign))
+    _write(results, options.docs / "evaluation.md", _campaign_lines(options.campaign) + _mixed_lines(options.mixed))
     return 0
 
 
@@ -303,6 +305,32 @@ def _campaign_lines(paths: Sequence[Path]) -> list[str]:
         faults = sum(len(run["faults"]) for run in runs)
         small_to_large = ", ".join(map(str, sizes))
         lines.append(f"| {len(runs)} | {small_to_large} | {hours:.0f} | {faults} | {seconds:.1f} | {told} |")
+    return [*lines, ""]
+
+
+def _mixed_lines(paths: Sequence[Path]) -> list[str]:
+    """The section about campaigns with classic nodes in the swarm: what gave an address to two clients."""
+    runs = [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+    if not runs:
+        return []
+    causes: dict[str, list[float]] = {}
+    for run in runs:
+        for duplicate in run["duplicates"]:
+            causes.setdefault(duplicate["cause"], []).append(duplicate["seconds"])
+    ours = sum(run["duplicate_address_seconds"] for run in runs)
+    classic = sum(run["classic"] for run in runs)
+    lines = [
+        "### With classic nodes", "",
+        f"The same with classic nodes among ours: {len(runs)} seeds, {sum(run['nodes'] for run in runs)} nodes, of "
+        f"them {classic} classic,",
+        f"{sum(run['virtual_s'] for run in runs) / 3600:.0f} virtual hours. Duplicate address-seconds in which no "
+        f"classic node had a part: {ours:.1f}. The others, by what the",
+        "classic node did:", "",
+        "| a classic node ... | duplicates | address-seconds |",
+        "| --- | --- | --- |",
+    ]  # fmt: skip
+    for cause, seconds in sorted(causes.items(), key=lambda item: -sum(item[1])):
+        lines.append(f"| {cause} | {len(seconds)} | {sum(seconds):.0f} |")
     return [*lines, ""]
 
 

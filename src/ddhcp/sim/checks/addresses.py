@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ...core.pool import dotted
@@ -10,6 +10,13 @@ from ..watch import Watch
 
 if TYPE_CHECKING:
     from ..host import Host
+
+
+# What a classic node does that gives an address to a second client.
+ANYBODYS = "acknowledged a client that was not the holder"
+FORGOTTEN = "leased an address anew whose lease it had forgotten or not heard of"
+CLAIMED_IN_USE = "claimed a block in use and leased its addresses"
+LEFT_BEHIND = "left a lease behind that nobody else knew"
 
 
 @dataclass(slots=True)
@@ -34,7 +41,7 @@ class Binding:
 
 @dataclass(slots=True)
 class Duplicate:
-    """Two clients with one address, for ``seconds``. ``is_ours``: a node of ours granted the later one."""
+    """Two clients with one address, for ``seconds``. ``first_then``, ``second_then``: their bindings as it began."""
 
     address: int
     began_at: float
@@ -42,18 +49,33 @@ class Duplicate:
     second: Binding
     seconds: float = 0.0
     context: list[str] = field(default_factory=list)
+    first_then: Binding = field(init=False)
+    second_then: Binding = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.first_then, self.second_then = replace(self.first), replace(self.second)
 
     @property
     def is_by_classic(self) -> bool:
         """Whether a classic node granted one of the two."""
-        return self.first.is_by_classic or self.second.is_by_classic
+        return self.first_then.is_by_classic or self.second_then.is_by_classic
+
+    @property
+    def cause(self) -> str:
+        """What the classic node did, "" if none had a part in it."""
+        first, second = self.first_then, self.second_then
+        if not second.is_by_classic:
+            return LEFT_BEHIND if first.is_by_classic else ""
+        if second.why != "requesting":
+            return ANYBODYS
+        return FORGOTTEN if first.granter == second.granter else CLAIMED_IN_USE
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
         return {
             "address": dotted(self.address), "began_at": round(self.began_at, 3), "seconds": round(self.seconds, 3),
             "first": self.first.text(), "second": self.second.text(), "by_classic": self.is_by_classic,
-            "context": self.context,
+            "cause": self.cause, "context": self.context,
         }  # fmt: skip
 
 
