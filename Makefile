@@ -60,6 +60,7 @@ build/compiled.stamp: setup.py pyproject.toml $(SOURCES) $(VENV)/dev.stamp
 	@rm -rf build/lib* build/bdist* build/compiled
 	@DDHCP_COMPILE=1 $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 		--target build/compiled .
+	@$(BIN)/python -m compileall -q build/compiled
 	@touch $@
 
 demo: venv ## watch a client keep its address while it moves through a mesh of three realms

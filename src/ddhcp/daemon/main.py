@@ -63,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for line in str(error).splitlines():
                 print(f"ddhcp: {line}", file=sys.stderr)
         return 2
+    finally:
+        gc.enable()
 
 
 def _show(invocation: Invocation, settings: Settings) -> int:
@@ -87,6 +89,7 @@ def _run(
     invocation: Invocation,
     identity: Identity | None,
 ) -> int:
+    gc.disable()  # until all leases of the run before are there: none of them is garbage
     log = EventLog(_log_handler(settings), level_number(settings))
     service = ServiceManager()
     open_http = _http(settings)
@@ -118,7 +121,6 @@ def _run(
             "started",
             {"version": __version__, "pool": str(config.pool), "block_size": config.pool.block_size},
         )
-        gc.disable()  # until all leases of the run before are there: none of them is garbage
         loop.run(lambda: _on_ready(background, service))
     return 0
 
@@ -132,8 +134,8 @@ def _on_ready(background: Background | None, service: ServiceManager) -> None:
 
 def _collect_rarely() -> None:
     """Have the garbage collector look less often: handling a packet leaves no cycles behind, but makes the objects by
-    whose number it decides to look through all the others."""
-    gc.collect()
+    whose number it decides to look through all the others. What there is now it never looks at: next to nothing of it
+    is garbage, and to find that out takes longer the more leases there are."""
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     gc.enable()
