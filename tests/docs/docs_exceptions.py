@@ -36,6 +36,7 @@ NOT_RUN = {
     "./network-test lifecycle": "it takes two minutes; the page that tells of it runs it for less",
     "python -m bench.seal": "tests/bench/test_seal.py",
     "apt install make python3-venv iproute2 isc-dhcp-client": "what the machine that runs the tests starts from",
+    "systemctl edit ddhcp@mesh": "it opens an editor",
     "git diff": "it shows what the reader has changed",
     "pipx install './ddhcp-0.1.0-py3-none-any.whl[http]'": WHEEL,
     "uv tool install './ddhcp-0.1.0-py3-none-any.whl[http]'": WHEEL,

@@ -16,7 +16,7 @@ from ddhcp.daemon.settings.reading import combine, parse
 from ddhcp.daemon.settings.setting import Settings
 
 LONGEST_S = 180
-SHOWN = {"json", "text", "yaml"}
+SHOWN = {"ini", "json", "text", "yaml"}
 
 
 def part(directory: str, page: Path) -> str:
