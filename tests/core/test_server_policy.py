@@ -188,6 +188,21 @@ def test_a_client_that_moves_to_another_subnet_gets_an_address_there() -> None:
     assert (first in WARD, second in LAB) == (True, True)
 
 
+def test_b7_addresses_of_relays_and_routers_are_not_leased() -> None:
+    """Neither offered nor granted, though nothing but the list of relays and option 3 name them."""
+    ward = Subnet(
+        Network(address("10.0.4.0"), 27), relays=(Network(address("10.0.4.1")),),
+        profile=Profile({3: address("10.0.4.2").to_bytes(4, "big")}),
+    )  # fmt: skip
+    segment = subnets(Policy(subnets=(ward,), conflicts=Conflicts(probe=Probe.NEVER)))
+    for client in range(1, 40):
+        segment.send(discover(client, giaddr=address("10.0.4.1")), wait_s=0)
+    segment.pass_time(4)
+    assert {reply.address for reply in segment.replies} == {address("10.0.4.0") + n for n in range(3, 31)}
+    for taken in ("10.0.4.1", "10.0.4.2"):
+        assert segment.ask(request(50, giaddr=address("10.0.4.1"), o50=address(taken))).kind == c.NAK
+
+
 def test_renewing_past_the_relay() -> None:
     """The client's unicast comes by way of a router; its subnet is that of its address."""
     segment = subnets()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import Final
 
+from ..dhcp.constants import OPT_ROUTER
 from .policy import Policy, Reservation, Subnet
 from .pool import Pool
 
@@ -12,6 +14,7 @@ DIGEST_SIZE: Final = 8  # bytes; it tells mistakes apart, not forgeries
 
 _SKIPS_EDGES_BELOW = 24  # prefix length; in larger pools .0 and .255 are left out: old clients refuse them (B7, Q21)
 _BYTE = 0xFF
+_HOST = 32  # prefix length of a single address
 
 
 class AddressPlan:
@@ -30,6 +33,7 @@ class AddressPlan:
             (pool.index_of(s.network.prefix), pool.index_of(s.network.last), number)
             for number, s in enumerate(policy.subnets, 1)
         ]
+        self._of_network = frozenset((*_relays(policy), *_routers(policy)))
         self.zone_count = 1 + len(policy.subnets)
         self.digest = self._digest()
 
@@ -83,7 +87,9 @@ class AddressPlan:
 
     def is_for_anyone(self, address: int) -> bool:
         """Whether ``address``, in the pool, may be given to a client without reservation."""
-        if address in self._reserved or (self._skips_edges and address & _BYTE in (0, _BYTE)):
+        if address in self._reserved or address in self._of_network:
+            return False
+        if self._skips_edges and address & _BYTE in (0, _BYTE):
             return False
         if not self._subnets:
             return True
@@ -93,3 +99,17 @@ class AddressPlan:
         if address in (subnet.network.prefix, subnet.network.last) or address in subnet.routers:
             return False
         return not subnet.ranges or any(address in each for each in subnet.ranges)
+
+
+def _relays(policy: Policy) -> Iterator[int]:
+    """The relay agents that are named one by one; their own addresses are no clients' (DHCP-SERVER B7)."""
+    for relays in (policy.relays, *(subnet.relays for subnet in policy.subnets)):
+        yield from (relay.prefix for relay in relays if relay.prefix_len == _HOST)
+
+
+def _routers(policy: Policy) -> Iterator[int]:
+    """The routers that option 3 of some clients names."""
+    for group in (policy.subnets, policy.classes, policy.reservations):
+        for each in group:
+            value = each.profile.options.get(OPT_ROUTER, b"")
+            yield from (int.from_bytes(value[at : at + 4], "big") for at in range(0, len(value) - 3, 4))
