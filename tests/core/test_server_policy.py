@@ -78,6 +78,20 @@ def test_e1_c14_relayed_answers() -> None:
     )  # fmt: skip
 
 
+def test_c14_relay_and_what_it_added_are_logged() -> None:
+    """RFC 3046 3.1: an operator finds the port of a client that was served, and of one that was not."""
+    segment = Segment(Policy(relays=(Network(RELAY),), denied=frozenset({mac(3)})))
+    added = {"giaddr": RELAY, "o82": option(1, b"port 7") + option(2, b"")}
+    offer = segment.ask(discover(**added))
+    segment.ask(request(o50=offer.address, o54=SERVER, **added))
+    segment.ask(request(o50=address("192.168.0.1"), **added))
+    segment.send(discover(3, **added))
+    segment.lease(4)
+    told = [segment.logged(event)[0] for event in ("lease-granted", "lease-refused", "client-ignored")]
+    assert [(x["relay"], x["relay_info"]) for x in told] == [("10.9.0.1", "1=706f72742037, 2=")] * 3
+    assert "relay" not in segment.logged("lease-granted")[-1]
+
+
 def test_c3_any_address_of_the_server_names_it() -> None:
     """M1. RFC 2131 4.1: those of its other links too, and none that is not its own."""
     segment = Segment()

@@ -104,8 +104,9 @@ def test_i3_long_identifiers_are_kept_whole(size: int) -> None:
     ],
 )
 def test_i4_i35_crafted_messages(data: bytes, reason: str) -> None:
-    """CVE-2011-2748, CVE-2011-2749, CVE-2019-1212, CVE-2025-33050. Each is counted under its reason (A18)."""
-    survives(data, reason)
+    """CVE-2011-2748, CVE-2011-2749, CVE-2019-1212, CVE-2025-33050. Each is counted and logged with its reason (A18)."""
+    segment = survives(data, reason)
+    assert [line["reason"] for line in segment.logged("datagram-dropped")] == [reason]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ _D, _I, _W, _E = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR
 ADDRESS = "the IPv4 address"
 MAC = "the client's hardware address, as it says it is"
 LINK = "the client interface"
+RELAY = "the relay agent that it came through, if it did"
+RELAY_INFO = "what the relay agent added (option 82): sub-options and their values in hexadecimal"
 REASON = "why"
 BLOCK = "the block's number in the pool"
 
@@ -45,6 +47,8 @@ EVENTS: tuple[LogEvent, ...] = (
         mac=MAC,
         seconds="how long the lease runs",
         link=LINK,
+        relay=RELAY,
+        relay_info=RELAY_INFO,
     ),
     _event(
         "lease-refused",
@@ -54,6 +58,8 @@ EVENTS: tuple[LogEvent, ...] = (
         mac=MAC,
         reason=REASON,
         link=LINK,
+        relay=RELAY,
+        relay_info=RELAY_INFO,
     ),
     _event(
         "client-moved",
@@ -83,6 +89,18 @@ EVENTS: tuple[LogEvent, ...] = (
         message="what it sent",
         reason=REASON,
         link=LINK,
+        relay=RELAY,
+        relay_info=RELAY_INFO,
+    ),
+    _event(
+        "datagram-dropped",
+        _D,
+        "What arrived on the DHCP port is no message of a client.",
+        reason="what is wrong with it, as in the counters dhcp.drop.*",
+        source="the IPv4 address that it came from",
+        link=LINK,
+        mac="the hardware address that it has where a client's would be",
+        bytes="its size",
     ),
     _event(
         "address-declined",

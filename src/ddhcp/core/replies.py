@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from ..dhcp import Message, build_reply, delivery, encode_fqdn_reply
+from ..dhcp import Message, build_reply, delivery, encode_fqdn_reply, format_option
 from ..dhcp import constants as c
 from .context import Context
 from .decisions import Decisions
@@ -95,7 +95,7 @@ class Replies:
         self._decisions.note(x.chaddr, now, "REQUEST", "refused", reason, address)
         context.log(
             logging.INFO, "lease-refused", mac=mac_text(x.chaddr), address=dotted_or_none(address), reason=reason,
-            link=x.link,
+            link=x.link, **relayed(x.request),
         )  # fmt: skip
         payload = build_reply(
             x.request, c.NAK, server_identifier=server_id(x.request, x.terms), text=text,
@@ -111,7 +111,7 @@ class Replies:
         self._decisions.note(request.chaddr, now, message, "ignored", reason, address)
         context.log(
             logging.INFO, "client-ignored", mac=mac_text(request.chaddr), message=message, reason=reason, link=link,
-            address=dotted_or_none(address),
+            address=dotted_or_none(address), **relayed(request),
         )  # fmt: skip
 
     def _lease(self, x: Exchange, kind: int, address: int, lease_s: int, *, is_rapid: bool = False) -> None:
@@ -159,6 +159,17 @@ class Replies:
         self._context.effects.append(
             SendDhcp(link.name, payload, link.address, to.address, to.port, to.mac, durable, binding)
         )
+
+
+def relayed(request: Message) -> dict[str, object]:
+    """For a log line: the relay that a request came through and what that one said of it (DHCP-SERVER C14), if any."""
+    if not request.giaddr:
+        return {}
+    fields: dict[str, object] = {"relay": dotted_or_none(request.giaddr)}
+    information = request.options.get(c.OPT_RELAY_AGENT)
+    if information:
+        fields["relay_info"] = format_option(c.OPT_RELAY_AGENT, information)
+    return fields
 
 
 def dotted_or_none(address: int) -> str:

@@ -44,10 +44,11 @@ from .peers import Peers
 from .policy import LONGEST_GRANT_S
 from .pool import dotted
 from .replicas import Replicas
-from .replies import Exchange, Replies, mac_text
+from .replies import Exchange, Replies, mac_text, relayed
 from .surrender import Surrenders
 from .terms import Terms, TermsBook
 
+_CHADDR_AT: Final = 28  # in a message, where a client's hardware address would be
 FOREIGN_SERVER_LOG_S: Final = 60.0  # how often the answers of another DHCP server are reported
 
 
@@ -213,6 +214,10 @@ class Server:
     def _on_unreadable(self, event: DhcpReceived, reason: str, now: float) -> None:
         """No client's message. The answers of another server are reported: it may be one nobody knows of (I28)."""
         self._context.count(f"dhcp.drop.{reason}")
+        self._context.log(
+            logging.DEBUG, "datagram-dropped", reason=reason, source=dotted(event.source), link=event.link,
+            mac=mac_text(event.data[_CHADDR_AT:]) or "-", bytes=len(event.data),
+        )  # fmt: skip
         is_own = any(event.source == link.address for link in self.book.links.values())
         if reason == "reply" and not is_own and self._foreign_rate.allows(event.link.encode(), now):
             self._context.log(logging.WARNING, "foreign-dhcp-server", address=dotted(event.source), link=event.link)
@@ -432,7 +437,8 @@ class Server:
         self._replies.ack(x, address, lease_s, now, is_rapid=is_rapid)
         mac, text = mac_text(x.chaddr), dotted(address)
         context.effects.append(RunHook(("lease", text, mac)))
-        context.log(logging.INFO, "lease-granted", address=text, mac=mac, seconds=lease_s, link=x.link)
+        relay = relayed(x.request)
+        context.log(logging.INFO, "lease-granted", address=text, mac=mac, seconds=lease_s, link=x.link, **relay)
         self._offers.ensure_supply(x.terms.zone, now)
 
     def _ack_forwarded(self, request: Message, link: str, address: int, lease_s: int, now: float) -> None:
