@@ -58,7 +58,7 @@ def _machine(results: Results) -> str:
     return (
         f"{found['cores']} processors ({found['processor']}, Linux {found['kernel']}, Python {found['python']}, "
         f"{found['memory_mb'] // 1000} GB), the load generator on the same ones; a synchronised small write took "
-        f"{found['sync_p50_ms']} ms. The load was {found['load_before']} before the run and {found['load_after']} "
+        f"{found['sync_p50_ms']:.1f} ms. The load was {found['load_before']} before the run and {found['load_after']} "
         f"at its end; all of it took {found['taken_s'] / 60:.1f} minutes. {settings['clients']:,} clients, "
         f"{settings['window']} in flight, medians of {settings['runs']} runs; an avalanche of "
         f"{settings['avalanche']:,} clients within {settings['within']:g} s, once."
@@ -131,14 +131,14 @@ def _meshes(results: Results) -> str:
 
 
 def _goals(results: Results) -> str:
-    return table(["goal", "measured", "met?"], [row for goal in GOALS for row in _row(goal, results)])
+    return table(["goal", "measured", "met?"], [_row(goal, results) for goal in GOALS])
 
 
-def _row(goal: Callable[[Results], Row], results: Results) -> list[Row]:
+def _row(goal: Callable[[Results], Row], results: Results) -> Row:
     try:
-        return [goal(results)]
-    except (KeyError, TypeError):  # a part that was not measured, or failed
-        return [((goal.__doc__ or "").rstrip("."), "not measured", "open")]
+        return goal(results)
+    except (KeyError, TypeError, IndexError):  # a part that was not measured, or failed
+        return (goal.__doc__ or "").rstrip("."), "not measured", "open"
 
 
 def _new_clients(results: Results) -> Row:
@@ -252,7 +252,7 @@ def _idle_time(results: Results) -> Row:
 
 def _fifty(results: Results) -> Row:
     """50 nodes, 2,000 clients within 10 s: all bound."""
-    mesh = next(mesh for mesh in results["node"]["mesh"] if mesh and mesh["nodes"] == 50)
+    mesh = next((mesh for mesh in results["node"]["mesh"] if mesh and mesh["nodes"] == 50), None)
     text = f"{mesh['bound']:,} bound after {mesh['seconds']:.1f} s, {mesh['retries']:,} retries, "
     return _told(
         _fifty, text + f"{mesh['duplicates']} twice", mesh["bound"] == mesh["clients"] and not mesh["duplicates"]

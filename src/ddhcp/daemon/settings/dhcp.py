@@ -255,4 +255,4 @@ SUBNET = Entries(
     },
 )  # fmt: skip
 
-ENTRIES = (RESERVATION, CLASS, SUBNET)
+ENTRIES: tuple[Entries, ...] = (RESERVATION, CLASS, SUBNET)
