@@ -16,8 +16,8 @@ HOT = {
     "core": (
         "ack_gate addresses ages announcing blocks choice claim_memory claims context decisions effects endings "
         "events extensions forwarding handover hearsay hello holds inquiring leases limits lookup node offers "
-        "orphans peers pool presence probing questions records rendezvous replicas replies replication server "
-        "shares supply sync terms told_leases trust"
+        "orphans peers pool presence probing questions records refreshes rendezvous replicas replies replication "
+        "server shares supply sync terms told_leases trust"
     ),
     "daemon": "client_link committer datagrams guard hooks latency links performer server_link store",
 }

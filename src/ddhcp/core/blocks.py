@@ -13,6 +13,7 @@ ZERO_ID = bytes(8)
 UNKNOWN_ADDRESS = bytes(16)
 DRIFT = 0.02  # by which two clocks may differ over a lease's time: each a hundredth fast or slow
 TRANSIT_S = 10.0  # the longest that a message is under way to us, repetitions included
+LOOK_AHEAD_S = 5.0  # claims that seem to end within this are looked at together
 MAX_FREED = 65536  # free blocks remembered as once owned; the longest free are forgotten beyond this
 
 
@@ -138,6 +139,7 @@ class Block:
     client waits for it, so it is inquired in quick succession. ``is_hearsay``: its owner's claim was not heard from the
     owner, but from a third node or the store, and holds exactly that long. ``unsure_until``: up to when peers may stand
     in for the owner of an own block with what its former owner, or this node before it started anew, had told them.
+    ``refresh``: the announcement that said what is known of a CLAIMED block, None once something else happened to it.
     """
 
     __slots__ = (
@@ -157,6 +159,7 @@ class Block:
         "orphan_until",
         "owner_address",
         "owner_id",
+        "refresh",
         "state",
         "timeout_s",
         "unsure_until",
@@ -182,6 +185,7 @@ class Block:
         self.is_urgent = False
         self.is_hearsay = False
         self.unsure_until = 0.0
+        self.refresh: object = None
 
     @property
     def certain_until(self) -> float:
@@ -278,6 +282,7 @@ class BlockTable:
     def apply(self, index: int, event: BlockEvent) -> Block:
         """Move block ``index`` by ``event`` and return it. Raises KeyError if the table has no such transition."""
         block = self.known.get(index) or Block(index)
+        block.refresh = None
         state = TRANSITIONS[block.state, event]
         if state is not block.state:
             if state is BlockState.FREE and block.state in _OWNED:
@@ -298,6 +303,7 @@ class BlockTable:
             self._count_claim(block.owner_address, -1)
             self._count_claim(address, 1)
         block.owner_id, block.owner_address = node_id, address
+        block.refresh = None
 
     def _count_claim(self, address: bytes, change: int) -> None:
         count = self.claims_of.get(address, 0) + change
@@ -309,10 +315,14 @@ class BlockTable:
     def set_lapse(self, block: Block, at: float) -> None:
         """The time of a block (TENTATIVE, CLAIMED, ORPHAN or OURS) runs out at ``at`` unless this is called again."""
         block.expires_at = at
+        block.refresh = None
         queued_at = self._queued_at.get(block.index)
         if queued_at is None or at < queued_at:
-            self._queued_at[block.index] = at
-            heapq.heappush(self._lapses, (at, block.index))
+            self._queue(block)
+
+    def _queue(self, block: Block) -> None:
+        self._queued_at[block.index] = block.expires_at
+        heapq.heappush(self._lapses, (block.expires_at, block.index))
 
     def pop_lapsed(self, now: float) -> Block | None:
         """The next block in a state that ends whose time has run out, or None."""
@@ -326,8 +336,21 @@ class BlockTable:
                 continue
             if block.expires_at <= now:
                 return block
-            self.set_lapse(block, block.expires_at)
+            self._queue(block)
         return None
+
+    def look_at_lapses(self, now: float) -> None:
+        """Queue those blocks anew that were to lapse by now, or soon, and do not because their claims were refreshed,
+        so that :attr:`next_lapse_at` is not in vain, nor soon in vain again."""
+        while self._lapses and self._lapses[0][0] <= now + LOOK_AHEAD_S:
+            at, index = self._lapses[0]
+            block = self.known.get(index)
+            if block is None or block.state not in _LAPSING or self._queued_at.get(index) != at:
+                return  # left to pop_lapsed
+            if block.expires_at <= at:
+                return
+            self._queued_at[index] = block.expires_at
+            heapq.heapreplace(self._lapses, (block.expires_at, index))
 
     @property
     def next_lapse_at(self) -> float:

@@ -71,6 +71,15 @@ class ClaimMemory:
         if block.owner_address != owner or block.expires_at > until:
             self._save_by(now + SAVE_AFTER_S)
 
+    def covered_until(self, block: Block) -> float:
+        """Up to which ``expires_at`` of ``block`` (CLAIMED) hearing of it again changes nothing here."""
+        owner, until = self._rows.get(block.index, (b"", -math.inf))
+        if owner != block.owner_address:
+            return -math.inf
+        half_s = self._slack_s(block) / 2
+        # One that is to be written is not written for hearing it again, nor soon after it was written.
+        return min(until, block.expires_at + half_s) if block.index in self._stale else until - half_s
+
     def _save_by(self, at: float) -> None:
         self._save_at = min(self._save_at, max(at, self._saved_at + SAVE_PAUSE_S))
 

@@ -207,6 +207,10 @@ class Claims:
         """The latest multicast did not leave: neither a promise nor an inquiry was heard."""
         self._inquirer.put_off(now, self._announcer.send_failed(now))
 
+    def next_change_at(self) -> float:
+        """A lower bound of when :meth:`catch_up` may have something to do; infinity if never."""
+        return min(self.table.next_lapse_at, self._announcer.confirm_at)
+
     def catch_up(self, now: float) -> None:
         """End what ran out before ``now``. To be called before anything is decided: after a pause there is much."""
         is_more_promised = self._announcer.confirm(now)
@@ -438,8 +442,15 @@ class Claims:
 
     def ensure_supply(self, now: float) -> None:
         """Begin claiming when the free leases do not cover the spares and the waiting clients."""
-        if self._may_claim() and self._context.config.serves_clients and (self.serves_home or self._waiting()):
+        if self._minds_supply():
             self._inquirer.ensure_supply(now)
+
+    def is_supplied(self) -> bool:
+        """Whether :meth:`ensure_supply`, just called, has nothing to do until something else happens."""
+        return self._supply.is_covered or not self._minds_supply()
+
+    def _minds_supply(self) -> bool:
+        return self._may_claim() and self._context.config.serves_clients and (self.serves_home or self._waiting() > 0)
 
     def want(self, index: int, now: float) -> None:
         """Begin claiming block ``index``, which a client needs, if it is free."""

@@ -49,7 +49,8 @@ class Context:
     given, which what we promise for a block must cover even after the lease time was lowered. ``has_stand_ins``:
     whether a peer was ever told of our leases, and so may have prolonged one. ``past_until``: up to when what this node
     promised before it was restarted may hold. ``incarnation``: 8 random bytes that tell
-    one run of this node from the next.
+    one run of this node from the next. ``epoch``: counts what may change the meaning of a message that was heard
+    before (``refreshes.py``).
     """
 
     def __init__(self, config: NodeConfig, rng: random.Random) -> None:
@@ -65,6 +66,7 @@ class Context:
         self.longest_lease_s = self.lease_time_s
         self.has_stand_ins = False
         self.past_until = -math.inf
+        self.epoch = 0
         self.codec = self._make_codec()
         self.effects: list[Effect] = []
         self.counters: dict[str, int] = dict.fromkeys(CLASSIC_COUNTERS, 0)
@@ -81,12 +83,14 @@ class Context:
         if config.keys is not None:
             self.trust.renew(config.keys)
         self.config = config
+        self.epoch += 1
 
     def identify(self, mac: bytes, address: bytes) -> None:
         """Take the server link's identity: node id is its MAC followed by two zero bytes (PROTOCOL, Messages)."""
         self.node_id = mac + b"\0\0"
         self.address = address
         self.codec = self._make_codec()
+        self.epoch += 1
 
     def _make_codec(self) -> SwarmCodec:
         return SwarmCodec(self.node_id, self.pool.prefix, self.pool.prefix_len, self.pool.block_size)
@@ -133,6 +137,7 @@ class Context:
         """A lease of this length exists or may be given from now on."""
         if lease_s > self.longest_lease_s:
             self.longest_lease_s = min(math.ceil(lease_s), LONGEST_GRANT_S)
+            self.epoch += 1
 
     def count(self, name: str, amount: int = 1) -> None:
         """Add to a counter."""

@@ -128,6 +128,10 @@ class Extensions:
                 self.handover.on_claimed(claim.index, peer, now)
         self.greeting.greet(peer, now)
 
+    def is_used_to(self, peer: Peer) -> bool:
+        """Whether :meth:`on_heard` and :meth:`on_claims` do nothing when the peer says again what it just said."""
+        return self.greeting.has_greeted(peer) and not self.replication.minds(peer) and self.handover.is_idle
+
     def note(self, effects: list[Effect], now: float) -> None:
         """An event has been handled: what it changed goes to the replicas before its other effects leave."""
         if effects:

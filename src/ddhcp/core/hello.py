@@ -45,9 +45,14 @@ class Greeting:
         """Make ourselves known to whoever of ours is there."""
         self._context.tell_all(self._hello(wants_answer=True))
 
+    @staticmethod
+    def has_greeted(peer: Peer) -> bool:
+        """Whether the kind of a peer is known, or was asked for often enough."""
+        return peer.is_ours or peer.hello_count >= HELLO_ATTEMPTS
+
     def greet(self, peer: Peer, now: float) -> None:
         """Ask a peer of unknown kind whether it is one of ours, a few times at most."""
-        if peer.is_ours or peer.hello_count >= HELLO_ATTEMPTS or self._context.stopping:
+        if self.has_greeted(peer) or self._context.stopping:
             return
         if peer.hello_count and now - peer.hello_at < HELLO_INTERVAL_S:
             return
@@ -70,6 +75,7 @@ class Greeting:
                 self._context.log(logging.WARNING, "peer-incompatible", software=message.software)
             return
         is_new = not peer.is_ours or peer.incarnation != message.incarnation
+        peer.refresh = None
         peer.is_ours = True
         peer.version = min(VERSION, message.highest)
         peer.capabilities = message.capabilities

@@ -28,6 +28,7 @@ from .peers import Peers
 from .policy import Reservation
 from .presence import Presence
 from .records import StoredBlock, StoredClaim, StoredLease
+from .refreshes import Refreshes
 from .server import Server
 from .views import BlockView, NodeView
 
@@ -74,6 +75,10 @@ class Node:
         )  # fmt: skip
         self._held: dict[int, None] = {}
         self._presence = Presence(self._context, self._peers)
+        self._refreshes = Refreshes(self._context, self._claims, self._peers)
+        self._quiet_until = -math.inf  # before that, taking in a known announcement does nothing else
+        self._deadline = math.inf
+        self._is_deadline_known = False
         self._has_stopped = False
         self._handlers: dict[type, Callable[..., None]] = {
             e.Start: self._on_start,
@@ -97,26 +102,47 @@ class Node:
 
     def handle(self, event: e.Event, now: float) -> list[Effect]:
         """Take one event and return what is to be done about it, in order."""
+        is_quiet = now < self._quiet_until
+        if is_quiet and type(event) is e.SwarmReceived and self._refreshes.take(event, now):
+            return []
+        self._is_deadline_known = False
+        self._quiet_until = -math.inf
         self._claims.catch_up(now)
         self._context.trust.catch_up(now)
-        self._handlers[type(event)](event, now)
+        is_repeated = type(event) is e.SwarmReceived and self._may_take() and self._refreshes.take(event, now)
+        if is_repeated:
+            self._claims.ensure_supply(now)
+        else:
+            self._handlers[type(event)](event, now)
         self._extensions.note(self._context.effects, now)
+        if is_repeated and not self._context.effects and self._claims.is_supplied():
+            self._quiet_until = min(self._claims.next_change_at(), self._extensions.replication.next_due_at)
         return self._context.take_effects()
 
-    def deadline(self) -> float | None:
-        """When the node next wants a Wake, in seconds on the clock of ``now``; None if nothing is pending."""
+    def _may_take(self) -> bool:
+        """Whether an announcement that was heard before may be taken in without being read."""
+        return not self._context.stopping and not self._context.trust.has_key and self._extensions.handover.is_idle
+
+    def deadline(self, now: float = -math.inf) -> float | None:
+        """When the node next wants a Wake, in seconds on the clock of ``now``; None if nothing is pending. It may turn
+        out later when that instant has come: asked with ``now``, the node looks again."""
+        if not self._is_deadline_known or self._deadline <= now:
+            self._claims.table.look_at_lapses(now)
+            self._deadline = self._next_deadline()
+            self._is_deadline_known = True
+        return None if self._deadline == math.inf else self._deadline
+
+    def _next_deadline(self) -> float:
         if self._has_stopped:
-            return None
+            return math.inf
         if self._context.stopping:
-            at = min(self._extensions.deadline(), self._forwarding.deadline())
-            return None if at == math.inf else at
-        at = min(
+            return min(self._extensions.deadline(), self._forwarding.deadline())
+        return min(
             self._claims.deadline(),
             self._server.deadline(),
             self._forwarding.deadline(),
             self._extensions.deadline(),
         )
-        return None if at == math.inf else at
 
     # --- life -----------------------------------------------------------------------------------
 
@@ -272,6 +298,8 @@ class Node:
             claims = self._extensions.believable(_aged(message.claims, int(waited_s)), peer)
             self._claims.on_update_claim(peer, claims, now)
             self._extensions.on_claims(claims, peer, now)
+            if not waited_s and self._may_take() and self._extensions.is_used_to(peer):
+                self._refreshes.remember(peer, data, claims, now)
         elif isinstance(message, Inquire):
             context.counters["mcast.recv_inquire"] += 1
             self._claims.on_inquire(peer, message.indices, now)

@@ -187,6 +187,8 @@ class Orphans:
         if not is_ownerless:
             return False
         self._keep_waiting(index, client, then)
+        if block is not None:
+            block.refresh = None  # whatever its owner says next is news to those who wait
         if block is not None and block.state is BlockState.CLAIMED:
             self._wait_until(index, block.expires_at + SUCCESSION_S)
         if block is not None and block.state is BlockState.ORPHAN:

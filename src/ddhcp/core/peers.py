@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..swarm import AddressOrder
+from .blocks import Block
 
 GREETINGS = 3  # HELLOs to a peer of unknown kind; one that answers none is taken for classic
 UNKNOWN_COUNTS_S = 120.0  # a peer of unknown kind is taken for classic for this long: until it must have answered
@@ -17,6 +18,21 @@ MAX_PEERS = 4096  # the longest unheard is forgotten beyond this, so that a floo
 SAME_REFRESH_S = 1.0  # claims of a peer that come closer together are packets of one refresh, or answers in a dispute
 REFRESH_WEIGHT = 0.25  # of the latest interval in the running mean of a peer's refresh period
 PERIOD_SLACK = 0.25  # of a period, by which a refresh may be late without one before it having been lost
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class Refresh:
+    """An announcement that told nothing new, and would not if it were heard again (``refreshes.py``): its bytes, its
+    sender, its blocks with the seconds for which each is announced, and the longest of these. ``until``: the instant
+    from which it is to be read again; ``epoch``: of the context in which it was read."""
+
+    data: bytes
+    node_id: bytes
+    blocks: tuple[Block, ...]
+    timeouts_s: tuple[int, ...]
+    longest_s: int
+    until: float
+    epoch: int
 
 
 @dataclass(slots=True)
@@ -31,6 +47,7 @@ class Peer:
     ``expected_s``: within how many seconds after ``claims_at`` its next refresh is to be expected, if none is lost.
     ``version``, ``capabilities``, ``incarnation``, ``software``: what its HELLO said, zeros and empty before.
     ``plans``: digests of our address plan and of its own when they were last compared.
+    ``refresh``: its last announcement, if hearing it again would tell nothing new.
     """
 
     address: bytes
@@ -51,6 +68,7 @@ class Peer:
     incarnation: bytes = b""
     software: str = ""
     plans: tuple[bytes, bytes] = (b"", b"")
+    refresh: Refresh | None = None
 
     def note_refresh(self, now: float) -> None:
         """It announced its blocks; called before what it announced is taken in. Refreshes carry no number, so what was
@@ -94,22 +112,29 @@ class Peers:
 
     def hear(self, address: bytes, node_id: bytes, now: float) -> Peer:
         """Note that the node at ``address`` spoke."""
-        peer = self._peers.pop(address, None)
+        peer = self._peers.get(address)
         if peer is None:
-            peer = Peer(address, node_id, now)
+            peer = self._peers[address] = Peer(address, node_id, now)
             self.changes += 1
-            if len(self._peers) >= MAX_PEERS:
+            if len(self._peers) > MAX_PEERS:
                 del self._peers[next(iter(self._peers))]
         elif peer.node_id != node_id or not self.is_to_be_reckoned_with(peer, now):
             self.changes += 1
-        peer.node_id, peer.heard_at = node_id, max(peer.heard_at, now)
-        self._peers[address] = peer
+        peer.node_id = node_id
+        self.hear_again(peer, now)
+        return peer
+
+    def hear_again(self, peer: Peer, now: float) -> None:
+        """The same of a peer that is known, and reckoned with."""
+        del self._peers[peer.address]
+        self._peers[peer.address] = peer
+        if peer.heard_at < now:
+            peer.heard_at = now
         if not peer.is_ours:
             if peer.hello_count < GREETINGS:
                 self._unknown_at = now
             else:
                 self._classic_at = now
-        return peer
 
     def turned_out_ours(self) -> None:
         """A peer whose HELLOs were lost was taken for classic and is not: unless another one is, none was heard."""

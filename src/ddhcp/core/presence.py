@@ -40,6 +40,7 @@ class Presence:
             if peer is not None and now - peer.heard_at <= self._patience_s(peer):
                 continue
             del self._present[address]
+            self._context.epoch += 1
             if peer is not None:  # else it was forgotten for others, who are more recent
                 self._tell("peer-down", address, peer.node_id)
 

@@ -157,6 +157,7 @@ class Replicas:
         if section.is_reset and not is_same_stream:
             self.drop_block(index)
             replica = self._blocks[index] = _Replica(peer.address, stream)
+            self._context.epoch += 1
         elif replica is None or not is_same_stream:
             return Progress(index, stream, 0, is_unknown=True)
         if section.sequence == replica.sequence + 1:

@@ -143,6 +143,11 @@ class Replication:
         is_reset_heard = stream.sequence > 1 or (stream.sequence == 1 and stream.flying is None)
         return stream.is_dropped or not is_reset_heard or stream.has_news_of(address)
 
+    @property
+    def next_due_at(self) -> float:
+        """A lower bound of :meth:`deadline`."""
+        return self._due[0][0] if self._due else math.inf
+
     def deadline(self) -> float:
         """When :meth:`run` wants to be called next; infinity if never."""
         while self._due:
@@ -173,10 +178,14 @@ class Replication:
                     self._reset(link, stream, now)
         self._enlist(peer.address, now)
 
+    def minds(self, peer: Peer) -> bool:
+        """Whether it matters that this peer speaks: it may be a replica, and is not counted as one."""
+        return peer.address not in self._candidates and self._context.is_replicated and peer.can(CAN_REPLICATE)
+
     def on_heard(self, peer: Peer, now: float) -> None:
         """A peer spoke: one that was taken for gone is not."""
         address = peer.address
-        if address in self._candidates or not self._context.is_replicated or not peer.can(CAN_REPLICATE):
+        if not self.minds(peer):
             return
         gone = self._gone.get(address)
         if gone is None or gone.probe_at <= now:
@@ -216,6 +225,7 @@ class Replication:
         if len(self._gone) >= MAX_PEERS:
             del self._gone[next(iter(self._gone))]
         self._candidates.pop(address, None)
+        self._context.epoch += 1  # its next word, whatever it says, tells that it is there
         link = self._links.pop(address, None)
         blocks = tuple(link.streams) if link is not None else ()
         gone = self._gone[address] = _Gone(blocks, now + PROBE_DELAYS_S[0])

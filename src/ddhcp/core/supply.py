@@ -38,6 +38,7 @@ class Supply:
         self._not_before = -math.inf
         self._spares_not_before = -math.inf
         self._retry_at = math.inf
+        self.is_covered = False  # whether nothing was missing when last asked; time alone changes nothing about that
 
     def needed(self, waiting: int, now: float) -> int:
         """How many free addresses this node should have. ``waiting``: clients that wait for one."""
@@ -57,7 +58,8 @@ class Supply:
         claiming = len(self._table.claiming)
         missing = self.needed(waiting, now) - self._leases.free_count - claiming * block_size
         self._retry_at = math.inf
-        if missing <= 0:
+        self.is_covered = missing <= 0
+        if self.is_covered:
             return 0
         not_before = self._not_before if waiting else max(self._not_before, self._spares_not_before)
         if now < not_before:

@@ -1,0 +1,80 @@
+"""Announcements that say what the same node announced before: nearly all that a swarm at rest hears.
+
+In a swarm of a thousand nodes each hears every other one say, again and again, that its blocks still are its own. Such
+a message moves the ends of these claims and tells that the node is there; nothing else comes of it. So the bytes are
+remembered with the peer, and when the same come again only that is done.
+
+Whatever else happens to one of the blocks ends this (:attr:`~ddhcp.core.blocks.Block.refresh`), and so does whatever
+may give the same bytes another meaning (:attr:`~ddhcp.core.context.Context.epoch`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..swarm import Claim
+from .blocks import Block, BlockState
+from .claims import Claims
+from .context import Context
+from .events import SwarmReceived
+from .peers import Peer, Peers, Refresh
+
+
+class Refreshes:
+    """Tells whether a datagram is such an announcement, and does what it takes."""
+
+    def __init__(self, context: Context, claims: Claims, peers: Peers) -> None:
+        self._context = context
+        self._claims = claims
+        self._peers = peers
+
+    def remember(self, peer: Peer, data: bytes, claims: Sequence[Claim], now: float) -> None:
+        """``data``, an UPDATECLAIM by multicast, has just been taken in; nothing but its ``claims`` came of it, and
+        would come of it again."""
+        peer.refresh = None
+        if not claims:
+            return
+        table, memory = self._claims.table, self._claims.memory
+        blocks = [table.known.get(claim.index) for claim in claims]
+        known = [block for block in blocks if block is not None and self._is_claimed_by(peer, block)]
+        if len(set(map(id, known))) < len(claims):
+            return  # some are not the peer's, or named twice
+        until = min(memory.covered_until(block) - claim.timeout_s for block, claim in zip(known, claims, strict=True))
+        if until <= now:
+            return
+        timeouts_s = tuple(claim.timeout_s for claim in claims)
+        refresh = Refresh(data, peer.node_id, tuple(known), timeouts_s, max(timeouts_s), until, self._context.epoch)
+        for block in known:
+            block.refresh = refresh
+        peer.refresh = refresh
+
+    @staticmethod
+    def _is_claimed_by(peer: Peer, block: Block) -> bool:
+        return block.state is BlockState.CLAIMED and block.owner_address == peer.address
+
+    def take(self, event: SwarmReceived, now: float) -> bool:
+        """Take a datagram in if it is such an announcement; false, with nothing done, if it is not."""
+        peer = self._peers.get(event.source)
+        if peer is None or peer.refresh is None:
+            return False
+        refresh, context = peer.refresh, self._context
+        if (
+            refresh.data != event.data or not event.multicast or event.waited_s
+            or refresh.epoch != context.epoch or refresh.until <= now or peer.claimed_until <= now
+            or refresh.node_id != peer.node_id
+        ):  # fmt: skip
+            return False
+        for block in refresh.blocks:
+            if block.refresh is not refresh:
+                return False
+        counters = context.counters
+        counters["mcast.recv_pkg"] += 1
+        counters["mcast.recv_byte"] += len(event.data)
+        counters["mcast.recv_updateclaim"] += 1
+        self._peers.hear_again(peer, now)
+        peer.note_refresh(now)
+        if peer.claimed_until < now + refresh.longest_s:
+            peer.claimed_until = now + refresh.longest_s
+        for block, timeout_s in zip(refresh.blocks, refresh.timeouts_s, strict=True):
+            block.expires_at = now + timeout_s
+        return True
