@@ -205,6 +205,7 @@ class OurHost(Host):
         self.mac_in_id = self.mac
         self._rng = rng
         self._timer = Timer(engine, self._wake)
+        self._armed_for = -math.inf  # the deadline that the timer was set for
         self._rows: list[f.StoreEffect] = []
         self._waiting: list[f.Effect] = []
         self._committing: list[f.StoreEffect] | None = None
@@ -225,6 +226,7 @@ class OurHost(Host):
         self.incarnation += 1
         self.node = Node(self.config, random.Random(self._rng.getrandbits(64)))
         self._timer = Timer(self.engine, self._wake)
+        self._armed_for = -math.inf
         self._rows, self._waiting, self._committing = [], [], None
         self._unsaved.clear()
         self.watch.trace.say(f"n{self.number} starts")
@@ -288,7 +290,10 @@ class OurHost(Host):
         """What the node is told."""
         if not self._is_monotonic:
             return self.clock.wall_time(self.engine.now)
-        self._latest = max(self._latest, self.clock.boot_time(self.engine.now))
+        clock = self.clock
+        now = clock.offset_s + self.engine.now * clock.rate  # boot time
+        if now > self._latest:
+            self._latest = now
         return self._latest
 
     def receive_swarm(self, event: e.SwarmReceived) -> None:
@@ -324,6 +329,7 @@ class OurHost(Host):
             effects = node.handle(event, self.now())
         except Exception:
             self.watch.violation("I10", f"n{self.number} raised on {event}", traceback.format_exc().splitlines())
+            self._armed_for = -math.inf
             self._timer.set(self.engine.now + 1.0)
             return
         if effects:
@@ -331,7 +337,8 @@ class OurHost(Host):
             if self.node is not node:
                 return
         deadline = node.deadline()
-        if deadline is not None:
+        if deadline is not None and (deadline != self._armed_for or not self._is_monotonic):
+            self._armed_for = deadline
             self._timer.set(self._when(deadline))
 
     def _when(self, deadline: float) -> float:
@@ -342,7 +349,8 @@ class OurHost(Host):
         node = self.node
         if node is None or self.is_paused:
             return
-        deadline = node.deadline()
+        self._armed_for = -math.inf
+        deadline = node.deadline(self.now())
         if deadline is None:
             return
         at = self._when(deadline)
