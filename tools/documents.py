@@ -19,11 +19,12 @@ _LEVELS = {level: name.lower() for name, level in logging.getLevelNamesMapping()
 _EVENTS_HEAD = """\
 # Events in the log
 
-One line is one event: time, level, the event's name, and its fields as `name=value`. With `log.format = "json"` a line
-is an object with the keys `time`, `level`, `event` and the fields. In systemd's journal the fields stand on their own:
-`journalctl DDHCP_EVENT=lease-refused DDHCP_MAC=02:00:5E:10:00:01`. Names and fields are stable: they are added, never
-changed. Whatever comes from the network is escaped. Of one event at most 50 lines are written in 10 seconds;
-`lines-suppressed` tells how many were left out. `ddhcpctl events` shows the latest ones.
+One line is one event: time, level, the event's name, and its fields as `name=value`. With `log.format = "json"` a
+line is an object with the keys `time` (with its offset from UTC), `level`, `event` and the fields. In systemd's
+journal the fields stand on their own: `journalctl DDHCP_EVENT=lease-refused DDHCP_MAC=02:00:5E:10:00:01`. Names and
+fields are stable: they are added, never changed. Whatever comes from the network is escaped. Of one event at most 50
+lines are written in 10 seconds; `lines-suppressed` tells how many were left out. `ddhcpctl events` shows the latest
+ones.
 
 """
 ROOT = Path(__file__).resolve().parent.parent

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import time
+from datetime import datetime
 from io import StringIO
 from pathlib import Path
 
@@ -62,6 +64,19 @@ def test_a_field_cannot_take_the_place_of_a_json_lines_own_keys() -> None:
 def test_json_copes_with_what_json_cannot_express() -> None:
     line = json.loads(EventFormatter(as_json=True).format(record({"options": [b"\xff", 3]})))
     assert line["options"][1] == 3
+
+
+def test_the_time_of_a_json_line_is_the_same_instant_wherever_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kathmandu")
+    time.tzset()
+    made = record({})
+    try:
+        line = json.loads(EventFormatter(as_json=True).format(made))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert line["time"].endswith("+05:45")
+    assert abs(datetime.fromisoformat(line["time"]).timestamp() - made.created) < 0.001
 
 
 def test_text_lines_name_level_event_and_fields() -> None:

@@ -49,7 +49,8 @@ MESH = (
 
 # What is run in a shorter form, or so that it ends.
 RUN_INSTEAD = {
-    "ddhcp-sim --seeds 1000 --jobs 4": "ddhcp-sim --seeds 4 --jobs 2",
+    "ddhcp-sim --seeds 1000 --jobs 4": "ddhcp-sim --seeds 2 --jobs 2",
+    "ddhcp-sim --scenario all": "ddhcp-sim --scenario S1",
     # Without a remedy runs fail, which is what one is to see.
     "ddhcp-sim --seeds 50 --without promise": "! ddhcp-sim --seeds 2 --without promise",
     "curl -N http://127.0.0.1:8067/api/v1/events/stream": (

@@ -8,6 +8,7 @@ import logging
 import sys
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from logging.handlers import SysLogHandler, WatchedFileHandler
 from typing import Final, TextIO
 
@@ -37,6 +38,7 @@ class EventFormatter(logging.Formatter):
         fields: Mapping[str, object] = getattr(record, "fields", {})
         when = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(record.created)) + f".{int(record.msecs):03d}"
         if self._as_json:
+            when += datetime.fromtimestamp(record.created).astimezone().isoformat()[-6:]  # the offset from UTC
             line: dict[str, object] = {"time": when, "level": record.levelname.lower(), "event": record.getMessage()}
             for key, value in fields.items():
                 name = f"{key}_" if key in _OWN_KEYS else key
