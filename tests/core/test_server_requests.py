@@ -11,7 +11,7 @@ from ddhcp.core import Pool
 from ddhcp.core import effects as f
 from ddhcp.core import events as e
 from ddhcp.core.announcing import MAX_TIMEOUT_S, PROMISE_MARGIN_S
-from ddhcp.core.policy import LONGEST_GRANT_S, Broadcast, Conflicts, Limits, Policy, Probe, Profile
+from ddhcp.core.policy import LONGEST_GRANT_S, Broadcast, Conflicts, Limits, Network, Policy, Probe, Profile
 from ddhcp.dhcp import constants as c
 from segment import EVERYBODY, POOL, SERVER, Segment, address, chaddr_of, discover, mac, request, say
 
@@ -103,9 +103,13 @@ def test_b9_a_repeated_discover_gets_the_same_offer() -> None:
 def test_b10_without_an_address_there_is_no_answer_and_the_reason_is_known() -> None:
     segment = Segment(UNPROBED, pool=Pool(POOL.prefix, 30, 4))
     segment.lease(1)
-    assert segment.send(discover(2), wait_s=0) == []
+    for _ in range(3):
+        assert segment.send(discover(2), wait_s=0) == []
     assert segment.why(2) == ("waiting", "no-free-address")
-    assert segment.count("dhcp.no_address") == 1
+    assert segment.count("dhcp.no_address") == 3
+    waiting = {"mac": mac(2).hex(":").upper(), "network": str(Network(POOL.prefix, 30)), "link": "client0"}
+    assert segment.logged("client-waiting")[-1:] == [waiting]
+    assert len(segment.logged("client-waiting")) == 1, "once, however often it asks"
 
 
 def test_b10_who_waits_is_offered_the_first_address_that_becomes_free() -> None:

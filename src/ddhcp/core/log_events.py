@@ -93,6 +93,17 @@ EVENTS: tuple[LogEvent, ...] = (
         relay_info=RELAY_INFO,
     ),
     _event(
+        "client-waiting",
+        _I,
+        "A client asks for an address, and none is free. It is offered one as soon as there is one, such as when a "
+        "block has been claimed; said once until it was silent for half a minute.",
+        mac=MAC,
+        network="the network that it is in",
+        link=LINK,
+        relay=RELAY,
+        relay_info=RELAY_INFO,
+    ),
+    _event(
         "datagram-dropped",
         _D,
         "What arrived on the DHCP port is no message of a client.",

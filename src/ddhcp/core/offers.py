@@ -19,7 +19,7 @@ from .lookup import Lookup
 from .pool import dotted
 from .probing import Probing
 from .remedies import Remedy
-from .replies import Exchange, Replies, mac_text
+from .replies import Exchange, Replies, mac_text, relayed
 
 OFFER_LIFETIME_S = 12.0  # an offer nobody took up is free again after this, as in classic nodes
 OFFER_GRACE_S = 4.0  # one nobody took up by now makes room when addresses are short: its client has asked again by now,
@@ -303,6 +303,10 @@ class Offers:
             return
         else:
             self._waiting_count += 1
+            self._context.log(
+                logging.INFO, "client-waiting", mac=mac_text(x.chaddr), network=str(x.terms.network), link=x.link,
+                **relayed(x.request),
+            )  # fmt: skip
         waiting[x.key] = _Waiting(x, now + WAIT_LIFETIME_S)
         self._decisions.note(x.chaddr, now, "DISCOVER", "waiting", "no-free-address")
         self.ensure_supply(x.terms.zone, now)
