@@ -80,7 +80,7 @@ class Shares:
         fewer than there are, since it looks at so many parts at a time."""
         taken: dict[int, None] = {}
         if self._is_complete:
-            tries = min(len(self._own), max(1, REVISITED_BLOCKS >> self._shift))
+            tries = min(len(self._own), max(1, REVISITED_BLOCKS >> self._shift)) + 1  # one to begin a round
         else:
             tries = max(TRIES, TRIES_PER_NODE * len(self._others)) * -(-wanted >> self._shift)
             tries = min(tries, MAX_TRIES, self._part_count)
