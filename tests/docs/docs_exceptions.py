@@ -37,6 +37,7 @@ NOT_RUN = {
     "python -m bench.seal": "tests/bench/test_seal.py",
     "apt install make python3-venv iproute2 isc-dhcp-client": "what the machine that runs the tests starts from",
     "systemctl edit ddhcp@mesh": "it opens an editor",
+    "./network-test ctl 0 top": "it stays until a key is pressed; tests/ctl/test_ctl_commands.py does",
     "git diff": "it shows what the reader has changed",
     "pipx install './ddhcp-0.1.0-py3-none-any.whl[http]'": WHEEL,
     "uv tool install './ddhcp-0.1.0-py3-none-any.whl[http]'": WHEEL,
@@ -62,5 +63,4 @@ RUN_INSTEAD = {
     "./network-test srv-start 1 ./ddhcp -t 3": "./network-test srv-start 1 ./ddhcp -d -L -t 3",
     "dhclient -sf /dev/null -d -v clt0": "dhclient -1 -sf /dev/null -v clt0",
     "./network-test lifecycle --seconds 120": "./network-test lifecycle --seconds 2",
-    "./network-test ctl 0 top": "echo q | script --quiet --return --command './network-test ctl 0 top' /dev/null",
 }

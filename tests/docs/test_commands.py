@@ -83,7 +83,7 @@ def test_nothing_to_type_stands_where_it_is_not_run(page: Path) -> None:
         assert block.language in {"sh", "toml"} | SHOWN
         if block.language != "sh":
             assert [line for line in pages.lines(block.text) if pages.program(line) in pages.PROGRAMS] == []
-    run = [line for each in PAGES for line in pages.lines(script(each))] + [*NOT_RUN, *RUN_INSTEAD]
+    run = [line for each in PAGES for line in (*pages.typed(each), *pages.lines(part("beside", each)))] + list(NOT_RUN)
     assert [span for span in pages.spans(page) if not any(f"{line} ".startswith(f"{span} ") for line in run)] == []
 
 
