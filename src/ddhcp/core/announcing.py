@@ -36,14 +36,15 @@ MAX_OBJECTION_AFTER_S = 3600.0
 
 
 class Announcer:
-    """Sends the claims of one node, and knows how long each of its blocks is promised for."""
+    """Sends the claims of one node, and knows how long each of its blocks is promised for. ``refresh_at``: when all own
+    blocks are to be announced again; infinity if there are none."""
 
     def __init__(self, context: Context, table: BlockTable, leases: LeaseTable, peers: Peers) -> None:
         self._context = context
         self._table = table
         self._leases = leases
         self._peers = peers
-        self._refresh_at = math.inf
+        self.refresh_at = math.inf
         self._quick_refreshes = 0  # still to come at the pace of an empty block, because a promise was raised
         self._failures = 0  # in a row, since a multicast last left; and when the latest was
         self._failed_at = -math.inf
@@ -51,11 +52,6 @@ class Announcer:
         self._unconfirmed: list[tuple[Block, float]] = []  # announced after a failure; by when it would be promised
         self._last_promised: list[tuple[Block, float]] = []  # by the latest packet; with what was promised before it
         self._last_sent_at = -math.inf
-
-    @property
-    def refresh_at(self) -> float:
-        """When all own blocks are to be announced again; infinity if there are none."""
-        return self._refresh_at
 
     # --- promises -------------------------------------------------------------------------------
 
@@ -89,13 +85,13 @@ class Announcer:
         """Announce every block of ours and restart the timer."""
         blocks = list(self._table.ours.values())
         self._announce(blocks, now)
-        self._refresh_at = now + self._period_s(blocks, now) if blocks else math.inf
+        self.refresh_at = now + self._period_s(blocks, now) if blocks else math.inf
         self._quick_refreshes = max(0, self._quick_refreshes - 1)
 
     def announce(self, blocks: list[Block], now: float) -> None:
         """Announce some blocks of ours; the others' refresh is not put off by that."""
         self._announce(blocks, now)
-        self._refresh_at = min(self._refresh_at, now + self._period_s(blocks, now))
+        self.refresh_at = min(self.refresh_at, now + self._period_s(blocks, now))
 
     def _announce(self, blocks: list[Block], now: float) -> None:
         if not self._context.link_up or not blocks:
@@ -189,7 +185,7 @@ class Announcer:
     def announce_twice(self, now: float) -> None:
         """Announce every block of ours now and again in a moment, because it matters that everybody hears it."""
         self.announce_all(now)
-        self._refresh_at = min(self._refresh_at, now + REPEAT_S)
+        self.refresh_at = min(self.refresh_at, now + REPEAT_S)
 
     def send_failed(self, now: float) -> float:
         """What was last announced did not leave: it counts as not promised, and is tried again, ever less often.
@@ -208,7 +204,7 @@ class Announcer:
         wait_s = min(MAX_RETRY_AFTER_FAILURE_S, RETRY_AFTER_FAILURE_S * 2.0 ** (self._failures - 1))
         self._doubtful_until = now + wait_s + CONFIRMED_AFTER_S  # a further failure would be known by then
         if self._table.ours:
-            self._refresh_at = now + wait_s
+            self.refresh_at = now + wait_s
         return wait_s
 
     @property
@@ -230,12 +226,12 @@ class Announcer:
 
     def run(self, now: float) -> None:
         """Refresh all own blocks if that is due."""
-        if now < self._refresh_at:
+        if now < self.refresh_at:
             return
         if self._context.link_up:
             self.announce_all(now)
         else:
-            self._refresh_at = math.inf  # until the link is back
+            self.refresh_at = math.inf  # until the link is back
 
     # --- giving up ------------------------------------------------------------------------------
 

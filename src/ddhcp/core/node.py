@@ -109,7 +109,13 @@ class Node:
         self._quiet_until = -math.inf
         self._claims.catch_up(now)
         self._context.trust.catch_up(now)
-        is_repeated = type(event) is e.SwarmReceived and self._may_take() and self._refreshes.take(event, now)
+        is_repeated = (
+            not is_quiet
+            and type(event) is e.SwarmReceived
+            and event.multicast
+            and self._may_take()
+            and self._refreshes.take(event, now)
+        )
         if is_repeated:
             self._claims.ensure_supply(now)
         else:

@@ -86,7 +86,8 @@ class Orphans:
         """A lower bound of when :meth:`run` may have something to do; infinity if never."""
         if not self._context.link_up:
             return math.inf
-        return min((queue[0][0] for queue in (self._turns, self._waits_end) if queue), default=math.inf)
+        at = self._turns[0][0] if self._turns else math.inf
+        return min(at, self._waits_end[0][0]) if self._waits_end else at
 
     # --- quarantine -----------------------------------------------------------------------------
 
