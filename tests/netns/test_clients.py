@@ -73,7 +73,15 @@ def lease_file_address(mesh: Mesh, client: int, program: Program) -> str | None:
 
 def assert_holds(mesh: Mesh, client: int, program: Program, address: str) -> None:
     assert mesh.clients.address(client) == address
-    assert lease_file_address(mesh, client, program) == address
+
+    def has_noted_it() -> bool:
+        """dhclient writes its file when its script, which tells us of the lease, has ended."""
+        try:
+            return lease_file_address(mesh, client, program) == address
+        except FileNotFoundError:
+            return False
+
+    wait_until(has_noted_it, LEASE_PATIENCE_S, f"{program.name} to note {address} in its lease file")
 
 
 def assert_never_refused(mesh: Mesh, client: int, since: int = 0) -> None:
