@@ -19,7 +19,7 @@ HOT = {
         "orphans peers pool presence probing questions records refreshes rendezvous replicas replies replication "
         "server shares supply sync terms told_leases trust"
     ),
-    "daemon": "client_link committer datagrams guard hooks latency links performer server_link store",
+    "daemon": "client_link datagrams latency lease_rows performer server_link",
 }
 
 
