@@ -105,7 +105,7 @@ def test_a_spare_that_not_everybody_could_be_heard_for_is_tried_again_ever_later
     table, leases = BlockTable(pool), LeaseTable(pool, AddressPlan(pool, policy))
     supply = Supply(context, table, leases)
     now, waits = 1000.0, []
-    for _ in range(8):
+    for _ in range(12):
         supply.note_doubted(now)
         assert supply.missing_blocks(0, now) == 0
         assert supply.missing_blocks(1, now) == 1

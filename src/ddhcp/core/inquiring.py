@@ -60,7 +60,7 @@ class Inquirer:
         if wanted <= 0:
             return
         chosen = self._choice.choose(wanted, now)
-        self._supply.note_begun(len(chosen), wanted, now)
+        self._supply.note_begun(len(chosen), wanted, waiting, now)
         if chosen:
             self.inquire(chosen, now)
         elif not self._table.claiming and self._leases.free_count == 0 and waiting and not self._pool_full:

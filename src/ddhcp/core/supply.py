@@ -12,6 +12,7 @@ MAX_CLAIMING = 255  # blocks inquired at a time for new clients: as many as one 
 SECONDS_PER_MINUTE = 60.0
 BATCH_S = 0.05  # between two beginnings: clients that come within it share the inquiries
 LOOK_AGAIN_AFTER_S = 1.0  # for free blocks, when there were too few: many clients ask in vain meanwhile
+MAX_LOOK_AGAIN_AFTER_S = 16.0  # when no client waits
 FORGIVEN_AFTER_S = 600.0  # without a loss, and the next one counts as the first
 MAX_WAIT_AFTER_LOSS_S = 300.0
 
@@ -33,7 +34,7 @@ class Supply:
         self._new_blocks = float(context.config.max_new_blocks_per_min)
         self._rationed_at = -math.inf
         self._losses = 0
-        self._doubts = 0
+        self._vain_tries = 0
         self._lost_at = -math.inf
         self._not_before = -math.inf
         self._spares_not_before = -math.inf
@@ -78,25 +79,31 @@ class Supply:
             self._retry_at = now + SECONDS_PER_MINUTE / most
         return int(self._new_blocks)
 
-    def note_begun(self, blocks: int, wanted: int, now: float) -> None:
+    def note_begun(self, blocks: int, wanted: int, waiting: int, now: float) -> None:
         """So many of the blocks that were wanted are being claimed. If too few are to be had, look again in a while."""
         self._new_blocks -= blocks
         self._not_before = max(self._not_before, now + (BATCH_S if blocks == wanted else LOOK_AGAIN_AFTER_S))
         if blocks < wanted:
-            self._retry_at = self._not_before
+            if not waiting:
+                self._put_off_spares(now, MAX_LOOK_AGAIN_AFTER_S)
+            self._retry_at = max(self._not_before, now if waiting else self._spares_not_before)
 
-    # --- while nodes are missing ----------------------------------------------------------------
+    # --- in vain --------------------------------------------------------------------------------
 
     def note_doubted(self, now: float) -> None:
-        """A block was given up because not everybody could be heard. As long as no client waits for one, the next try
-        comes ever later: each has the whole swarm speak."""
-        wait_s = min(MAX_WAIT_AFTER_LOSS_S, self._context.config.tentative_timeout_s * 2.0**self._doubts)
+        """A block was given up because not everybody could be heard."""
+        self._put_off_spares(now, MAX_WAIT_AFTER_LOSS_S)
+
+    def _put_off_spares(self, now: float, most_s: float) -> None:
+        """As long as no client waits for an address, the next try comes ever later: each may have the whole swarm
+        speak."""
+        wait_s = min(most_s, LOOK_AGAIN_AFTER_S * 2.0**self._vain_tries)
         self._spares_not_before = now + wait_s * (0.5 + self._context.rng.random())
-        self._doubts = min(self._doubts + 1, 16)
+        self._vain_tries = min(self._vain_tries + 1, 16)
 
     def note_owned(self) -> None:
-        """A block was claimed: nobody is missing."""
-        self._doubts = 0
+        """A block was claimed: there are free ones, and nobody is missing."""
+        self._vain_tries = 0
 
     # --- after a dispute ------------------------------------------------------------------------
 
