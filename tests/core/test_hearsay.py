@@ -144,3 +144,16 @@ def test_others_object_for_an_owner_that_the_inquirer_does_not_hear() -> None:
     assert told()
     swarm.run_for(60)
     assert not told(), "long after the first it is a first one again"
+
+
+def test_a_claim_that_is_about_to_end_is_told_no_longer_than_it_holds() -> None:
+    """Else two nodes that tell each other in turns what they were told would keep a dead owner's block closed."""
+    swarm = deaf_while_claimed(Remedy.SYNC)
+    link_up(swarm)
+    (known,) = [v for v in swarm.nodes[0].block_views(swarm.now) if v.index == BLOCK]
+    swarm.run_for(known.timeout_s - 0.6)
+    inquiry = swarm.nodes[2]._context.codec.inquire([BLOCK])
+    for number in (0, 1):
+        swarm.feed(number, e.SwarmReceived(inquiry, swarm.addresses[2], True))
+    swarm.run_for(0.2)
+    assert swarm.nodes[2].statistics().get("swarm.hearsay_taken", 0) == 0

@@ -111,15 +111,17 @@ class HearsayTeller:
         return owner is not None and self._peers.is_missing(owner, now)
 
     def _tell(self, blocks: list[Block], peer: Peer, now: float) -> None:
-        claims = [self._claim(block, now) for block in blocks]
+        claims = [claim for block in blocks if (claim := self._claim(block, now)).closed_s > 0]
         for start in range(0, len(claims), CLAIMS_PER_MESSAGE):
             self._context.tell(peer.address, Hearsay(tuple(claims[start : start + CLAIMS_PER_MESSAGE])))
 
     def _claim(self, block: Block, now: float) -> HeardClaim:
+        """What to tell of a block. Rounded down: two nodes that tell each other what they were told must not make it
+        longer."""
         if block.state is BlockState.ORPHAN:
-            return HeardClaim(block.index, math.ceil(block.orphan_until - now), ZERO_ID, UNKNOWN_ADDRESS)
+            return HeardClaim(block.index, math.floor(block.orphan_until - now), ZERO_ID, UNKNOWN_ADDRESS)
         until = max(block.expires_at, self._orphans.closed_until(block))
-        return HeardClaim(block.index, math.ceil(until - now), block.owner_id, block.owner_address)
+        return HeardClaim(block.index, math.floor(until - now), block.owner_id, block.owner_address)
 
     def objections(self, message: Hearsay, peer: Peer) -> tuple[Claim, ...]:
         """Those of the told claims that are the peer's own, of blocks that this node owns as well."""
