@@ -62,9 +62,8 @@ class Supply:
         self.is_covered = missing <= 0
         if self.is_covered:
             return 0
-        not_before = self._not_before if waiting else max(self._not_before, self._spares_not_before)
-        if now < not_before:
-            self._retry_at = not_before
+        if now < self._next_try_at(waiting):
+            self._retry_at = self._next_try_at(waiting)
             return 0
         wanted = min(-(-missing // block_size), MAX_CLAIMING - claiming)
         return max(0, min(wanted, self._ration(now)))
@@ -86,7 +85,10 @@ class Supply:
         if blocks < wanted:
             if not waiting:
                 self._put_off_spares(now, MAX_LOOK_AGAIN_AFTER_S)
-            self._retry_at = max(self._not_before, now if waiting else self._spares_not_before)
+            self._retry_at = self._next_try_at(waiting)
+
+    def _next_try_at(self, waiting: int) -> float:
+        return self._not_before if waiting else max(self._not_before, self._spares_not_before)
 
     # --- in vain --------------------------------------------------------------------------------
 
