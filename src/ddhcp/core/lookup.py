@@ -52,7 +52,8 @@ class _Question:
     identity: bytes
     address: int = 0
     owner: bytes = b""
-    stand_ins: tuple[bytes, ...] | None = None  # not asked before the owner has been silent for a while
+    is_asked: bool = False
+    stand_ins: tuple[bytes, ...] = ()  # asked as well, once the owner has been silent for a while
 
 
 class Lookup:
@@ -156,19 +157,18 @@ class Lookup:
         request = question.request
         message = LookupMessage(question.address, request.xid, request.chaddr, question.identity)
         self._context.tell(question.owner, message)
-        if question.stand_ins is None:
-            owner = self._peers.get(question.owner)
-            is_known_missing = owner is not None and self._peers.is_missing(owner, now)
-            question.stand_ins = self._stand_ins(question) if is_known_missing else ()
-        elif not question.stand_ins:
-            question.stand_ins = self._stand_ins(question)
+        if not question.stand_ins:
+            question.stand_ins = self._stand_ins(question, now)
         for address in question.stand_ins:
             self._context.tell(address, message)
+        question.is_asked = True
 
-    def _stand_ins(self, question: _Question) -> tuple[bytes, ...]:
-        """Who may speak for the silent owner, if this node cannot."""
+    def _stand_ins(self, question: _Question, now: float) -> tuple[bytes, ...]:
+        """Who may speak for the owner, if it is silent and this node cannot."""
         owner = self._peers.get(question.owner)
         if owner is None or not self._context.is_replicated or self._replicas.at(question.address) is not None:
+            return ()
+        if not question.is_asked and not self._peers.is_missing(owner, now):
             return ()
         return stand_ins(self._context.pool.index_of(question.address), owner, self._peers)
 
@@ -258,7 +258,7 @@ class Lookup:
     @staticmethod
     def _is_asked(question: _Question, message: Found, peer: Peer) -> bool:
         """Whether a peer was asked: the owner, or one that may confirm in its stead and nothing else."""
-        return peer.address == question.owner or (message.holds_it and peer.address in (question.stand_ins or ()))
+        return peer.address == question.owner or (message.holds_it and peer.address in question.stand_ins)
 
     def on_redirect(self, message: Redirect, peer: Peer, now: float) -> bool:
         """Who was asked is not the owner: there is no time to ask another. False if nothing of the kind was asked."""
