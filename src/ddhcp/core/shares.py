@@ -12,9 +12,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-MAX_PARTS: Final = (
-    16384  # of a pool: some for each of thousands of nodes, and each with hundreds of a large pool's blocks
-)
+MAX_PARTS: Final = 16384  # of a pool: some for each of thousands of nodes, each with hundreds of a large pool's blocks
 SORTED_PARTS: Final = 64  # in so few they are all looked at, the best first
 TRIES: Final = 16  # parts looked at for one of one's own, at least,
 TRIES_PER_NODE: Final = 3  # and for each known node: one in as many parts as there are nodes is this node's
