@@ -182,24 +182,26 @@ class Orphans:
             return False
         block = self._table.get(index)
         if block is None or block.state is BlockState.TENTATIVE:
-            is_ownerless = index in self._waiting  # its time has run out, and somebody else is to adopt it
-        else:
-            is_ownerless = block.state is BlockState.ORPHAN or self._has_no_owner(block, now)
-        if not is_ownerless:
+            if index not in self._waiting:
+                return False
+            self._keep_waiting(index, client, then)  # its time has run out, and somebody else is to adopt it
+            return True
+        if not self._has_no_owner(block, now):
             return False
         self._keep_waiting(index, client, then)
-        if block is not None:
-            block.refresh = None  # whatever its owner says next is news to those who wait
-        if block is not None and block.state is BlockState.CLAIMED:
+        block.refresh = None  # whatever its owner says next is news to those who wait
+        if block.state is BlockState.CLAIMED:
             self._wait_until(index, block.expires_at + SUCCESSION_S)
-        if block is not None and block.state is BlockState.ORPHAN:
+        elif block.state is BlockState.ORPHAN:
             self._begin(block, now, is_urgent=True)
             self._inquirer.run(now)
         return True
 
     def _has_no_owner(self, block: Block, now: float) -> bool:
-        """Whether a block is being adopted, or its owner fell silent and nobody can stand in for it any more: what it
-        promised holds for too short a time."""
+        """Whether a block is an orphan, is being adopted, or its owner fell silent and nobody can stand in for it any
+        more: what it promised holds for too short a time."""
+        if block.state is BlockState.ORPHAN:
+            return True
         if block.state is BlockState.CLAIMING:
             return block.orphan_until > now
         owner = self._peers.get(block.owner_address) if block.state is BlockState.CLAIMED else None
