@@ -248,6 +248,19 @@ def test_what_a_former_owner_promised_is_no_promise_of_the_one_that_adopts() -> 
     assert max(promised) > LEASE_S
 
 
+def test_a_client_that_asks_again_and_again_for_a_dying_owners_address_waits_once() -> None:
+    swarm = swarm_of(1)
+    classic_claims(swarm, 2 * LEASE_S + 100)
+    swarm.run_for(2 * LEASE_S + 80)
+    for xid in range(100, 115):
+        assert swarm.client_sends(0, message(c.DISCOVER, xid=xid, o50=ADDRESS)) == []
+    orphans = swarm.nodes[0]._claims.orphans
+    assert (orphans._waiting_count, len(orphans._waits_end)) == (1, 1)
+    swarm.run_for(60)
+    assert [answer.message.xid for answer in swarm.answers] == [114], "one answer, to what it asked last"
+    assert (orphans._waiting_count, len(orphans._waits_end)) == (0, 0)
+
+
 # -- a link that loses multicasts only -----------------------------------------------------------
 
 

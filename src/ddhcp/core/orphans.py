@@ -80,14 +80,14 @@ class Orphans:
         self._turn_at: dict[int, float] = {}
         self._waiting: dict[int, dict[bytes, Callable[[float], None]]] = {}  # by block, then by client
         self._waiting_count = 0
-        self._waits_end: list[tuple[float, int]] = []
+        self._waits_end: dict[int, float] = {}  # by block, at the latest; few blocks are waited for at a time
 
     def deadline(self) -> float:
         """A lower bound of when :meth:`run` may have something to do; infinity if never."""
         if not self._context.link_up:
             return math.inf
         at = self._turns[0][0] if self._turns else math.inf
-        return min(at, self._waits_end[0][0]) if self._waits_end else at
+        return min(at, *self._waits_end.values()) if self._waits_end else at
 
     # --- quarantine -----------------------------------------------------------------------------
 
@@ -164,8 +164,8 @@ class Orphans:
             block = self._table.get(index)
             if block is not None and block.state is BlockState.ORPHAN and self._may_adopt():
                 self._begin(block, now, is_urgent=self._has_clients(index))
-        while self._waits_end and self._waits_end[0][0] <= now:
-            self.serve_waiting(heapq.heappop(self._waits_end)[1], now)
+        for index in [index for index, at in self._waits_end.items() if at <= now]:
+            self.serve_waiting(index, now)
         self._inquirer.run(now)
 
     def _begin(self, block: Block, now: float, *, is_urgent: bool) -> None:
@@ -297,6 +297,7 @@ class Orphans:
 
     def serve_waiting(self, index: int, now: float) -> None:
         """Block ``index`` is ours and announced, or will not be: answer the clients that wait for it."""
+        self._waits_end.pop(index, None)
         waiting = self._waiting.pop(index, {})
         self._waiting_count -= len(waiting)
         for then in waiting.values():
@@ -305,7 +306,7 @@ class Orphans:
     def _wait_until(self, index: int, at: float) -> None:
         """Nobody waits for the block after that."""
         if index in self._waiting:
-            heapq.heappush(self._waits_end, (at, index))
+            self._waits_end[index] = min(at, self._waits_end.get(index, math.inf))
 
     def on_claimed(self, block: Block, now: float) -> None:
         """Somebody else owns the block now. Clients that wait for it are asked about there."""
