@@ -65,6 +65,15 @@ class Stage:
         """A client appears in another realm."""
         client.join(self.simulation.hosts[host])
 
+    def bereave(self, count: int) -> tuple[list[Client], list[int]]:
+        """All nodes boot, ``count`` clients come to the first, and it dies. Returns them and the addresses they had."""
+        self.start(*range(self.simulation.setup.nodes))
+        clients = self.join(0, count)
+        self.run(30)
+        addresses = [client.address for client in clients]
+        self.simulation.crash(0)
+        return clients, addresses
+
     def cut(self, *pairs: tuple[int, int]) -> None:
         """From now on these (sender, receiver) pairs hear nothing; without any, all is well again."""
         cuts = self.simulation.network.cuts
@@ -399,11 +408,7 @@ def same_choice(stage: Stage) -> bool:
 @_scenario("owner's death", Remedy.REPLICATION, ROOMY.replaced(nodes=3), aside=())
 def clients_of_a_dead_owner(stage: Stage) -> bool:
     """An owner dies for good; its client, now elsewhere, wants to keep its address."""
-    stage.start(0, 1, 2)
-    (client,) = stage.join(0)
-    stage.run(30)
-    address = client.address
-    stage.simulation.crash(0)
+    (client,), (address,) = stage.bereave(1)
     stage.run(30)
     stage.move(client, 1)
     stage.run(60)
@@ -413,11 +418,7 @@ def clients_of_a_dead_owner(stage: Stage) -> bool:
 @_scenario("dead owner from afar", Remedy.REPLICATION, ROOMY.replaced(nodes=8), aside=())
 def clients_of_a_dead_owner_afar(stage: Stage) -> bool:
     """The same with nodes that were told nothing of its leases: each has to find one that was."""
-    stage.start(*range(8))
-    clients = stage.join(0, 2)
-    stage.run(30)
-    addresses = [client.address for client in clients]
-    stage.simulation.crash(0)
+    clients, addresses = stage.bereave(2)
     failed = False
     for host in range(1, 8):
         for client in clients:
@@ -430,11 +431,7 @@ def clients_of_a_dead_owner_afar(stage: Stage) -> bool:
 @_scenario("long after a death", Remedy.GUARDIAN, ROOMY.replaced(nodes=8))
 def clients_of_a_dead_owner_for_long(stage: Stage) -> bool:
     """Clients of a dead owner stay where they are until long after its promise has ended, and go on renewing."""
-    stage.start(*range(8))
-    clients = stage.join(0, 2)
-    stage.run(30)
-    addresses = [client.address for client in clients]
-    stage.simulation.crash(0)
+    clients, addresses = stage.bereave(2)
     for client, host in zip(clients, (1, 5), strict=True):
         stage.move(client, host)
     stage.run(2.0 * stage.simulation.setup.promise_s)
