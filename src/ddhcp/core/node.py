@@ -382,6 +382,10 @@ class Node:
             refresh_factor=REFRESH_FACTOR,
         )
 
+    def own_blocks(self, now: float) -> set[int]:
+        """The blocks of this node whose promise runs, by index."""
+        return {index for index, block in self._claims.table.ours.items() if block.expires_at > now}
+
     def block_views(self, now: float) -> list[BlockView]:
         """Every block that is not FREE and whose time lies in the future, by index."""
         views = []

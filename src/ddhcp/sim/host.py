@@ -24,7 +24,6 @@ from .watch import Watch
 
 CLIENT_LINK = "client0"
 ARP_DELAY_S = 0.002
-NODE_STATE_OURS = 4  # block states as in the views that every node gives (docs/development.md)
 SOCKET_QUEUE = 256  # datagrams that a stopped process finds waiting; the kernel drops what comes after
 
 
@@ -308,8 +307,7 @@ class OurHost(Host):
         self.later(read)
 
     def owned_blocks(self) -> set[int]:
-        views = self.node.block_views(self.now()) if self.node is not None else ()
-        return {view.index for view in views if view.state == NODE_STATE_OURS}
+        return self.node.own_blocks(self.now()) if self.node is not None else set()
 
     def receive_dhcp(self, data: bytes, source: int, destination: int) -> None:
         if not self.is_up:

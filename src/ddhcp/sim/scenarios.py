@@ -13,9 +13,9 @@ from ..core.events import SwarmReceived
 from ..core.remedies import Remedy
 from ..swarm import INQUIRE, SwarmCodec
 from .client import Client, Habits
-from .host import NODE_STATE_OURS, OurHost
+from .host import OurHost
 from .setup import DURABLE_STORE, MONOTONIC_TIME, Setup
-from .simulation import Simulation
+from .simulation import NODE_STATE_OURS, Simulation
 
 LEASE_S = 300
 # A pool of four blocks of four addresses; of those in the first and the last some are reserved.

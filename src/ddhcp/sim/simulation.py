@@ -20,12 +20,13 @@ from .classic import ClassicHost
 from .client import Client, ClientState, Habits, draw_habits
 from .engine import Engine
 from .faults import Fault, FaultInjector, draw_faults
-from .host import NODE_STATE_OURS, Host, OurHost
+from .host import Host, OurHost
 from .network import Network
 from .setup import Setup
 from .watch import Violation, Watch
 
 FOREIGN_BLOCK_BITS = 3  # of the other swarm on the link, unless ours has that
+NODE_STATE_OURS = 4  # block states as in the views that every node gives (docs/development.md)
 # Not left over from an owner: free, inquired by another node or by this one just now (a state that ends with the
 # inquiries, and inquiries without end are idle packets, I8), its own, never claimed.
 NODE_STATES_WITHOUT_OWNER = frozenset((0, 1, 3, NODE_STATE_OURS, 5))
