@@ -48,6 +48,14 @@ def test_what_was_not_measured_is_said() -> None:
     assert goal(results(), "Start with 100,000 leases").endswith("| not measured | open |")
 
 
+@pytest.mark.parametrize(("peak", "verdict"), [(1, "open"), (3, "no")])
+def test_a_goal_is_not_met_by_a_comparison_with_what_was_not_there(peak: int, verdict: str) -> None:
+    idle = {"ours": {"packets": 10, "bytes": 850, "seconds": 120, "peak": peak, "cpu_share": 0.0}}
+    found = {**results(), "node": {"idle": idle}}
+    assert goal(found, "Idle mesh").endswith(f"| {verdict} |")
+    assert goal(found, "Renewals").endswith("| open |")
+
+
 def test_a_server_that_is_missing_has_no_line() -> None:
     lines = SECTIONS["servers"](results()).splitlines()
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| ddhcp, compiled", "| Kea, 2 threads, no sync"]
