@@ -36,9 +36,10 @@ from ddhcp.ctl.protocol import Command, Request
 from ddhcp.dhcp import Message, udp_frame
 from ddhcp.dhcp import constants as c
 from ddhcp.testbed import kernel
+from ddhcp.testbed.waiting import wait_until
 
 AT_ONCE = 500  # packets on one link before the daemon is waited for: fewer than its sockets hold
-PATIENCE_S = 60.0  # for clients to be served
+PATIENCE_S = 60.0  # for clients to be served, and for blocks
 LOST_AFTER_S = 3.0  # without progress, packets that were not read are taken to be lost
 BUSY_TRIES, BUSY_S = 100, 0.1
 CLIENTS_AFTER = 20  # which must be served after the flood
@@ -213,6 +214,8 @@ def _let_strangers_come(clients: socket.socket, source: Malformed, directory: Pa
             sent += 1
         if sent % AT_ONCE == 0:
             _wait_until_read(directory, before + sent)
+    # It claims blocks for them, and has tables for their addresses once they are its own.
+    wait_until(lambda: not _statistics(directory)["ddhcp.blocks.claiming"], PATIENCE_S, "the blocks for them")
 
 
 def _frame(payload: bytes) -> bytes:
