@@ -16,8 +16,11 @@ import sys
 import time
 from pathlib import Path
 
+from ddhcp.testbed.waiting import wait_until
+
 ROOT = Path(__file__).resolve().parents[1]
 BOOT_PATIENCE_S = 60
+BOOT_POLL_S = 0.1
 CGROUP_PATIENCE_S = 5
 NO_INIT = 125
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -91,16 +94,24 @@ class Machine:
                  *(f"systemd.mask={name}" for name in self._services())],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, "SYSTEMD_NSPAWN_LOCK": "0"},
             )  # fmt: skip
-        until = time.monotonic() + BOOT_PATIENCE_S
-        while time.monotonic() < until and self._nspawn.poll() is None:
-            with contextlib.suppress(AssertionError, ProcessLookupError):
-                self.run("systemctl", "is-active", "--quiet", "multi-user.target")
+        with contextlib.suppress(TimeoutError):
+            wait_until(lambda: self._is_up() or self._has_ended(), BOOT_PATIENCE_S, "the boot", BOOT_POLL_S)
+            if not self._has_ended():
                 return
-            time.sleep(0.1)
         self.shut_down()
         self._nspawn = None
         self._make_chroot()
         raise NoInit(self._log.read_text(errors="replace"))
+
+    def _has_ended(self) -> bool:
+        return self._nspawn is None or self._nspawn.poll() is not None
+
+    def _is_up(self) -> bool:
+        try:
+            self.run("systemctl", "is-active", "--quiet", "multi-user.target")
+        except (AssertionError, ProcessLookupError):
+            return False
+        return True
 
     def reboot(self) -> None:
         """As ``systemctl reboot`` and the firmware would."""
@@ -171,12 +182,15 @@ def _own_cgroups(name: str) -> list[Path]:
 
 def _remove_cgroup(directory: Path) -> None:
     """Remove a control group with those below it, as soon as the kernel has noticed that nobody is in there."""
-    until = time.monotonic() + CGROUP_PATIENCE_S
-    while directory.exists() and time.monotonic() < until:
+
+    def is_removed() -> bool:
         for each in [*sorted(directory.rglob("*/"), reverse=True), directory]:
             with contextlib.suppress(OSError):
                 each.rmdir()
-        time.sleep(0.02)
+        return not directory.exists()
+
+    with contextlib.suppress(TimeoutError):
+        wait_until(is_removed, CGROUP_PATIENCE_S, "the end of its processes")
 
 
 def _in_cgroups(arguments: list[str]) -> None:

@@ -40,7 +40,7 @@ chmod +x "$WORK/bin/batctl" "$WORK/bin/ip"
 if [ "${INIT:-}" = systemd ]; then
     mkdir "$WORK/machine"
     status=0
-    python3 "$ROOT/tests/machine.py" "$WORK/machine" "$WORK/bin" "$1" || status=$?
+    "$PYTHON" "$ROOT/tests/machine.py" "$WORK/machine" "$WORK/bin" "$1" || status=$?
     [ "$status" = 125 ] || exit "$status"
     umount --lazy "$WORK/machine"
     echo "systemd cannot run as init here; going on with stand-ins" >&2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import docs_pages as pages
@@ -63,7 +64,7 @@ def test_the_commands_of_a_page_work(page: Path, tmp_path: Path) -> None:
     """In namespaces of its own, on the machine that ``machine.sh`` makes: with the interfaces that the pages name, and
     booted by systemd if the page needs it."""
     whole = f"set -eux\n{part('before', page)}\n{script(page)}"
-    environment = {**os.environ, "WORK": str(tmp_path), "ROOT": str(ROOT), "COLUMNS": "80"}
+    environment = {**os.environ, "WORK": str(tmp_path), "ROOT": str(ROOT), "PYTHON": sys.executable, "COLUMNS": "80"}
     if re.search(r"\bsystemctl ", whole):
         environment["INIT"] = "systemd"
     result = subprocess.run(
