@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from test_node import PEER, POOL, claimed
 
 from ddhcp.core import effects as f
 from ddhcp.core import events as e
 from ddhcp.core.peers import GREETINGS, Peers
-from ddhcp.swarm import RENEWLEASE, Extension, Hello, SwarmCodec, read_extension
+from ddhcp.sim import VirtualSwarm
+from ddhcp.swarm import RENEWLEASE, Extension, Hello, ReplicateAck, SwarmCodec, read_extension
 
 FIRST, SECOND = b"\xfe\x80" + bytes(13) + b"\1", b"\xfe\x80" + bytes(13) + b"\2"
 
@@ -24,11 +27,51 @@ def test_a_peer_whose_hellos_were_lost_leaves_no_classic_node_behind() -> None:
         assert peers.has_classic(1300.0) is still_there
 
 
+CODEC = SwarmCodec(b"\x01" * 8, POOL.prefix, POOL.prefix_len, POOL.block_size)
+
+
+def asked_who_it_is(swarm: VirtualSwarm, data: bytes, *, multicast: bool = False) -> bool:
+    """Whether node 0 asks a peer for its kind when that sends it a datagram."""
+    effects = swarm.feed(0, e.SwarmReceived(data, PEER, multicast))
+    told = [CODEC.decode(x.data)[1] for x in effects if isinstance(x, f.SendUnicast)]
+    return [type(read_extension(m)) for m in told if isinstance(m, Extension)] == [Hello]
+
+
 def test_a_peer_that_owns_nothing_is_asked_what_it_is_too() -> None:
     """Else it would count as one that may be classic for as long as it asks about its clients' leases (I8)."""
     swarm = claimed(1)
-    codec = SwarmCodec(b"\x01" * 8, POOL.prefix, POOL.prefix_len, POOL.block_size)
-    question = codec.lease_message(RENEWLEASE, bytes((10, 0, 15, 5)), 9, 300, bytes(16))
-    effects = swarm.feed(0, e.SwarmReceived(question, PEER, False))
-    told = [codec.decode(x.data)[1] for x in effects if isinstance(x, f.SendUnicast)]
-    assert [type(read_extension(m)) for m in told if isinstance(m, Extension)] == [Hello]
+    assert asked_who_it_is(swarm, CODEC.lease_message(RENEWLEASE, bytes((10, 0, 15, 5)), 9, 300, bytes(16)))
+
+
+REFRESH = CODEC.update_claim([(99, 60)])
+
+
+def asked_at(swarm: VirtualSwarm, seconds: int) -> list[int]:
+    """After how many seconds node 0 asks a peer that announces a block every ten, and answers nothing."""
+    asked = []
+    for after_s in range(0, seconds, 10):
+        if asked_who_it_is(swarm, REFRESH, multicast=True):
+            asked.append(after_s)
+        swarm.run_for(10)
+    return asked
+
+
+def test_a_peer_that_answers_nothing_is_asked_ever_less_often() -> None:
+    """A partition may have swallowed all the HELLOs, or the answers: nobody is taken for classic for ever."""
+    asked = asked_at(claimed(1), 3 * 3600)
+    pauses = [later - sooner for sooner, later in pairwise(asked)]
+    assert pauses[:3] == [30, 30, 60]
+    assert pauses == sorted(pauses)
+    assert len(asked) < 12
+    assert asked[-1] > 3600
+
+
+def test_a_peer_taken_for_classic_that_speaks_as_ours_do_is_asked_again() -> None:
+    """For as long as it counts as classic, every refresh of this node is more frequent (I8)."""
+    swarm = claimed(1)
+    asked_at(swarm, 3600)
+    extension = CODEC.write(ReplicateAck(()))
+    assert asked_who_it_is(swarm, extension)
+    assert not asked_who_it_is(swarm, extension), "not for each of its words"
+    swarm.run_for(60)
+    assert asked_who_it_is(swarm, extension)

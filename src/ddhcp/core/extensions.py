@@ -86,6 +86,8 @@ class Extensions:
         if isinstance(message, Hearsay) and not is_stale:
             self._on_objections(self._claims.hearsay.objections(message, peer), peer, now)
         self._handlers[type(message)](message, peer, now)
+        if not peer.is_ours and not isinstance(message, Hello):
+            self.greeting.greet_again(peer, now)
 
     def _on_objections(self, claims: tuple[Claim, ...], peer: Peer, now: float) -> None:
         """A peer tells that blocks of ours are its own."""

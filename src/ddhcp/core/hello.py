@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable
 from ipaddress import IPv6Address
 
@@ -18,10 +19,10 @@ from ..swarm import (
 )
 from .context import Context
 from .leases import LeaseTable
-from .peers import Peer
+from .peers import GREETINGS, Peer
 
-HELLO_ATTEMPTS = 3  # to a peer of unknown kind; one that answers none is taken for classic
-HELLO_INTERVAL_S = 30.0
+HELLO_INTERVAL_S = 30.0  # between the first HELLOs to a peer of unknown kind; then it doubles with each,
+MOST_DOUBLINGS = 7  # up to an hour, because a partition may have swallowed all of them
 CAPABILITIES = CAN_HANDOVER | CAN_LOOKUP | CAN_REPLICATE | CAN_REDIRECT | CAN_SURRENDER | CAN_HEARSAY
 
 
@@ -47,18 +48,31 @@ class Greeting:
 
     @staticmethod
     def has_greeted(peer: Peer) -> bool:
-        """Whether the kind of a peer is known, or was asked for often enough."""
-        return peer.is_ours or peer.hello_count >= HELLO_ATTEMPTS
+        """Whether the kind of a peer is known, or was asked for often enough to go by its silence."""
+        return peer.is_ours or peer.hello_count >= GREETINGS
 
     def greet(self, peer: Peer, now: float) -> None:
-        """Ask a peer of unknown kind whether it is one of ours, a few times at most."""
-        if self.has_greeted(peer) or self._context.stopping:
-            return
-        if peer.hello_count and now - peer.hello_at < HELLO_INTERVAL_S:
+        """Ask a peer that did not tell whether it is one of ours, ever less often."""
+        if now < self.due_at(peer) or self._context.stopping:
             return
         peer.hello_count += 1
         peer.hello_at = now
         self._context.tell(peer.address, self._hello(wants_answer=True))
+
+    @staticmethod
+    def due_at(peer: Peer) -> float:
+        """When a peer is to be asked next, if it is heard; infinity if it told what it is."""
+        if peer.is_ours:
+            return math.inf
+        if not peer.hello_count:
+            return -math.inf
+        doublings = min(max(0, peer.hello_count - GREETINGS + 1), MOST_DOUBLINGS)
+        return peer.hello_at + HELLO_INTERVAL_S * 2.0**doublings
+
+    def greet_again(self, peer: Peer, now: float) -> None:
+        """A peer that did not tell what it is said something that only nodes of ours say: its answers were lost."""
+        peer.hello_count = min(peer.hello_count, GREETINGS - 1)
+        self.greet(peer, now)
 
     def probe(self, address: bytes) -> None:
         """Ask the peer at ``address``, which was of ours, whether it still is there."""
@@ -70,8 +84,8 @@ class Greeting:
         if message.lowest > VERSION:
             # It speaks only versions that came after ours: to each other we are classic nodes.
             self._context.count("swarm.drop.incompatible-hello")
-            if not peer.is_ours and peer.hello_count < HELLO_ATTEMPTS:
-                peer.hello_count = HELLO_ATTEMPTS
+            if not peer.is_ours and peer.hello_count < GREETINGS:
+                peer.hello_count = GREETINGS
                 self._context.log(logging.WARNING, "peer-incompatible", software=message.software)
             return
         is_new = not peer.is_ours or peer.incarnation != message.incarnation

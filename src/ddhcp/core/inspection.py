@@ -13,9 +13,8 @@ from collections.abc import Callable, Collection, Iterator
 from .blocks import Block, BlockState
 from .claims import INQUIRIES, Claims
 from .context import Context
-from .hello import HELLO_ATTEMPTS
 from .leases import LeaseTable
-from .peers import Peers
+from .peers import GREETINGS, Peers
 from .records import StoredLease
 from .replicas import Replicas
 from .views import BlockView, Census, PeerView, Totals
@@ -206,7 +205,7 @@ class Inspection:
                 address=peer.address,
                 node_id=peer.node_id,
                 heard_ago_s=max(0.0, now - peer.heard_at),
-                is_ours=True if peer.is_ours else False if peer.hello_count >= HELLO_ATTEMPTS else None,
+                is_ours=True if peer.is_ours else False if peer.hello_count >= GREETINGS else None,
                 refresh_s=peer.refresh_s or None,
                 refreshes=peer.refreshes,
                 refreshes_lost=peer.refreshes_lost,

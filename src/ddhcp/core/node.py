@@ -305,7 +305,7 @@ class Node:
             self._claims.on_update_claim(peer, claims, now)
             self._extensions.on_claims(claims, peer, now)
             if not waited_s and self._may_take() and self._extensions.is_used_to(peer):
-                self._refreshes.remember(peer, data, claims, now)
+                self._refreshes.remember(peer, data, claims, self._extensions.greeting.due_at(peer), now)
         elif isinstance(message, Inquire):
             context.counters["mcast.recv_inquire"] += 1
             self._claims.on_inquire(peer, message.indices, now)

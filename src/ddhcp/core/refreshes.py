@@ -28,9 +28,9 @@ class Refreshes:
         self._claims = claims
         self._peers = peers
 
-    def remember(self, peer: Peer, data: bytes, claims: Sequence[Claim], now: float) -> None:
+    def remember(self, peer: Peer, data: bytes, claims: Sequence[Claim], until: float, now: float) -> None:
         """``data``, an UPDATECLAIM by multicast, has just been taken in; nothing but its ``claims`` came of it, and
-        would come of it again."""
+        would come of it again before the instant ``until``."""
         peer.refresh = None
         if not claims:
             return
@@ -39,7 +39,8 @@ class Refreshes:
         known = [block for block in blocks if block is not None and self._is_claimed_by(peer, block)]
         if len(set(map(id, known))) < len(claims):
             return  # some are not the peer's, or named twice
-        until = min(memory.covered_until(block) - claim.timeout_s for block, claim in zip(known, claims, strict=True))
+        for block, claim in zip(known, claims, strict=True):
+            until = min(until, memory.covered_until(block) - claim.timeout_s)
         if until <= now:
             return
         timeouts_s = tuple(claim.timeout_s for claim in claims)
