@@ -17,7 +17,7 @@ HOT = {
         "ack_gate addresses ages announcing blocks choice claim_memory claims context decisions effects endings "
         "events extensions forwarding handover hearsay hello holds inquiring leases limits lookup node offers "
         "orphans peers pool presence probing questions records refreshes rendezvous replicas replies replication "
-        "server shares supply sync terms told_leases trust"
+        "restoring server shares supply sync terms told_leases trust"
     ),
     "daemon": "client_link datagrams latency lease_rows performer server_link",
 }

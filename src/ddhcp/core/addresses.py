@@ -34,6 +34,10 @@ class AddressPlan:
             for number, s in enumerate(policy.subnets, 1)
         ]
         self._of_network = frozenset((*_relays(policy), *_routers(policy)))
+        self._excepted: dict[int, list[int]] = {}  # reserved and the network's own addresses, by block
+        for address in (*self._reserved, *self._of_network):
+            if address in pool:
+                self._excepted.setdefault(pool.index_of(address), []).append(address)
         self.zone_count = 1 + len(policy.subnets)
         self.digest = self._digest()
 
@@ -84,6 +88,22 @@ class AddressPlan:
     def reservation(self, address: int) -> Reservation | None:
         """Whose address this is, if it is reserved."""
         return self._reserved.get(address)
+
+    def for_anyone(self, index: int) -> dict[int, None]:
+        """The addresses of block ``index`` for which :meth:`is_for_anyone` holds, in their order."""
+        first = self._pool.first_address(index)
+        last = first + self._pool.block_size - 1
+        if self._subnets:
+            return {address: None for address in range(first, last + 1) if self.is_for_anyone(address)}
+        free = dict.fromkeys(range(first, last + 1))
+        for address in self._excepted.get(index, ()):
+            free.pop(address, None)
+        if self._skips_edges:  # blocks are smaller than 256 addresses and do not lie across a multiple of that
+            if first & _BYTE == 0:
+                free.pop(first, None)
+            if last & _BYTE == _BYTE:
+                free.pop(last, None)
+        return free
 
     def is_for_anyone(self, address: int) -> bool:
         """Whether ``address``, in the pool, may be given to a client without reservation."""

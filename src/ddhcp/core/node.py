@@ -6,8 +6,6 @@ import logging
 import math
 import random
 from collections.abc import Callable
-from operator import attrgetter
-from typing import Final
 
 from ..dhcp.constants import OPT_LEASE_TIME
 from ..swarm import Claim, DecodeError, Extension, Inquire, LeaseMessage, UpdateClaim
@@ -23,12 +21,13 @@ from .errors import ConfigError
 from .extensions import Extensions
 from .forwarding import Forwarding
 from .inspection import Inspection
-from .leases import DECLINED, HELD, KEPT, LASTING, LEASED, LeaseState, LeaseTable
+from .leases import LeaseState, LeaseTable
 from .peers import Peers
 from .policy import Reservation
 from .presence import Presence
 from .records import StoredBlock, StoredClaim, StoredLease
 from .refreshes import Refreshes
+from .restoring import Restoring
 from .server import Server
 from .views import BlockView, NodeView
 
@@ -37,8 +36,6 @@ from .views import BlockView, NodeView
 STALE_AFTER_S = 2.0
 MAX_HELD = 4096  # addresses that the operator may keep from being handed out; more is a range in the configuration
 REFRESH_FACTOR = 4  # what classic control tools show; classic nodes refresh when a quarter of T has passed
-_STATES = {state.value: state for state in LeaseState}
-_LEASED: Final = LeaseState.LEASED.value
 
 _BY_MULTICAST = (UpdateClaim, Inquire)
 
@@ -156,62 +153,24 @@ class Node:
         self._block_out_unusable()
         if event.blocks or event.leases:
             self._context.past_until = now + self._claims.longest_promise_s
-        ends: dict[int, float] = {}
-        leased: list[StoredLease] = []
-        others: list[StoredLease] = []
-        pool = self._context.pool
-        index_of = pool.index_of
-        for lease in event.leases:
-            if lease.address not in pool:
-                continue
-            if lease.state != _LEASED:  # how long an address was declined was not promised for
-                others.append(lease)
-                continue
-            leased.append(lease)
-            index, until = index_of(lease.address), lease.expires_at + PROMISE_MARGIN_S
-            if until > ends.get(index, 0.0):
-                ends[index] = until
+        restoring = Restoring(self._context, self._leases, event.leases)
+        ends = restoring.latest_ends()
         resumed = {
             block.index
             for block in event.blocks
             if block.index < self._context.pool.block_count
             and self._claims.resume(
-                StoredBlock(block.index, max(block.promised_until, ends.get(block.index, 0.0))), now
+                StoredBlock(
+                    block.index, max(block.promised_until, ends.get(block.index, -math.inf) + PROMISE_MARGIN_S)
+                ),
+                now,
             )
         }
-        # Of two leases of one client the later one is its own: the end of the other need not have been written. What it
-        # declined is none of its leases.
-        for leases in (others, leased):
-            leases.sort(key=attrgetter("expires_at"))
-            for lease in leases:
-                if index_of(lease.address) in resumed:
-                    self._restore(lease, now)
+        restoring.enter(resumed, now)
         for claim in event.claims:
             self._claims.restore_claim(claim, now)
         if resumed:
             self._context.log(logging.INFO, "resumed", blocks=len(resumed), leases=len(self._leases))
-
-    def _restore(self, lease: StoredLease, now: float) -> None:
-        """Take up a binding in a block that is ours again."""
-        state = LEASED if lease.state == _LEASED else _STATES[lease.state]
-        if self._leases.is_reserved(lease.address):
-            return
-        ends_at = lease.latest_end(now) if state is LEASED else lease.expires_at
-        is_over = ends_at <= now
-        if is_over and state is DECLINED:
-            self._leases.taint(lease.address)
-            return
-        if state is LEASED and is_over and self._context.is_replicated:
-            # A peer may have stood in for this node while it was away.
-            state, ends_at = KEPT, ends_at + self._context.keep_s
-            is_over = ends_at <= now
-        if state in LASTING and not is_over:
-            if state is LEASED:
-                self._context.cover_lease(ends_at - now)
-            self._leases.restore(lease, state, ends_at)
-            return
-        remembered = LeaseState.EXPIRED if state in HELD else state
-        self._leases.remember(lease.address, lease.identity, lease.chaddr, remembered, lease.expires_at, lease.hostname)
 
     def _block_out_unusable(self) -> None:
         """Blocks in which no address can ever be leased are never claimed."""
