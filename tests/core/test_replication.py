@@ -18,7 +18,7 @@ from ddhcp.core.replication import Replication
 from ddhcp.dhcp import Message
 from ddhcp.dhcp import constants as c
 from ddhcp.sim import VirtualSwarm
-from ddhcp.swarm import Extension, Replicate, Section, SwarmCodec, decode, read_extension
+from ddhcp.swarm import Extension, Hello, Replicate, Section, SwarmCodec, decode, read_extension
 
 POOL = Pool(0x0A000000, 20, 32)
 CONFIG = NodeConfig(POOL, tentative_timeout_s=3, learning_phase=False)
@@ -278,12 +278,14 @@ def test_replicas_agree_with_the_owner_whatever_is_lost_doubled_or_late(
 def told_to(node: Node, section: Section, source: bytes, now: float) -> list[object]:
     codec = SwarmCodec(b"\x09" * 8, POOL.prefix, POOL.prefix_len, POOL.block_size)
     effects = node.handle(e.SwarmReceived(codec.write(Replicate((section,))), source, False), now)
-    answers = []
+    answers: list[object] = []
     for effect in effects:
         if isinstance(effect, f.SendUnicast):
             extension = decode(effect.data)[1]
             assert isinstance(extension, Extension)
-            answers.append(read_extension(extension))
+            answer = read_extension(extension)
+            if not isinstance(answer, Hello):  # the node asks who that is besides
+                answers.append(answer)
     return answers
 
 
