@@ -12,13 +12,14 @@ import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from ..core.effects import ForgetBlock, ForgetLease, SaveBlock, SaveClaim, SaveLease, StoreEffect
+from ..core.effects import StoreEffect
 from ..core.records import StoredBlock, StoredClaim, StoredLease
+from .changes import Changes, insert_leases
 from .clock import boot_id, boot_time, wall_minus_boot
 from .errors import StartError
 from .lease_rows import read_leases
@@ -52,8 +53,6 @@ _BUSY_TIMEOUT_S = 2.0  # for a backup that reads the file; the lock file keeps o
 _MAX_WAL_BYTES = 4 << 20
 _FILE_MODE = 0o600
 _CORRUPTION = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_ROWS_AT_ONCE = 64  # by one statement; SQLite keeps as many forms of it prepared as it has room for
-_LEASE_PLACES = "(?, ?, ?, ?, ?, ?, ?, ?)"
 _SIDE_FILES = ("-wal", "-shm")
 # Rows that a sound file can hold; SQLite itself would store any type anywhere. No clock goes to 1e11 seconds.
 _SOUND_BLOCKS = """
@@ -171,7 +170,7 @@ class SqliteStore:
             with _telling_corruption():
                 if self._db is None:
                     is_new = self._connect()
-                self._commit(self._connection(), _Changes(effects))
+                self._commit(self._connection(), Changes(effects))
         except BaseException as error:
             self._wall_minus_boot, self._is_clock_saved = clock
             self._disconnect()  # rolls back
@@ -338,86 +337,16 @@ class SqliteStore:
         found.skipped = rows - len(found.blocks) - len(found.leases) - len(found.claims)
         self._remembered = found
 
-    def _commit(self, db: sqlite3.Connection, changes: _Changes) -> None:
+    def _commit(self, db: sqlite3.Connection, changes: Changes) -> None:
         """Write everything in one transaction. Each statement costs this thread a wait for the interpreter; most
         batches are a few leases, and a statement by itself is a transaction."""
         if changes.are_few_leases and self._is_clock_saved and not self._has_clock_stepped():
-            _insert_leases(db, changes.saved_leases(), self._wall_minus_boot)
+            insert_leases(db, changes.saved_leases(), self._wall_minus_boot)
             return
         db.execute("begin immediate")
         self._follow_wall_clock(db)
         changes.write(db, self._wall_minus_boot)
         db.execute("commit")
-
-
-class _Changes:
-    """What a batch changes: of each key the latest value, None for a row to be deleted."""
-
-    def __init__(self, effects: Iterable[StoreEffect]) -> None:
-        self._blocks: dict[int, float | None] = {}
-        self._leases: dict[int, StoredLease | None] = {}
-        self._claims: dict[int, StoredClaim | None] = {}
-        self._forgets = False
-        for effect in effects:
-            if isinstance(effect, SaveLease):
-                self._leases[effect.lease.address] = effect.lease
-            elif isinstance(effect, SaveBlock):
-                self._blocks[effect.block.index] = effect.block.promised_until
-            elif isinstance(effect, ForgetLease):
-                self._leases[effect.address] = None
-                self._forgets = True
-            elif isinstance(effect, ForgetBlock):
-                self._blocks[effect.index] = None
-            elif isinstance(effect, SaveClaim):
-                self._claims[effect.claim.index] = effect.claim
-            else:
-                self._claims[effect.index] = None
-
-    @property
-    def are_few_leases(self) -> bool:
-        """Whether all that changes are leases to be saved, so few that one statement writes them."""
-        is_more = self._forgets or self._blocks or self._claims
-        return not is_more and 0 < len(self._leases) <= _ROWS_AT_ONCE
-
-    def saved_leases(self) -> list[StoredLease]:
-        """The leases to be saved."""
-        return [row for row in self._leases.values() if row is not None]
-
-    def write(self, db: sqlite3.Connection, to_wall: float) -> None:
-        """Bring the tables up to date, within a transaction."""
-        saved = self.saved_leases()
-        for start in range(0, len(saved), _ROWS_AT_ONCE):
-            _insert_leases(db, saved[start : start + _ROWS_AT_ONCE], to_wall)
-        owned = [(index, until + to_wall) for index, until in self._blocks.items() if until is not None]
-        ended = [(address,) for address, row in self._leases.items() if row is None]
-        given_up = [(index,) for index, until in self._blocks.items() if until is None]
-        claimed = [
-            (claim.index, claim.owner_id, claim.owner, claim.closed_until + to_wall)
-            for claim in self._claims.values()
-            if claim is not None
-        ]
-        lapsed = [(index,) for index, claim in self._claims.items() if claim is None]
-        changes: tuple[tuple[str, Sequence[tuple[object, ...]]], ...] = (
-            ("insert or replace into block values (?, ?)", owned),
-            ("insert or replace into claim values (?, ?, ?, ?)", claimed),
-            ("delete from lease where address = ?", ended),
-            ("delete from block where block_index = ?", given_up),
-            ("delete from claim where block_index = ?", lapsed),
-        )
-        for statement, rows in changes:
-            if rows:
-                db.executemany(statement, rows)
-
-
-def _insert_leases(db: sqlite3.Connection, rows: list[StoredLease], to_wall: float) -> None:
-    """Write these rows, ``_ROWS_AT_ONCE`` at most, with one statement."""
-    values: list[object] = []
-    for row in rows:
-        values += (
-            row.address, row.identity, row.chaddr, row.state, row.expires_at + to_wall, row.hostname, row.granted_s,
-            row.held_until + to_wall if row.granted_s else 0.0,
-        )  # fmt: skip
-    db.execute("insert or replace into lease values " + ",".join([_LEASE_PLACES] * len(rows)), values)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,88 @@
+"""What a commit writes. Compiled, because the loop has to wait while the writing thread is at it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from ..core.effects import ForgetBlock, ForgetLease, SaveBlock, SaveClaim, SaveLease, StoreEffect
+from ..core.records import StoredClaim, StoredLease
+
+ROWS_AT_ONCE: Final = 64  # by one statement; SQLite keeps as many forms of it prepared as it has room for
+_LEASE_PLACES: Final = "(?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERTS: Final = [  # by the number of rows
+    "insert or replace into lease values " + ",".join([_LEASE_PLACES] * rows) for rows in range(ROWS_AT_ONCE + 1)
+]
+
+
+class Changes:
+    """What a batch changes: of each key the latest value, None for a row to be deleted."""
+
+    def __init__(self, effects: Iterable[StoreEffect]) -> None:
+        self._blocks: dict[int, float | None] = {}
+        self._leases: dict[int, StoredLease | None] = {}
+        self._claims: dict[int, StoredClaim | None] = {}
+        self._forgets = False
+        for effect in effects:
+            if isinstance(effect, SaveLease):
+                self._leases[effect.lease.address] = effect.lease
+            elif isinstance(effect, SaveBlock):
+                self._blocks[effect.block.index] = effect.block.promised_until
+            elif isinstance(effect, ForgetLease):
+                self._leases[effect.address] = None
+                self._forgets = True
+            elif isinstance(effect, ForgetBlock):
+                self._blocks[effect.index] = None
+            elif isinstance(effect, SaveClaim):
+                self._claims[effect.claim.index] = effect.claim
+            else:
+                self._claims[effect.index] = None
+
+    @property
+    def are_few_leases(self) -> bool:
+        """Whether all that changes are leases to be saved, so few that one statement writes them."""
+        is_more = self._forgets or self._blocks or self._claims
+        return not is_more and 0 < len(self._leases) <= ROWS_AT_ONCE
+
+    def saved_leases(self) -> list[StoredLease]:
+        """The leases to be saved."""
+        return [row for row in self._leases.values() if row is not None]
+
+    def write(self, db: sqlite3.Connection, to_wall: float) -> None:
+        """Bring the tables up to date, within a transaction."""
+        saved = self.saved_leases()
+        for start in range(0, len(saved), ROWS_AT_ONCE):
+            insert_leases(db, saved[start : start + ROWS_AT_ONCE], to_wall)
+        owned = [(index, until + to_wall) for index, until in self._blocks.items() if until is not None]
+        ended = [(address,) for address, row in self._leases.items() if row is None]
+        given_up = [(index,) for index, until in self._blocks.items() if until is None]
+        claimed = [
+            (claim.index, claim.owner_id, claim.owner, claim.closed_until + to_wall)
+            for claim in self._claims.values()
+            if claim is not None
+        ]
+        lapsed = [(index,) for index, claim in self._claims.items() if claim is None]
+        changes: tuple[tuple[str, Sequence[tuple[object, ...]]], ...] = (
+            ("insert or replace into block values (?, ?)", owned),
+            ("insert or replace into claim values (?, ?, ?, ?)", claimed),
+            ("delete from lease where address = ?", ended),
+            ("delete from block where block_index = ?", given_up),
+            ("delete from claim where block_index = ?", lapsed),
+        )
+        for statement, rows in changes:
+            if rows:
+                db.executemany(statement, rows)
+
+
+def insert_leases(db: sqlite3.Connection, rows: list[StoredLease], to_wall: float) -> None:
+    """Write these rows, ``ROWS_AT_ONCE`` at most, with one statement."""
+    values: list[object] = []
+    for row in rows:
+        held_until = row.held_until + to_wall if row.granted_s else 0.0
+        # Python's sqlite3 looks at length for what might adapt a bytes object, and takes a bytearray as it is.
+        values += (
+            row.address, bytearray(row.identity), bytearray(row.chaddr), row.state, row.expires_at + to_wall,
+            bytearray(row.hostname), row.granted_s, held_until,
+        )  # fmt: skip
+    db.execute(_INSERTS[len(rows)], values)
