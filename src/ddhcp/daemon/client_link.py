@@ -15,19 +15,22 @@ from .datagrams import SendQueue, Slots
 from .errors import StartError
 from .interfaces import Interface
 
-BATCH = 64  # datagrams taken from one socket before others get their turn; one commit serves them all
-MAX_DHCP_BYTES = 4096  # no client has so much to say; what is longer is dropped
 MAX_REPLY_BYTES = 9216  # with headers: the largest MTU of real Ethernets
 _RECEIVE_BUFFER_BYTES = 4 << 20
 _SO_RCVBUFFORCE = 33
-_IP_PKTINFO = 8
+_IP_PKTINFO: Final = 8
+_IPPROTO_IP: Final = int(socket.IPPROTO_IP)
 _MSG_TRUNC: Final = int(socket.MSG_TRUNC)  # a plain number: combining enums takes longer than all else here
 _AF_INET = socket.htons(socket.AF_INET)  # of a socket address all but the family is in network byte order
 _NAME: Final = struct.Struct("!HHI8x")  # struct sockaddr_in
-_SOURCE: Final = struct.Struct("!4xI")
-_CONTROL_BYTES = socket.CMSG_SPACE(12)
+_CONTROL_BYTES: Final = socket.CMSG_SPACE(12)
 # struct cmsghdr and in_pktinfo: size, level, type, interface, source for a reply, destination of a request
 _PACKET_INFO: Final = struct.Struct("@Niii4s4s")
+_PACKET_INFO_BYTES: Final = int(_PACKET_INFO.size)
+_RECEIVED_INFO: Final = struct.Struct(f"@Nii8x4s{_CONTROL_BYTES - _PACKET_INFO.size}x")
+_BROADCAST: Final = b"\xff\xff\xff\xff"
+BATCH: Final = 64  # datagrams taken from one socket before others get their turn; one commit serves them all
+MAX_DHCP_BYTES: Final = 4096  # no client has so much to say; what is longer is dropped
 
 
 class ClientSockets:
@@ -86,19 +89,22 @@ class ClientSockets:
         except ConnectionRefusedError:  # an earlier reply found nobody
             return []
         payload = memoryview(slots.payload)
+        sources = slots.names_of(len(received), _NAME)
+        infos = slots.control_of(len(received), _RECEIVED_INFO)
         events = []
-        for index, (control_size, flags, length) in enumerate(received):
+        start = 0
+        for (control_size, flags, length), (_, _, source), (_, level, kind, to) in zip(
+            received, sources, infos, strict=True
+        ):
             if flags & _MSG_TRUNC:
                 self.oversized += 1
-                continue
-            destination = constants.BROADCAST_ADDRESS
-            if control_size >= _PACKET_INFO.size:
-                _, level, kind, _, _, address = _PACKET_INFO.unpack_from(slots.control, index * _CONTROL_BYTES)
-                if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
-                    destination = int.from_bytes(address, "big")
-            start = index * MAX_DHCP_BYTES
-            (source,) = _SOURCE.unpack_from(slots.names, index * _NAME.size)
-            events.append(DhcpReceived(name, bytes(payload[start : start + length]), source, destination))
+            else:
+                destination = constants.BROADCAST_ADDRESS
+                is_told = control_size >= _PACKET_INFO_BYTES and level == _IPPROTO_IP and kind == _IP_PKTINFO
+                if is_told and to != _BROADCAST:
+                    destination = int.from_bytes(to, "big")
+                events.append(DhcpReceived(name, payload[start : start + length].tobytes(), source, destination))
+            start += MAX_DHCP_BYTES
         return events
 
     def send(self, effect: SendDhcp) -> None:
@@ -115,7 +121,7 @@ class ClientSockets:
             self._source = effect.source
             source = effect.source.to_bytes(4, "big")
             self._replies.set_control(
-                _PACKET_INFO.pack(_PACKET_INFO.size, socket.IPPROTO_IP, _IP_PKTINFO, 0, source, bytes(4))
+                _PACKET_INFO.pack(_PACKET_INFO.size, _IPPROTO_IP, _IP_PKTINFO, 0, source, bytes(4))
             )
         self._replies.add(effect.payload, _NAME.pack(_AF_INET, effect.port, effect.address))
 

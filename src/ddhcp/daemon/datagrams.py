@@ -6,7 +6,7 @@ import errno
 import os
 import socket
 import struct
-from typing import Final
+from typing import Any, Final
 
 from . import mmsg
 
@@ -49,6 +49,15 @@ class Slots:
         self._headers[:] = self._pristine  # the kernel has overwritten the sizes of names and control data
         count = mmsg.receive(descriptor, self._address, self.count)
         return list(_RECEIVED.iter_unpack(memoryview(self._headers)[: count * mmsg.MESSAGE_SIZE])) if count else []
+
+    def names_of(self, count: int, form: struct.Struct) -> list[tuple[Any, ...]]:
+        """The socket addresses of the first ``count`` messages; ``form`` is that of one, as long as ``name_size``."""
+        return list(form.iter_unpack(memoryview(self.names)[: count * form.size])) if count else []
+
+    def control_of(self, count: int, form: struct.Struct) -> list[tuple[Any, ...]]:
+        """The same of their control data, as long as ``control_size``. What the kernel did not write is what it wrote
+        earlier."""
+        return list(form.iter_unpack(memoryview(self.control)[: count * form.size])) if count else []
 
     def fill(self, index: int, payload: bytes) -> None:
         """Make ``payload``, at most ``size`` bytes, the one of message ``index``."""

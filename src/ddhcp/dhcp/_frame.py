@@ -7,23 +7,33 @@ from dataclasses import dataclass
 from typing import Final
 
 _HEADERS: Final = struct.Struct("!6s6sH BBHHHBBHII HHHH")  # Ethernet, IPv4 without options, UDP
-_ETHERNET_SIZE = 14
-_IP_SIZE = 20
-_UDP_SIZE = 8
-_ETHERTYPE_IPV4 = 0x0800
-_PROTOCOL_UDP = 17
-_TTL = 64
-_TOS_LOW_DELAY = 0x10
-_DONT_FRAGMENT = 0x4000
-_FRAGMENT = 0x3FFF  # "more fragments" and the offset
-# The words of the IPv4 header that are the same in every frame.
-_IP_CONSTANT = (0x4500 | _TOS_LOW_DELAY) + _DONT_FRAGMENT + (_TTL << 8 | _PROTOCOL_UDP)
+_ETHERNET_SIZE: Final = 14
+_IP_SIZE: Final = 20
+_UDP_SIZE: Final = 8
+_ETHERTYPE_IPV4: Final = 0x0800
+_PROTOCOL_UDP: Final = 17
+_TTL: Final = 64
+_TOS_LOW_DELAY: Final = 0x10
+_DONT_FRAGMENT: Final = 0x4000
+_FRAGMENT: Final = 0x3FFF  # "more fragments" and the offset
+_IP_CONSTANT: Final = 0x4510 + 0x4000 + 0x4011  # the words of the IPv4 header that are the same in every frame
+# The fields sname and file of a BOOTP message, which hardly any reply uses: words that need not be added.
+_NAMES_AT: Final = 44
+_NAMES_END: Final = 236
+_NO_NAMES: Final = bytes(_NAMES_END - _NAMES_AT)
 
 
 def checksum(data: bytes) -> int:
     """The Internet checksum (RFC 1071) of ``data``, as the sender of a header writes it."""
     total = int.from_bytes(data, "big") << (8 if len(data) & 1 else 0)
     return -total % 0xFFFF if total else 0xFFFF
+
+
+def _words(data: bytes) -> int:
+    """What is congruent, modulo 65535, to the sum of the 16-bit words of ``data``, which is what RFC 1071 adds up: a
+    number is so to the sum of its digits, and one division in C does the work of a loop."""
+    number = int.from_bytes(data, "big") % 0xFFFF
+    return number << 8 if len(data) & 1 else number
 
 
 def udp_frame(
@@ -43,11 +53,11 @@ def udp_frame(
     """
     udp_size = _UDP_SIZE + len(payload)
     ip_size = _IP_SIZE + udp_size
-    # A number is congruent to the sum of its 16-bit digits modulo 65535, which is what RFC 1071 adds up: one division
-    # in C does the work of a loop. For the same reason an address may be added whole instead of by halves.
-    words = int.from_bytes(payload, "big") % 0xFFFF
-    if udp_size & 1:
-        words <<= 8
+    # Modulo 65535 an address may be added whole instead of by halves (see _words).
+    if payload[_NAMES_AT:_NAMES_END] == _NO_NAMES:
+        words = _words(payload[:_NAMES_AT]) + _words(payload[_NAMES_END:])
+    else:
+        words = _words(payload)
     addresses = source + destination
     words += addresses + _PROTOCOL_UDP + udp_size + source_port + destination_port + udp_size
     return (
