@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from .blocks import Block, BlockTable
 from .context import Context
@@ -18,8 +19,9 @@ from .peers import Peer, Peers
 from .records import StoredBlock
 from .remedies import Remedy
 
-LOST_REFRESHES_TOLERATED = 2  # refreshes that may be lost in a row without a promise lapsing at a receiver
-PROMISE_MARGIN_S = 5.0  # between the end of a lease and the end of the promise: transit, clock drift, rounding
+_PROMISE: Final = Remedy.PROMISE  # asked for with every lease, and slow to be looked up in Python 3.11
+LOST_REFRESHES_TOLERATED: Final = 2  # refreshes that may be lost in a row without a promise lapsing at a receiver
+PROMISE_MARGIN_S: Final = 5.0  # between the end of a lease and the end of the promise: transit, clock drift, rounding
 PROMISE_SLACK_S = 100  # a block with leases is announced for 2 L + this, which leaves (L + slack) / 3 between refreshes
 MAX_TIMEOUT_S = 65535  # two bytes
 REFRESH_JITTER = 0.3  # a refresh comes at 70-100 % of its period, so that a swarm never falls into step
@@ -58,7 +60,7 @@ class Announcer:
     def timeout_s(self, block: Block) -> int:
         """For how long a block of ours is announced: T, or with leases in it long enough to outlast any of them even
         when refreshes are lost (promise >= lease)."""
-        if self._leases.is_unused(block.index) or not self._context.has(Remedy.PROMISE):
+        if self._leases.is_unused(block.index) or not self._context.has(_PROMISE):
             return self._context.config.block_timeout_s
         return self.full_timeout_s
 
@@ -71,7 +73,7 @@ class Announcer:
     def promise(self, block: Block, lease_s: int, now: float) -> int:
         """How long a lease in ``block`` (ours, and with the lease already entered) may run, in seconds, at most
         ``lease_s``. Announces the block first if what is promised so far does not cover it."""
-        if not self._context.has(Remedy.PROMISE):
+        if not self._context.has(_PROMISE):
             return lease_s
         if block.expires_at < now + lease_s + PROMISE_MARGIN_S and self._context.link_up:
             self._quick_refreshes = LOST_REFRESHES_TOLERATED
@@ -135,7 +137,7 @@ class Announcer:
         spare_s = full_s - min(context.longest_lease_s, full_s / 2)  # what a full block's promise has beyond its leases
         has_empty = self._quick_refreshes > 0 or any(self._leases.is_unused(block.index) for block in blocks)
         margin_s = min(PROMISE_MARGIN_S, empty_s / 10)
-        shortest_s = min(empty_s, spare_s) if has_empty or not context.has(Remedy.PROMISE) else spare_s
+        shortest_s = min(empty_s, spare_s) if has_empty or not context.has(_PROMISE) else spare_s
         period_s = (shortest_s - margin_s) / (LOST_REFRESHES_TOLERATED + 1)
         if self._peers.has_classic(now):
             period_s = min(period_s, empty_s / CLASSIC_NEWCOMER_FACTOR)

@@ -8,7 +8,7 @@ an address to anybody.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..dhcp import Message
@@ -129,14 +129,16 @@ class Lookup:
             return False
         return self._ask_everybody(key, _Question(request, link, identity), now)
 
-    def familiar_addresses(self, request: Message, identity: bytes) -> Iterator[int]:
+    def familiar_addresses(self, request: Message, identity: bytes) -> list[int]:
         """Addresses of the pool that the client of a DISCOVER may have had from another node."""
+        found = []
         lease = self._replicas.of_client(identity, request.chaddr)
         if lease is not None:
-            yield lease.address
+            found.append(lease.address)
         wanted = request.requested_address
         if wanted is not None and wanted in self._context.pool:
-            yield wanted
+            found.append(wanted)
+        return found
 
     def ask_for(self, request: Message, link: str, identity: bytes, address: int, now: float) -> bool:
         """Ask the owner of ``address``, in the pool, whether the client may have it. False if there is nobody to ask;

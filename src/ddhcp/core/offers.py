@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from ..dhcp import constants as c
 from .blocks import BlockState
@@ -21,11 +22,16 @@ from .probing import Probing
 from .remedies import Remedy
 from .replies import Exchange, Replies, mac_text, relayed
 
-OFFER_LIFETIME_S = 12.0  # an offer nobody took up is free again after this, as in classic nodes
-OFFER_GRACE_S = 4.0  # one nobody took up by now makes room when addresses are short: its client has asked again by now,
+_ONE_ADDRESS: Final = Remedy.ONE_ADDRESS  # asked for with every DISCOVER, and slow to be looked up in Python 3.11
+OFFER_LIFETIME_S: Final = 12.0  # an offer nobody took up is free again after this, as in classic nodes
+OFFER_GRACE_S: Final = (
+    4.0  # one nobody took up by now makes room when addresses are short: its client has asked again by now,
+)
 #                      or was none (RFC 2131 4.1: the first retransmission comes after 4 s)
-WAIT_LIFETIME_S = 30.0  # how long a DISCOVER that could not be answered is remembered; a live client repeats it sooner
-MAX_WAITING = 16384  # clients remembered while no address is free: an avalanche at one node
+WAIT_LIFETIME_S: Final = (
+    30.0  # how long a DISCOVER that could not be answered is remembered; a live client repeats it sooner
+)
+MAX_WAITING: Final = 16384  # clients remembered while no address is free: an avalanche at one node
 
 
 @dataclass(slots=True)
@@ -114,11 +120,11 @@ class Offers:
     def _adopts_for(self, x: Exchange, now: float) -> bool:
         """Wait for a new owner, perhaps this node, of the block of an address that the client had, if its owner fell
         silent: the client keeps its address then."""
-        index_of = self._context.pool.index_of
-        return any(
-            self.claims.adopt_for_client(index_of(address), x.key, now, lambda at: self._choose_again(x, at))
-            for address in self.lookup.familiar_addresses(x.request, x.key)
-        )
+        for address in self.lookup.familiar_addresses(x.request, x.key):
+            index = self._context.pool.index_of(address)
+            if self.claims.adopt_for_client(index, x.key, now, lambda at: self._choose_again(x, at)):
+                return True
+        return False
 
     def _choose_again(self, x: Exchange, now: float) -> None:
         current = self._refresh(x)
@@ -194,7 +200,7 @@ class Offers:
     def _lease_of(self, x: Exchange) -> Lease | None:
         """The client's latest binding, unless its address is reserved for another host by now."""
         lease = self._leases.of(x.key, x.chaddr)
-        if lease is None or not self._context.has(Remedy.ONE_ADDRESS):
+        if lease is None or not self._context.has(_ONE_ADDRESS):
             return None
         reservation = self._plan.reservation(lease.address)
         return lease if reservation is None or reservation is x.terms.reservation else None

@@ -36,7 +36,8 @@ class Probing:
     def configure(self) -> None:
         """Take a changed policy."""
         conflicts = self._context.config.policy.conflicts
-        self._mode = conflicts.probe if self._context.has(Remedy.PROBING) else Probe.NEVER
+        mode = conflicts.probe if self._context.has(Remedy.PROBING) else Probe.NEVER
+        self._is_never, self._is_of_reused = mode is Probe.NEVER, mode is Probe.REUSED
         self._timeout_s = conflicts.probe_timeout_s
 
     def __len__(self) -> int:
@@ -52,11 +53,11 @@ class Probing:
 
         Never behind a relay, where ARP does not reach, and not for the client's own address: it would answer itself.
         """
-        if self._mode is Probe.NEVER or x.request.giaddr or address in self._pending:
+        if self._is_never or x.request.giaddr or address in self._pending:
             return False
         if previous is not None and self._leases.belongs(previous, x.key, x.chaddr):
             return self._leases.is_tainted(address)
-        if self._mode is Probe.REUSED and previous is None and not self._leases.is_tainted(address):
+        if self._is_of_reused and previous is None and not self._leases.is_tainted(address):
             return False
         return len(self._pending) < MAX_PROBES
 

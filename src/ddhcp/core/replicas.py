@@ -76,11 +76,12 @@ class Replicas:
 
     def of_client(self, identity: bytes, chaddr: bytes) -> StoredLease | None:
         """This client's lease in a foreign block, which may have ended by now."""
-        for address in (self._by_identity.get(identity), self._by_chaddr.get(chaddr)):
-            lease = self.at(address) if address is not None else None
-            if lease is not None and LeaseTable.belongs(lease, identity, chaddr):
-                return lease
-        return None
+        lease = self._at_if_its(self._by_identity.get(identity), identity, chaddr)
+        return lease if lease is not None else self._at_if_its(self._by_chaddr.get(chaddr), identity, chaddr)
+
+    def _at_if_its(self, address: int | None, identity: bytes, chaddr: bytes) -> StoredLease | None:
+        lease = self.at(address) if address is not None else None
+        return lease if lease is not None and LeaseTable.belongs(lease, identity, chaddr) else None
 
     def at(self, address: int) -> StoredLease | None:
         """The lease known of ``address``, which lies in the pool."""

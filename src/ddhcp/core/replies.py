@@ -18,6 +18,9 @@ from .terms import Terms
 TIMER_JITTER: Final = (
     0.05  # T1 and T2 are spread by up to this share of the lease, so that clients do not renew in step (C8)
 )
+# The members by name, for what every reply passes (see leases.py).
+_ALWAYS: Final = Broadcast.ALWAYS
+_NEVER: Final = Broadcast.NEVER
 # Options whose value depends on what this very client sent.
 _ANSWERED: Final = (c.OPT_RAPID_COMMIT, c.OPT_FQDN, c.OPT_SUBNET_SELECTION)
 
@@ -148,7 +151,7 @@ class Replies:
         broadcast = x.terms.broadcast
         to = delivery(
             x.request, kind, address, x.source,
-            always_broadcast=broadcast is Broadcast.ALWAYS, never_broadcast=broadcast is Broadcast.NEVER,
+            always_broadcast=broadcast is _ALWAYS, never_broadcast=broadcast is _NEVER,
         )  # fmt: skip
         counters = self._context.counters
         counters["dhcp.send_pkg"] += 1

@@ -20,7 +20,7 @@ from .claims import Claims
 from .config import NodeConfig
 from .context import Context
 from .decisions import Decisions
-from .effects import ProlongLease, RunHook, SaveLease
+from .effects import Log, ProlongLease, RunHook, SaveLease
 from .endings import Endings
 from .events import AddressProbed, ClientLink, DhcpReceived
 from .forwarding import Forwarding
@@ -48,6 +48,7 @@ from .replies import Exchange, Replies, mac_text, relayed
 from .surrender import Surrenders
 from .terms import Terms, TermsBook
 
+_INFO: Final = logging.INFO
 _CHADDR_AT: Final = 28  # in a message, where a client's hardware address would be
 FOREIGN_SERVER_LOG_S: Final = 60.0  # how often the answers of another DHCP server are reported
 
@@ -437,8 +438,10 @@ class Server:
         self._replies.ack(x, address, lease_s, now, is_rapid=is_rapid)
         mac, text = mac_text(x.chaddr), dotted(address)
         context.effects.append(RunHook(("lease", text, mac)))
-        relay = relayed(x.request)
-        context.log(logging.INFO, "lease-granted", address=text, mac=mac, seconds=lease_s, link=x.link, **relay)
+        fields: dict[str, object] = {"address": text, "mac": mac, "seconds": lease_s, "link": x.link}
+        if x.request.giaddr:
+            fields.update(relayed(x.request))
+        context.effects.append(Log(_INFO, "lease-granted", fields))
         self._offers.ensure_supply(x.terms.zone, now)
 
     def _ack_forwarded(self, request: Message, link: str, address: int, lease_s: int, now: float) -> None:

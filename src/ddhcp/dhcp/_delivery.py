@@ -27,6 +27,7 @@ class Delivery:
         self.mac = mac
 
 
+_NO_MAC: Final = bytes(c.ETHERNET_ADDRESS_SIZE)
 _BROADCAST: Final = Delivery(c.BROADCAST_ADDRESS, c.CLIENT_PORT, c.BROADCAST_MAC)
 
 
@@ -60,6 +61,6 @@ def delivery(
     if always_broadcast or not your_address or (request.flags & c.FLAG_BROADCAST and not never_broadcast):
         return _BROADCAST
     mac = request.chaddr[: c.ETHERNET_ADDRESS_SIZE]
-    if request.hlen != len(mac) or request.htype != c.HTYPE_ETHERNET or mac[0] & 1 or not any(mac):
+    if request.hlen != len(mac) or request.htype != c.HTYPE_ETHERNET or mac[0] & 1 or mac == _NO_MAC:
         return _BROADCAST  # no address to send a frame to, or one that is a group's (rule I31)
     return Delivery(your_address, c.CLIENT_PORT, mac)

@@ -170,8 +170,8 @@ class Message:
         return value if value is not None and len(value) == c.FIXED_SIZES[code] else None
 
     def _number(self, code: int) -> int | None:
-        value = self._fixed_size(code)
-        return None if value is None else int.from_bytes(value, "big")
+        value = self.options.get(code)
+        return int.from_bytes(value, "big") if value is not None and len(value) == c.FIXED_SIZES[code] else None
 
     def has(self, code: int) -> bool:
         """Whether the option is present, and of the right size if its kind has one."""
@@ -259,7 +259,10 @@ class Message:
         A name is at most 255 bytes without control characters (rules A11, A12, I8, I12). It may still hold anything
         else: escape it before showing.
         """
-        value = self.options.get(c.OPT_HOSTNAME, b"").rstrip(b"\0")
+        value = self.options.get(c.OPT_HOSTNAME)
+        if value is None:
+            return b""
+        value = value.rstrip(b"\0")
         return value if len(value) <= _MAX_HOSTNAME and not has_controls(value) else b""
 
     @property

@@ -15,10 +15,16 @@ MIN_REPLY: Final = 300  # clients and relays exist that drop anything shorter (R
 _IP_UDP_HEADERS: Final = 28
 _MIN_DATAGRAM: Final = 576  # what every client must take (RFC 2131 section 2)
 
-# The fixed part with the two options that every answer has, and the three of a lease.
-_HEAD: Final = struct.Struct("!4BIHH4I16s64s128s4s BBB BBI")
+# The fixed part with the two options that every answer has, and the three of a lease. Neighbours are packed as one
+# number: each number takes time.
+_HEAD: Final = struct.Struct("!7I16s64s128s4s IBI")
+_BOOTREPLY_AT: Final = c.BOOTREPLY << 24  # in the word of op, htype, hlen and hops
+_TYPE_AND_SERVER: Final = c.OPT_MESSAGE_TYPE << 24 | 1 << 16 | c.OPT_SERVER_ID  # the type belongs between the two
 _SNAME_AT, _FILE_AT, _COOKIE_AT = 44, 108, 236  # in it
-_LEASE: Final = struct.Struct("!BBI BBI BBI")
+_LEASE: Final = struct.Struct("!HI HI HI")
+_LEASE_TIME: Final = c.OPT_LEASE_TIME << 8 | 4
+_T1: Final = c.OPT_T1 << 8 | 4
+_T2: Final = c.OPT_T2 << 8 | 4
 _U32_OPTION: Final = struct.Struct("!BBI")
 _OVERLOAD: Final = struct.Struct("!BBB")
 _FILE, _SNAME = 1, 2  # the fields by their values in option 52
@@ -158,9 +164,9 @@ def build_reply(
         else:
             encoded = pack_options(_answer(options, request, forced))
     head = _HEAD.pack(
-        c.BOOTREPLY, request.htype, request.hlen, 0, request.xid, 0, flags,
+        _BOOTREPLY_AT | request.htype << 16 | request.hlen << 8, request.xid, flags,
         ciaddr, your_address, next_server, request.giaddr, request.chaddr, server_name, boot_file, c.MAGIC_COOKIE,
-        c.OPT_MESSAGE_TYPE, 1, message_type, c.OPT_SERVER_ID, 4, server_identifier,
+        _TYPE_AND_SERVER | message_type << 8, 4, server_identifier,
     )  # fmt: skip
     client_id = request.options.get(c.OPT_CLIENT_ID) if echo_client_id else None
     client_echo = pack_option(c.OPT_CLIENT_ID, client_id) if client_id else b""
@@ -189,7 +195,7 @@ def _payload_limit(max_size: int | None, mtu: int) -> int:
 def _lease_options(lease_time_s: int, t1_s: int | None, t2_s: int | None) -> bytes:
     """Options 51, 58 and 59, encoded."""
     if t1_s and t2_s:
-        return _LEASE.pack(c.OPT_LEASE_TIME, 4, lease_time_s, c.OPT_T1, 4, t1_s, c.OPT_T2, 4, t2_s)
+        return _LEASE.pack(_LEASE_TIME, lease_time_s, _T1, t1_s, _T2, t2_s)
     return b"".join(
         (
             _U32_OPTION.pack(c.OPT_LEASE_TIME, 4, lease_time_s),

@@ -21,6 +21,7 @@ REASONS: Final = frozenset(
 "reply" is a BOOTREPLY on the server's port: another server's answer, which an operator wants to know of (rule I28).
 """
 
+_ETHERNET_KEY: Final = b"\x01\x01"  # what the key of a client known by its Ethernet address begins with
 _REQUEST_TYPES: Final = frozenset(c.REQUEST_TYPES)
 
 
@@ -46,7 +47,8 @@ def parse_request(data: bytes, *, leasequery: bool = False) -> Message:
     client_id = message.options.get(c.OPT_CLIENT_ID)
     if client_id and len(client_id) > MAX_CLIENT_ID:
         raise DecodeError("client-id-too-long")
-    if not any(chaddr[:hlen]) and kind != c.LEASEQUERY and (not client_id or _repeats_hardware(message, client_id)):
+    has_address = bool(hlen and chaddr[0]) or any(chaddr[:hlen])
+    if not has_address and kind != c.LEASEQUERY and (not client_id or _repeats_hardware(message, client_id)):
         raise DecodeError("no-identity")
     if message.giaddr and not is_unicast(message.giaddr):
         raise DecodeError("bad-giaddr")
@@ -81,6 +83,8 @@ def _repeats_hardware(message: Message, client_id: bytes) -> bool:
 
 def hardware_identity(htype: int, hardware_address: bytes) -> bytes:
     """The key of a client known by its hardware type (one byte) and address alone (rule G1)."""
+    if htype == c.HTYPE_ETHERNET:
+        return _ETHERNET_KEY + hardware_address
     return b"\x01" + bytes((htype,)) + hardware_address
 
 
@@ -98,5 +102,5 @@ def identity(message: Message, *, ignore_client_id: bool = False) -> bytes:
         or (client_id[0] == message.htype and client_id[1:] == hardware_address)
         or (ignore_client_id and any(hardware_address))
     ):
-        return b"\x01" + bytes((message.htype,)) + hardware_address
+        return hardware_identity(message.htype, hardware_address)
     return b"\x00" + client_id
