@@ -12,7 +12,7 @@ from ddhcp.core.events import SwarmReceived
 from ddhcp.sim.checks.addresses import ANYBODYS, CLAIMED_IN_USE, FORGOTTEN, LEFT_BEHIND
 from ddhcp.sim.client import Habits
 from ddhcp.sim.engine import Engine, Timer
-from ddhcp.sim.faults import SILENCING, draw_faults
+from ddhcp.sim.faults import FOR_GOOD, SILENCING, draw_faults
 from ddhcp.sim.network import Impairment, Network
 from ddhcp.sim.setup import Setup
 from ddhcp.sim.shrink import Shrinker
@@ -99,6 +99,18 @@ def test_silences_keep_their_distance_and_end_in_time() -> None:
     for before, after in itertools.pairwise(silences):
         assert after.at >= before.until + 2 * setup.refresh_s
         assert after.until - after.at <= setup.longest_fault_s
+
+
+def test_a_machine_that_lost_its_disk_boots_among_others_that_can_tell_it() -> None:
+    setup = Setup(nodes=5, safety_s=100000.0, fault_rate=300.0)
+    faults = draw_faults(setup, random.Random(4))
+    wipes = [fault for fault in faults if fault.kind == "wipe" and fault.value != FOR_GOOD]
+    outages = [(fault.at, fault.until + fault.value) for fault in faults if fault.kind == "reboot-all"]
+    assert wipes
+    assert outages
+    for wipe in wipes:
+        for since, until in outages:
+            assert wipe.until < since or wipe.at > until, f"{wipe}, without power from {since} to {until}"
 
 
 def test_duplicates_are_counted_in_address_seconds() -> None:

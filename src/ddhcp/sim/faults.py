@@ -63,14 +63,21 @@ def _with_survivors(faults: list[Fault], setup: Setup) -> list[Fault]:
 
 def _spaced(faults: list[Fault], pause_s: float) -> list[Fault]:
     """Without those that would prolong another's silence: two short cuts in a row are one long cut. A machine without
-    memory that boots while others cannot be heard knows of nobody, so this is kept apart from silences as well."""
+    memory that boots while others cannot be heard, or are without power, knows of nobody, so this is kept apart from
+    both."""
     kept = []
-    silent_until = -pause_s
+    silent_until = dark_until = wiped_until = -pause_s
     for fault in faults:
-        if fault.kind in SILENCING or (fault.kind == "wipe" and fault.value != FOR_GOOD):
-            if fault.at < silent_until + pause_s:
+        is_wipe = fault.kind == "wipe" and fault.value != FOR_GOOD
+        if fault.kind in SILENCING or is_wipe:
+            if fault.at < silent_until + pause_s or (is_wipe and fault.at < dark_until + pause_s):
                 continue
             silent_until = fault.until
+            wiped_until = fault.until if is_wipe else wiped_until
+        elif fault.kind == "reboot-all":
+            if fault.at < wiped_until + pause_s:
+                continue
+            dark_until = fault.until + fault.value
         kept.append(fault)
     return kept
 
