@@ -118,3 +118,44 @@ def test_a_spare_that_not_everybody_could_be_heard_for_is_tried_again_ever_later
     supply.note_doubted(now)
     supply.missing_blocks(0, now)
     assert supply.retry_at - now < 10
+
+
+def test_spares_beyond_the_own_share_are_had_although_everybody_has_to_be_heard_first() -> None:
+    """In a swarm of more nodes than are asked each by itself, one that looked again only when their answers had grown
+    old had them all speak for ever (I8), and never had a spare."""
+    count = 36
+    config = NodeConfig(
+        Pool(0x0A000000, 24, 4), tentative_timeout_s=2, spare_leases=1, learning_phase=False, lease_time_s=60
+    )
+    swarm = VirtualSwarm(count, config)
+    held: dict[int, tuple[int, int]] = {}
+
+    def bind(clients: dict[int, int]) -> None:
+        for client, node in clients.items():
+            swarm.client_sends(node, message(c.DISCOVER, client))
+        swarm.run_for(3)
+        offers = {answer.message.xid: answer.message.yiaddr for answer in swarm.answers}
+        for client, node in clients.items():
+            (ack,) = swarm.client_sends(node, message(c.REQUEST, client, offers[client]))
+            held[client] = (node, ack.yiaddr)
+
+    def live(seconds: int) -> None:
+        for _ in range(0, seconds, 25):
+            swarm.run_for(25)
+            for client, (node, address) in held.items():
+                if node not in swarm.stopped:
+                    renewal = message(c.REQUEST, client)
+                    renewal.ciaddr = address
+                    swarm.client_sends(node, renewal)
+
+    swarm.run_for(20)
+    bind({node: node for node in range(count)})
+    live(25)
+    swarm.stopped.add(count - 1)  # without a word: for 220 s it may be at work elsewhere, which has tries put off
+    live(125)
+    bind({count + client: 0 for client in range(3)})
+    live(25)
+    assert own_blocks(swarm) == 1
+    live(150)
+    assert own_blocks(swarm) == 2
+    assert swarm.nodes[0].statistics()["mcast.send_sync"] <= 6

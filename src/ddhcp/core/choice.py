@@ -55,6 +55,7 @@ class BlockChoice:
         self._former: dict[int, None] = {}
         self.probe: Callable[[bytes], None] = lambda address: None
         self._probed_at = -math.inf
+        self._sought_at = -math.inf
 
     def remember(self, index: int) -> None:
         """Block ``index`` is, or once was, ours."""
@@ -117,12 +118,19 @@ class BlockChoice:
     def _seek(self, unheard: list[Peer], now: float) -> None:
         """Have these nodes speak: all together are asked by one multicast, which some do not hear, and whose answers
         get lost; the few that are left each by a message of its own."""
+        if unheard and not self.is_seeking(now):
+            self._sought_at = now
         if len(unheard) > MAX_PROBED:
             self._ask(now)
         elif now - self._probed_at >= PROBE_PAUSE_S:
             self._probed_at = now
             for peer in unheard:
                 self.probe(peer.address)
+
+    def is_seeking(self, now: float) -> bool:
+        """Whether nodes were asked to speak so lately that whoever answers still counts as there: it is worth choosing
+        again soon."""
+        return 0.0 <= now - self._sought_at < FRESH_S
 
     def ask_about(self, indices: list[int], now: float) -> None:
         """These blocks are to be inquired: see to it that :meth:`may_own` will know who is there."""

@@ -56,11 +56,11 @@ class Inquirer:
         """Begin claiming when the free leases do not cover the spares and the waiting clients."""
         context = self._context
         waiting = self._waiting()
-        wanted = self._supply.missing_blocks(waiting, now)
+        wanted = self._supply.missing_blocks(waiting, now, seeks=self._choice.is_seeking(now))
         if wanted <= 0:
             return
         chosen = self._choice.choose(wanted, now)
-        self._supply.note_begun(len(chosen), wanted, waiting, now)
+        self._supply.note_begun(len(chosen), wanted, waiting, now, seeks=self._choice.is_seeking(now))
         if chosen:
             self.inquire(chosen, now)
         elif not self._table.claiming and self._leases.free_count == 0 and waiting and not self._pool_full:

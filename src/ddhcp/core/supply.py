@@ -53,8 +53,8 @@ class Supply:
         most = MAX_CLAIMING * self._context.pool.block_size
         return self._context.config.spare_leases + waiting + min(most, int(self._recent))
 
-    def missing_blocks(self, waiting: int, now: float) -> int:
-        """How many blocks to begin claiming now."""
+    def missing_blocks(self, waiting: int, now: float, *, seeks: bool = False) -> int:
+        """How many blocks to begin claiming now. ``seeks``: the nodes that hinder it have just been asked to speak."""
         block_size = self._context.pool.block_size
         claiming = len(self._table.claiming)
         missing = self.needed(waiting, now) - self._leases.free_count - claiming * block_size
@@ -62,8 +62,8 @@ class Supply:
         self.is_covered = missing <= 0
         if self.is_covered:
             return 0
-        if now < self._next_try_at(waiting):
-            self._retry_at = self._next_try_at(waiting)
+        if now < self._next_try_at(waiting, seeks):
+            self._retry_at = self._next_try_at(waiting, seeks)
             return 0
         wanted = min(-(-missing // block_size), MAX_CLAIMING - claiming)
         return max(0, min(wanted, self._ration(now)))
@@ -78,17 +78,18 @@ class Supply:
             self._retry_at = now + SECONDS_PER_MINUTE / most
         return int(self._new_blocks)
 
-    def note_begun(self, blocks: int, wanted: int, waiting: int, now: float) -> None:
-        """So many of the blocks that were wanted are being claimed. If too few are to be had, look again in a while."""
+    def note_begun(self, blocks: int, wanted: int, waiting: int, now: float, *, seeks: bool = False) -> None:
+        """So many of the blocks that were wanted are being claimed. If too few are to be had, look again in a while,
+        and soon as long as answers are awaited: those that are there would be in doubt again later."""
         self._new_blocks -= blocks
         self._not_before = max(self._not_before, now + (BATCH_S if blocks == wanted else LOOK_AGAIN_AFTER_S))
         if blocks < wanted:
-            if not waiting:
+            if not waiting and now >= self._spares_not_before:
                 self._put_off_spares(now, MAX_LOOK_AGAIN_AFTER_S)
-            self._retry_at = self._next_try_at(waiting)
+            self._retry_at = self._next_try_at(waiting, seeks)
 
-    def _next_try_at(self, waiting: int) -> float:
-        return self._not_before if waiting else max(self._not_before, self._spares_not_before)
+    def _next_try_at(self, waiting: int, seeks: bool) -> float:
+        return self._not_before if waiting or seeks else max(self._not_before, self._spares_not_before)
 
     # --- in vain --------------------------------------------------------------------------------
 
