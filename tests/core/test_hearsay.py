@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 
-from test_node import lease
+from test_node import lease, message
 from test_orphans import BLOCK, LEASE_S, POOL, classic_claims, states, swarm_of
 
 from ddhcp.core import Node, NodeConfig
 from ddhcp.core import effects as f
 from ddhcp.core import events as e
 from ddhcp.core.remedies import Remedy
+from ddhcp.dhcp import constants as c
 from ddhcp.sim import VirtualSwarm
 from ddhcp.swarm import HeardClaim, Hearsay, SwarmCodec
 
@@ -85,6 +86,22 @@ def test_an_owner_objects_to_a_node_of_ours_directly_too() -> None:
     newcomer.handle(e.SwarmReceived(said, swarm.addresses[0], False), swarm.now)
     ((state, owner),) = ((v.state, v.owner) for v in newcomer.block_views(swarm.now) if v.index == own.index)
     assert (state, owner) == (2, swarm.nodes[0].view().node_id)
+
+
+def test_who_is_told_that_the_inquired_block_is_taken_inquires_another() -> None:
+    """At once: clients wait."""
+    swarm = swarm_of(2)
+    for client in range(POOL.block_size + 1):
+        swarm.client_sends(0, message(c.DISCOVER, client))
+    swarm.run_for(0.5)
+    inquired = [v.index for v in swarm.nodes[0].block_views(swarm.now) if v.state == 3]
+    assert inquired
+    codec = SwarmCodec(swarm.nodes[1].view().node_id, POOL.prefix, POOL.prefix_len, POOL.block_size)
+    said = codec.write(Hearsay(tuple(HeardClaim(index, 500, b"\xff" * 8, b"\xfe" * 16) for index in inquired)))
+    swarm.feed(0, e.SwarmReceived(said, swarm.addresses[1], False))
+    states = {v.index: v.state for v in swarm.nodes[0].block_views(swarm.now)}
+    assert [states[index] for index in inquired] == [2] * len(inquired)
+    assert [v.index for v in swarm.nodes[0].block_views(swarm.now) if v.state == 3]
 
 
 def test_a_node_that_lost_its_memory_is_told_what_it_promised() -> None:

@@ -14,7 +14,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 
-from ..swarm import Claim, HeardClaim
+from ..swarm import Claim, HeardClaim, Hearsay
 from .announcing import MAX_TIMEOUT_S, PROMISE_MARGIN_S, Announcer
 from .blocks import UNKNOWN_ADDRESS, ZERO_ID, Block, BlockEvent, BlockState, BlockTable
 from .choice import BlockChoice
@@ -314,6 +314,11 @@ class Claims:
         if contested:
             self._announcer.announce(contested, now)
             self.hearsay.object_directly(contested, peer, now)
+        self.ensure_supply(now)
+
+    def on_hearsay(self, message: Hearsay, peer: Peer, now: float) -> None:
+        """A node of ours tells of others' blocks."""
+        self.hearsay.on_hearsay(message, peer, now)
         self.ensure_supply(now)
 
     def object_directly(self, index: int, peer: Peer, now: float) -> None:

@@ -65,7 +65,7 @@ class Extensions:
             Surrender: server.surrenders.on_surrender,
             SurrenderAck: server.surrenders.on_ack,
             Challenge: self._on_unsealed_challenge,
-            Hearsay: server.claims.hearsay.on_hearsay,
+            Hearsay: server.claims.on_hearsay,
         }
         self._claims = server.claims
         server.claims.set_probe(self.greeting.probe)
