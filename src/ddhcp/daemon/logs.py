@@ -9,8 +9,7 @@ import sys
 import time
 from collections.abc import Mapping
 from datetime import datetime
-from logging.handlers import SysLogHandler, WatchedFileHandler
-from typing import Final, TextIO
+from typing import Final, Protocol, TextIO, runtime_checkable
 
 from .escaping import escape, printable
 from .journal import JournalHandler, leads_to_journal
@@ -55,6 +54,14 @@ class EventFormatter(logging.Formatter):
             text += "".join(f"\n    {printable(row)}" for row in self.formatException(record.exc_info).splitlines())
         colour = _COLOURS.get(record.levelno) if self._colours else None
         return f"{colour}{text}\033[0m" if colour else text
+
+
+@runtime_checkable
+class Reopening(Protocol):
+    """A handler whose file is opened anew after rotation."""
+
+    def reopen(self) -> None:
+        """Open the file of that name if it is another one by now."""
 
 
 class EventLog:
@@ -121,34 +128,8 @@ class EventLog:
     def reopen(self) -> None:
         """Open a log file anew (after rotation). One that cannot be opened now is tried again with the next line."""
         for handler in self._logger.handlers:
-            if isinstance(handler, _FileHandler):
+            if isinstance(handler, Reopening):
                 handler.reopen()
-
-
-class _FileHandler(WatchedFileHandler):
-    """A log file that follows rotation by itself, and whose loss never stops the daemon."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write a line. While the file cannot be written, lines are lost."""
-        with contextlib.suppress(OSError, ValueError):
-            super().emit(record)
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        """A full disk or the like: there is nowhere to tell it."""
-
-    def reopen(self) -> None:
-        """Open the file of that name if it is another one by now."""
-        with contextlib.suppress(OSError, ValueError):
-            self.reopenIfNeeded()
-
-
-class _SyslogHandler(SysLogHandler):
-    """Syslog that may be away for a while."""
-
-    append_nul = False
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        """Nobody listens: the line is lost, the next one tries again."""
 
 
 class _ConsoleHandler(logging.StreamHandler[TextIO]):
@@ -163,11 +144,14 @@ def make_handler(*, file: str | None, syslog: bool, as_json: bool) -> logging.Ha
     Raises OSError."""
     handler: logging.Handler
     if file is not None:
-        handler = _FileHandler(file, encoding="utf-8")
+        from .log_handlers import FileHandler  # only now: of these handlers a daemon needs one, if any
+
+        handler = FileHandler(file, encoding="utf-8")
         handler.setFormatter(EventFormatter(as_json=as_json))
     elif syslog:
-        handler = _SyslogHandler("/dev/log", facility=SysLogHandler.LOG_DAEMON)
-        handler.ident = "ddhcp: "
+        from .log_handlers import SyslogHandler
+
+        handler = SyslogHandler("/dev/log")
         handler.setFormatter(EventFormatter(as_json=as_json, with_time=False))
     elif leads_to_journal(sys.stderr) and not as_json:
         handler = JournalHandler()

@@ -33,7 +33,6 @@ from .reload import Reloader, level_number
 from .server_link import check_at_start
 from .service import ServiceManager
 from .settings import Settings, schema
-from .settings.document import effective
 from .store import MemoryStore, SqliteStore, Store
 
 GC_THRESHOLDS = (50_000, 20, 50)  # new objects until a young collection, and collections until an older generation's
@@ -73,6 +72,8 @@ def _show(invocation: Invocation, settings: Settings) -> int:
     network = settings[schema.NETWORK_SETTING]
     _config(settings, network if network is not None else _default_network())
     if invocation.action == "print-config":
+        from .settings.document import effective  # only now: a start is the faster for it
+
         print(effective(settings), end="")
     else:
         print(f"{invocation.config}: the configuration is valid")

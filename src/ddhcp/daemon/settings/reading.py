@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -116,6 +115,8 @@ def load(path: Path) -> Settings:
 
 def parse(data: bytes, source: str) -> Settings:
     """The settings in the text of a file called ``source``. Raises :class:`~ddhcp.daemon.errors.SettingsError`."""
+    import tomllib  # only now: a start without a file is the faster for it
+
     try:
         text = data.decode()
         table = tomllib.loads(text)
