@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from ..swarm import KeyRing
+from ..values import dataclass, field
 from .errors import ConfigError
 from .policy import Policy
 from .pool import Pool

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from ..values import dataclass
 
 MAX_CLIENTS: Final = 4096  # remembered, the longest silent forgotten first
 KEPT_PER_CLIENT: Final = 8  # decisions; some 200 bytes each, so that all together stay below 7 MB

@@ -11,8 +11,7 @@ times as long to make, and mypyc compiles only a constructor that it sees. Nobod
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ..values import dataclass
 from .records import StoredBlock, StoredClaim, StoredLease
 
 

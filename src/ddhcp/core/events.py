@@ -6,8 +6,7 @@ Instants are in seconds on a monotonic clock that goes on while the machine slee
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ..values import dataclass
 from .config import NodeConfig
 from .records import StoredBlock, StoredClaim, StoredLease
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import Final
 
@@ -23,6 +22,7 @@ from ..swarm import (
     read_address,
     write_address,
 )
+from ..values import dataclass
 from .blocks import BlockState
 from .claims import Claims
 from .context import Context

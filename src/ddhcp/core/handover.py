@@ -11,7 +11,6 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from ..swarm import (
     CAN_HANDOVER,
@@ -22,6 +21,7 @@ from ..swarm import (
     LeaseRecord,
     record_size,
 )
+from ..values import dataclass, field
 from .ages import LeaseAges
 from .blocks import Block, BlockState
 from .claims import Claims

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 from ..swarm import CAN_HEARSAY, HEARD_CLAIM_SIZE, MAX_EXTENSION_TARGET, Claim, HeardClaim, Hearsay
+from ..values import replace
 from .announcing import MAX_TIMEOUT_S
 from .blocks import UNKNOWN_ADDRESS, ZERO_ID, Block, BlockState, BlockTable
 from .context import Context

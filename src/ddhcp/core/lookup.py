@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ..dhcp import Message
 from ..swarm import (
@@ -22,6 +21,7 @@ from ..swarm import (
     WantedClient,
     client_size,
 )
+from ..values import dataclass
 from .blocks import BlockState
 from .claims import Claims
 from .context import Context

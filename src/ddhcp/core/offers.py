@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from ..dhcp import constants as c
+from ..values import dataclass
 from .blocks import BlockState
 from .claims import Claims
 from .context import Context

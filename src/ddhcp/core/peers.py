@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from ..swarm import AddressOrder
+from ..values import dataclass
 from .blocks import Block
 
 GREETINGS = 3  # HELLOs to a peer of unknown kind; one that answers none is taken for classic

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
+from ..values import dataclass, field
 from .errors import ConfigError
 from .pool import Pool, dotted
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from ..values import dataclass, field
 
 MIN_PREFIX_LEN = 8  # a shorter prefix would be more than a private network can hold
 MAX_PREFIX_LEN = 30  # a longer one has no address left beside network and broadcast

@@ -6,8 +6,8 @@ The OFFER waits for the answer or for the end of the time allowed, whichever com
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
+from ..values import dataclass
 from .context import Context
 from .effects import ProbeAddress
 from .leases import Lease, LeaseTable

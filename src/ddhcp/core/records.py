@@ -6,7 +6,7 @@ writes and back when it reads (DHCP-SERVER rule H3).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from ..values import dataclass
 
 
 @dataclass(slots=True, frozen=True)

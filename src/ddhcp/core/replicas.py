@@ -6,10 +6,10 @@ Kept in memory only: a node that starts anew says so in its HELLO, and the owner
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
 from typing import Final
 
 from ..swarm import LEASE_LEASED, Progress, Replicate, ReplicateAck, Section
+from ..values import dataclass, field
 from .blocks import DRIFT, TRANSIT_S, BlockState
 from .claims import Claims
 from .context import Context

@@ -11,7 +11,6 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
 from ..swarm import (
     CAN_REPLICATE,
@@ -23,6 +22,7 @@ from ..swarm import (
     Section,
     record_size,
 )
+from ..values import dataclass, field
 from .claims import Claims
 from .context import Context
 from .effects import Effect, ForgetBlock, ForgetLease, ProlongLease, SaveLease

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from ..dhcp import Message, build_reply, delivery, encode_fqdn_reply, format_option
 from ..dhcp import constants as c
+from ..values import dataclass
 from .context import Context
 from .decisions import Decisions
 from .effects import SendDhcp

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ..swarm import CAN_SURRENDER, Redirect, Surrender, SurrenderAck
+from ..values import dataclass
 from .claims import Claims
 from .context import Context
 from .leases import ACTIVE, LeaseState, LeaseTable

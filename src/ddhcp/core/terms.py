@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from ..dhcp import Message, OptionSet
 from ..dhcp import constants as c
+from ..values import dataclass
 from .context import Context
 from .events import ClientLink
 from .leases import LeaseTable

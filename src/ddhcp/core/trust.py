@@ -10,7 +10,6 @@ most, so that what made the receiver ask need not be sent again.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from ..swarm import (
     CHALLENGE,
@@ -25,6 +24,7 @@ from ..swarm import (
     is_sealed,
     read_extension,
 )
+from ..values import dataclass, field
 from .peers import MAX_PEERS
 
 WINDOW = 1024  # numbers looked back at: all that a busy node sends to all others while one message is under way

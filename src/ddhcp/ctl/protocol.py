@@ -10,9 +10,10 @@ from __future__ import annotations
 import enum
 import json
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
+
+from ..values import dataclass, field
 
 MAX_REQUEST = 4096  # bytes; the longest classic request has 258, and nothing of ours needs more
 MIN_OPTION_CODE = 1  # 0 is padding and 255 ends the options (RFC 2132 3.1, 3.2): neither carries a value

@@ -10,7 +10,6 @@ import termios
 import time
 import tty
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from typing import Any
 
@@ -19,6 +18,7 @@ from rich.live import Live
 from rich.rule import Rule
 from rich.text import Text
 
+from ..values import dataclass, field
 from . import views
 from .connection import CtlError
 from .daemon import ClassicDaemon, Daemon

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from .. import __version__
 from ..core import Pool
 from ..ctl.protocol import LEASE_TIME_OPTION, RUNTIME_DIR_VARIABLE, default_socket_path
+from ..values import dataclass
 from .errors import StartError
 from .settings import DEFAULT_PATH, Setting, Settings, combine, dhcp, load, schema
 from .settings.kinds import BadValue, Kind, ListOf

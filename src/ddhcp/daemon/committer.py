@@ -6,10 +6,10 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from time import perf_counter
 
 from ..core.effects import Effect, StoreEffect, key_of
+from ..values import dataclass, field
 from .latency import COMMIT_BOUNDS_S, Histogram
 from .store import Store
 

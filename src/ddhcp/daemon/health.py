@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from ..core.blocks import BlockState
 from ..core.views import NodeView, PeerView, Totals
+from ..values import dataclass
 from .recent import RecentEvents
 from .rows import UNKNOWN, address_text
 

@@ -11,9 +11,9 @@ import signal
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
+from ..values import dataclass
 from .clock import boot_time
 from .errors import StartError
 from .logs import EventLog

@@ -11,7 +11,8 @@ import errno
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from ..values import dataclass
 
 _NETLINK_GET_STRICT_CHK = 12  # the kernel answers only for the interface asked for (Linux 4.20)
 _SOL_NETLINK = 270

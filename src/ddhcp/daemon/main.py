@@ -11,13 +11,13 @@ import random
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from .. import __version__
 from ..core import Node, NodeConfig, Pool
 from ..core import config as defaults
 from ..ctl.protocol import RUNTIME_DIR_VARIABLE, default_socket_path
+from ..values import replace
 from .assemble import key_source, node_config
 from .cli import Invocation, default_store_path, parse
 from .client_link import open_at_start

@@ -8,9 +8,9 @@ import os
 import pwd
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
+from ..values import dataclass
 from .errors import StartError
 
 CAP_NET_BIND_SERVICE, CAP_NET_RAW = 10, 13  # linux/capability.h

@@ -8,7 +8,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+from ..values import dataclass
 
 MAX_EVENTS = 2048  # kept; a reader that falls further behind is told how many it missed
 MAX_TEXT = 256  # characters of one value; no host name or reason is longer

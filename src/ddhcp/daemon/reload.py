@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ..core import NodeConfig
+from ..values import dataclass
 from .settings import Entries, Settings, schema
 
 _LOG_KEYS = tuple(setting.key for setting in schema.SETTINGS if setting.table == "log")

@@ -13,12 +13,12 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from ..core.effects import StoreEffect
 from ..core.records import StoredBlock, StoredClaim, StoredLease
+from ..values import dataclass, field
 from .changes import Changes, insert_leases
 from .clock import boot_id, boot_time, wall_minus_boot
 from .errors import StartError

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from ..values import dataclass
 from . import constants as c
 from ._message import Message
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from ..values import dataclass
 from . import constants as c
 from ._names import Fqdn, decode_fqdn, has_controls
 from ._nested import suboptions

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from ..values import dataclass
 
 _MAX_LABEL = 63
 _MAX_NAME = 255

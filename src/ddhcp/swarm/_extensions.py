@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
+from ..values import dataclass
 from . import constants as c
 from ._errors import DecodeError
 from ._messages import Extension

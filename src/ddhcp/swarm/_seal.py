@@ -12,9 +12,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import struct
-from dataclasses import dataclass, field
 from typing import Final
 
+from ..values import dataclass, field
 from . import constants as c
 from ._errors import DecodeError
 from ._extensions import VERSION

@@ -7,9 +7,9 @@ import ipaddress
 import os
 import socket
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
+from ...values import dataclass
 from ..errors import StartError
 
 UNIX_PREFIX = "unix:"

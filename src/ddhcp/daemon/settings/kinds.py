@@ -7,8 +7,9 @@ import json
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
+
+from ...values import dataclass
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar, cast
 
+from ...values import dataclass, field, replace
 from .kinds import BadValue, Kind
 
 T = TypeVar("T")
