@@ -253,6 +253,10 @@ class LeaseTable:
             return
         self._give_back(index, block, address)
 
+    def reserved_blocks(self) -> set[int]:
+        """The indices of the blocks, whoever owns them, in which addresses are never handed out."""
+        return {self._pool.index_of(address) for address in self._blocked if address in self._pool}
+
     def is_reserved(self, address: int) -> bool:
         """Whether ``address`` is never handed out."""
         return address in self._blocked
@@ -439,13 +443,11 @@ class LeaseTable:
         expiries, by_identity, by_chaddr = self._expiries, self._by_identity, self._by_chaddr
         for index, leases in blocks:
             block, first = self._blocks[index], self._pool.first_address(index)
-            bindings, free = block.bindings, block.free
+            bindings = block.bindings
             for lease in leases:
                 address, expires_at = lease.address, lease.expires_at
                 bindings[address - first] = lease
                 self._tally(block, lease.state, 1)
-                if address in free:
-                    self._take(index, block, address)
                 is_contested = by_identity.setdefault(lease.identity, lease) is not lease
                 if by_chaddr.setdefault(lease.chaddr, lease) is not lease:
                     self._count_client(lease.chaddr, 1)
@@ -456,6 +458,7 @@ class LeaseTable:
                 lease.scheduled_at = expires_at
                 expiries.append((expires_at, address))
             self._size += len(leases)
+            self._take_bound(index, block)
         heapq.heapify(expiries)
         return contested
 
@@ -594,6 +597,22 @@ class LeaseTable:
         if block.serving:
             self._free_counts[block.zone] += 1
             self._with_free[block.zone][index] = None
+
+    def _take_bound(self, index: int, block: _BlockLeases) -> None:
+        """The addresses of a block that are bound by now are free no more."""
+        first, left = self._pool.first_address(index), block.free
+        if left:
+            bound = [place for place, lease in enumerate(block.bindings) if lease is not None and lease.state in TAKEN]
+            if len(bound) == len(block.bindings):
+                left = {}
+            else:
+                taken = {first + place for place in bound}
+                left = {address: None for address in left if address not in taken}
+        if block.serving:
+            self._free_counts[block.zone] -= len(block.free) - len(left)
+            if not left:
+                self._with_free[block.zone].pop(index, None)
+        block.free = left
 
     def _take(self, index: int, block: _BlockLeases, address: int) -> None:
         """A free address of a block is free no more."""

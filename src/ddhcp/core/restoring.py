@@ -3,6 +3,7 @@ served before they are there."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from operator import attrgetter
 from typing import Final
@@ -42,7 +43,14 @@ class Restoring:
     def latest_ends(self) -> dict[int, float]:
         """By block, the latest end of a lease as the store has it. How long an address was declined is not among them:
         it was not promised for."""
-        return {index: max([row.expires_at for row in rows]) for index, rows in self._leased.items()}
+        ends: dict[int, float] = {}
+        for index, rows in self._leased.items():
+            latest = -math.inf
+            for row in rows:
+                if row.expires_at > latest:
+                    latest = row.expires_at
+            ends[index] = latest
+        return ends
 
     def enter(self, resumed: set[int], now: float) -> None:
         """Take up the bindings in the blocks ``resumed``.
@@ -53,19 +61,22 @@ class Restoring:
         self._enter_others(resumed, now)
         over: list[StoredLease] = []
         running: list[tuple[int, list[Lease]]] = []
+        reserved_blocks = self._leases.reserved_blocks()
         longest_s = 0.0
         for index, rows in self._leased.items():
             if index not in resumed:
                 continue
             entered: list[Lease] = []
+            has_reserved = index in reserved_blocks
             for row in rows:
-                if self._leases.is_reserved(row.address):
+                if has_reserved and self._leases.is_reserved(row.address):
                     continue
                 ends_at = row.latest_end(now)
                 if ends_at <= now:
                     over.append(row)
                     continue
-                longest_s = max(longest_s, ends_at - now)
+                if ends_at - now > longest_s:
+                    longest_s = ends_at - now
                 entered.append(_binding(row, LEASED, ends_at))
             running.append((index, entered))
         self._context.cover_lease(longest_s)
