@@ -15,7 +15,7 @@ HOT = {
     "swarm": "_address _codec _extensions _messages",
     "core": (
         "ack_gate addresses ages announcing blocks choice claim_memory claims context decisions effects endings "
-        "events extensions forwarding handover hearsay hello holds inquiring leases limits lookup node offers "
+        "events extensions forwarding handover hearsay hello holds inquiring leases limits locates lookup node offers "
         "orphans peers pool presence probing questions records refreshes rendezvous replicas replies replication "
         "restoring server shares supply sync terms told_leases trust"
     ),

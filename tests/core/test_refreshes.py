@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
@@ -31,6 +32,7 @@ class Recorded(VirtualSwarm):
     def feed(self, number: int, event: e.Event) -> list[f.Effect]:
         if self.reads_all:
             self.nodes[number]._context.epoch += 1
+            self.nodes[number]._quiet_until = -math.inf
         effects = super().feed(number, event)
         self.done += [(self.now, number, effect) for effect in effects]
         return effects

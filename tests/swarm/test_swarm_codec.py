@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,13 +20,25 @@ from ddhcp.swarm import (
     DecodeError,
     Extension,
     Header,
+    Hello,
     Inquire,
     LeaseMessage,
+    Locate,
     Message,
     SwarmCodec,
     UpdateClaim,
+    WantedClient,
     decode,
     encode,
+    read_extension,
+)
+
+# What is said to all is read once and given to whoever reads the same bytes: nobody can change it.
+SHARED = (
+    UpdateClaim((Claim(1, 60), Claim(2, 0))),
+    Inquire((1, 2)),
+    Hello(True, 1, bytes(8), "x", plan=bytes(8)),
+    Locate((WantedClient(1, bytes(16), b"x"),)),
 )
 
 CAPTURES = Path(__file__).parent.parent / "captures"
@@ -238,3 +251,49 @@ class TestLimits:
             SwarmCodec(bytes(6), PREFIX, PREFIX_LEN, BLOCK_SIZE)
         with pytest.raises(struct.error):
             CODEC.update_claim([(0, 65536)])
+
+
+def written(message: UpdateClaim | Inquire | Hello | Locate) -> bytes:
+    if isinstance(message, UpdateClaim):
+        return CODEC.update_claim([(claim.index, claim.timeout_s) for claim in message.claims])
+    return CODEC.inquire(message.indices) if isinstance(message, Inquire) else CODEC.write(message)
+
+
+def read(data: bytes) -> object:
+    node_id, message = CODEC.decode(data)
+    assert node_id == NODE_ID
+    return read_extension(message) if isinstance(message, Extension) else message
+
+
+def parts(value: object) -> Iterator[object]:
+    """A message and whatever it consists of."""
+    yield value
+    if isinstance(value, tuple):
+        for part in value:
+            yield from parts(part)
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield from parts(getattr(value, field.name))
+
+
+@pytest.mark.parametrize("message", SHARED, ids=lambda message: type(message).__name__)
+def test_what_several_nodes_of_one_process_are_given_cannot_be_changed(message: UpdateClaim) -> None:
+    first, second = read(written(message)), read(written(message))
+    assert first == second == message
+    assert first is second
+    for part in parts(first):
+        assert isinstance(part, (int, str, bytes, tuple)) or dataclasses.is_dataclass(part)
+        hash(part)  # what could be changed has no hash
+        if dataclasses.is_dataclass(part):
+            name = dataclasses.fields(part)[0].name
+            with pytest.raises(AttributeError):
+                setattr(part, name, getattr(part, name))
+
+
+def test_refused_bytes_are_refused_each_time_they_come() -> None:
+    torn = CODEC.update_claim([(1, 60)])[:-1]
+    assert [reason_of_refusal(CODEC.decode, torn) for _ in range(3)] == ["length-mismatch"] * 3
+    foreign = SwarmCodec(NODE_ID, PREFIX, PREFIX_LEN, 8)
+    data = CODEC.update_claim([(1, 60)])
+    CODEC.decode(data)
+    assert reason_of_refusal(foreign.decode, data) == "foreign-swarm"

@@ -99,7 +99,7 @@ class BlockChoice:
         context = self._context
         if context.config.prefer_availability or not context.has(Remedy.MISSING_PEERS):
             return False
-        return any(self._peers.is_missing(peer, now) for peer in self._peers)
+        return self._peers.is_any_missing(now)
 
     def _is_in_doubt(self, now: float) -> bool:
         """Whether a node of ours that owns blocks may be cut off since a moment ago. If so, all are asked."""

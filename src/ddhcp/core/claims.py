@@ -337,7 +337,7 @@ class Claims:
         if now + remaining_s > block.expires_at:
             block.timeout_s = max(block.timeout_s, remaining_s)
             self.table.set_lapse(block, now + remaining_s)
-            peer.claimed_until = max(peer.claimed_until, now + remaining_s)
+            self._peers.note_claim(peer, now + remaining_s)
             self.memory.heard(block, now)
 
     def _take(self, peer: Peer, claims: Sequence[Claim], now: float) -> list[Block]:
@@ -405,8 +405,8 @@ class Claims:
             self._expect_more(now)
         timeouts = [claim.timeout_s for claim in claims if claim.timeout_s]
         if timeouts:
-            peer.claimed_until = max(peer.claimed_until, now + max(timeouts))
             peer.expected_s = self._announcer.expected_period_s(min(timeouts), peer)
+            self._peers.note_claim(peer, now + max(timeouts))
 
     def _ask_who_is_there(self, now: float) -> None:
         self._sync.ask(now, pause_s=DOUBT_PAUSE_S)

@@ -55,7 +55,7 @@ class HearsayTeller:
         """A newcomer asked for everybody's claims: tell it those of silent owners that it is our turn to tell."""
         if not self._may_tell(peer, Remedy.SYNC) or now - self._told_at.get(peer.address, -math.inf) < TELL_PAUSE_S:
             return
-        if not self._table.counts[BlockState.ORPHAN] and not any(self._peers.is_missing(p, now) for p in self._peers):
+        if not self._table.counts[BlockState.ORPHAN] and not self._peers.is_any_missing(now):
             return
         self._told_at = {address: at for address, at in self._told_at.items() if now - at < TELL_PAUSE_S}
         self._told_at[peer.address] = now

@@ -18,10 +18,12 @@ from .context import Context
 from .decisions import Decisions
 from .effects import Effect, Stopped
 from .errors import ConfigError
+from .events import SwarmReceived
 from .extensions import Extensions
 from .forwarding import Forwarding
 from .inspection import Inspection
 from .leases import LeaseState, LeaseTable
+from .locates import Locates
 from .peers import Peers
 from .policy import Reservation
 from .presence import Presence
@@ -73,7 +75,10 @@ class Node:
         self._held: dict[int, None] = {}
         self._presence = Presence(self._context, self._peers)
         self._refreshes = Refreshes(self._context, self._claims, self._peers)
-        self._quiet_until = -math.inf  # before that, taking in a known announcement does nothing else
+        self._locates = Locates(
+            self._context, self._leases, self._peers, self._presence, self._extensions.replication
+        )  # fmt: skip
+        self._quiet_until = -math.inf  # before that, taking in what tells nothing new does nothing else
         self._deadline = math.inf
         self._is_deadline_known = False
         self._has_stopped = False
@@ -100,7 +105,9 @@ class Node:
     def handle(self, event: e.Event, now: float) -> list[Effect]:
         """Take one event and return what is to be done about it, in order."""
         is_quiet = now < self._quiet_until
-        if is_quiet and type(event) is e.SwarmReceived and self._refreshes.take(event, now):
+        if is_quiet and type(event) is SwarmReceived and (
+            self._refreshes.take(event, now) or self._locates.take(event, now)
+        ):  # fmt: skip
             return []
         self._is_deadline_known = False
         self._quiet_until = -math.inf
@@ -108,7 +115,7 @@ class Node:
         self._context.trust.catch_up(now)
         is_repeated = (
             not is_quiet
-            and type(event) is e.SwarmReceived
+            and type(event) is SwarmReceived
             and event.multicast
             and self._may_take()
             and self._refreshes.take(event, now)
@@ -119,8 +126,12 @@ class Node:
             self._handlers[type(event)](event, now)
         self._extensions.note(self._context.effects, now)
         if is_repeated and not self._context.effects and self._claims.is_supplied():
-            self._quiet_until = min(self._claims.next_change_at(), self._extensions.replication.next_due_at)
+            self._quiet_until = self._next_change_at()
         return self._context.take_effects()
+
+    def _next_change_at(self) -> float:
+        """Before that, time alone changes nothing about what was said so far."""
+        return min(self._claims.next_change_at(), self._extensions.replication.next_due_at)
 
     def _may_take(self) -> bool:
         """Whether an announcement that was heard before may be taken in without being read."""
@@ -131,6 +142,8 @@ class Node:
         out later when that instant has come: asked with ``now``, the node looks again."""
         if not self._is_deadline_known or self._deadline <= now:
             self._claims.table.look_at_lapses(now)
+            if self._quiet_until > -math.inf:
+                self._quiet_until = self._next_change_at()
             self._deadline = self._next_deadline()
             self._is_deadline_known = True
         return None if self._deadline == math.inf else self._deadline
@@ -310,6 +323,7 @@ class Node:
             self._server.serve_waiting(now)
 
     def _on_reset_statistics(self, event: e.ResetStatistics, now: float) -> None:
+        self._count_taken()
         for name in self._context.counters:
             self._context.counters[name] = 0
 
@@ -388,8 +402,13 @@ class Node:
         """What is remembered, in case of a restart, of other nodes' claims."""
         return self._claims.memory.rows()
 
+    def _count_taken(self) -> None:
+        self._refreshes.count()
+        self._locates.count()
+
     def statistics(self) -> dict[str, int]:
         """The counters and gauges by name, those of classic nodes under their classic names."""
+        self._count_taken()
         counts = self._claims.table.counts
         free = len(self._claims.table.free)
         return self._context.counters | {

@@ -17,6 +17,7 @@ KNOWN_FOR_S = 600.0  # a peer without blocks is reckoned with for this long afte
 MAX_PEERS = 4096  # the longest unheard is forgotten beyond this, so that a flood of senders costs bounded memory
 SAME_REFRESH_S = 1.0  # claims of a peer that come closer together are packets of one refresh, or answers in a dispute
 REFRESH_WEIGHT = 0.25  # of the latest interval in the running mean of a peer's refresh period
+ROUNDING_S = 1e-3  # by which a computed instant is taken to be earlier, rather than missed by a rounding
 PERIOD_SLACK = 0.25  # of a period, by which a refresh may be late without one before it having been lost
 
 
@@ -78,7 +79,7 @@ class Peer:
         if self.claims_at and interval_s < SAME_REFRESH_S:
             return
         if self.claims_at:
-            if self.expected_s and self.claimed_until >= now:
+            if interval_s > self.expected_s and self.expected_s and self.claimed_until >= now:
                 self.refreshes_lost += max(0, math.ceil(interval_s / self.expected_s - PERIOD_SLACK) - 1)
             self.refresh_s += (REFRESH_WEIGHT if self.refresh_s else 1.0) * (interval_s - self.refresh_s)
         self.refreshes += 1
@@ -106,6 +107,7 @@ class Peers:
         self.changes = 0
         self._unknown_at = -math.inf
         self._classic_at = -math.inf
+        self._none_missing = (-math.inf, -math.inf)  # from when to when certainly no peer is missing
 
     def __len__(self) -> int:
         return len(self._peers)
@@ -138,6 +140,8 @@ class Peers:
 
     def turned_out_ours(self) -> None:
         """A peer whose HELLOs were lost was taken for classic and is not: unless another one is, none was heard."""
+        if self._classic_at == -math.inf:
+            return
         if all(peer.is_ours or peer.hello_count < GREETINGS for peer in self._peers.values()):
             self._classic_at = -math.inf
 
@@ -154,8 +158,14 @@ class Peers:
                 self._peers[address] = peer
         if peer.heard_at == -math.inf:
             self.changes += peer.claimed_until <= now
-            peer.claimed_until = max(peer.claimed_until, until)
+            self.note_claim(peer, until)
         return peer
+
+    def note_claim(self, peer: Peer, until: float) -> None:
+        """A peer owns blocks until that instant, at least; called when it is expected to speak sooner as well."""
+        peer.claimed_until = max(peer.claimed_until, until)
+        since, before = self._none_missing
+        self._none_missing = (since, min(before, self._missing_from(peer)))
 
     def are_all_ours(self) -> bool:
         """Whether every node that was heard speaks our extensions; true if none was heard."""
@@ -171,6 +181,26 @@ class Peers:
         cut off from us and at work elsewhere."""
         silent_s = now - max(peer.claims_at, peer.heard_at)
         return peer.claimed_until > now and silent_s > MISSING_AFTER * peer.expected_s
+
+    @staticmethod
+    def _missing_from(peer: Peer) -> float:
+        """A lower bound of when a peer that says nothing will be missing."""
+        return max(peer.claims_at, peer.heard_at) + MISSING_AFTER * peer.expected_s - ROUNDING_S
+
+    def is_any_missing(self, now: float) -> bool:
+        """Whether some peer is missing. With many peers this is asked so often that all are looked at only when one may
+        have begun to be."""
+        since, before = self._none_missing
+        if since <= now < before:
+            return False
+        before = math.inf
+        for peer in self._peers.values():
+            if self.is_missing(peer, now):
+                return True
+            if peer.claimed_until > now:
+                before = min(before, self._missing_from(peer))
+        self._none_missing = (now, before)
+        return False
 
     @staticmethod
     def is_to_be_reckoned_with(peer: Peer, now: float) -> bool:

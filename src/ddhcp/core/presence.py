@@ -30,6 +30,10 @@ class Presence:
             self._present[peer.address] = None
             self._tell("peer-up", peer.address, peer.node_id)
 
+    def is_present(self, peer: Peer) -> bool:
+        """Whether nothing is to be told when this peer speaks."""
+        return peer.address in self._present
+
     def run(self, now: float) -> None:
         """Tell who has fallen silent."""
         if now < self._look_at:

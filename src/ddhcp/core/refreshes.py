@@ -27,6 +27,7 @@ class Refreshes:
         self._context = context
         self._claims = claims
         self._peers = peers
+        self._taken = self._taken_bytes = 0  # since they were last counted
 
     def remember(self, peer: Peer, data: bytes, claims: Sequence[Claim], until: float, now: float) -> None:
         """``data``, an UPDATECLAIM by multicast, has just been taken in; nothing but its ``claims`` came of it, and
@@ -56,26 +57,35 @@ class Refreshes:
     def take(self, event: SwarmReceived, now: float) -> bool:
         """Take a datagram in if it is such an announcement; false, with nothing done, if it is not."""
         peer = self._peers.get(event.source)
-        if peer is None or peer.refresh is None:
+        if peer is None:
             return False
-        refresh, context = peer.refresh, self._context
+        refresh = peer.refresh
         if (
-            refresh.data != event.data or not event.multicast or event.waited_s
-            or refresh.epoch != context.epoch or refresh.until <= now or peer.claimed_until <= now
+            refresh is None or refresh.data != event.data or not event.multicast or event.waited_s
+            or refresh.epoch != self._context.epoch or refresh.until <= now or peer.claimed_until <= now
             or refresh.node_id != peer.node_id
         ):  # fmt: skip
             return False
-        for block in refresh.blocks:
+        blocks = refresh.blocks
+        for block in blocks:
             if block.refresh is not refresh:
                 return False
-        counters = context.counters
-        counters["mcast.recv_pkg"] += 1
-        counters["mcast.recv_byte"] += len(event.data)
-        counters["mcast.recv_updateclaim"] += 1
+        self._taken += 1
+        self._taken_bytes += len(event.data)
         self._peers.hear_again(peer, now)
         peer.note_refresh(now)
-        if peer.claimed_until < now + refresh.longest_s:
-            peer.claimed_until = now + refresh.longest_s
-        for block, timeout_s in zip(refresh.blocks, refresh.timeouts_s, strict=True):
-            block.expires_at = now + timeout_s
+        until = now + refresh.longest_s
+        if peer.claimed_until < until:
+            peer.claimed_until = until
+        timeouts_s = refresh.timeouts_s
+        for number in range(len(blocks)):
+            blocks[number].expires_at = now + timeouts_s[number]
         return True
+
+    def count(self) -> None:
+        """Add what was taken in to the counters."""
+        context = self._context
+        context.count("mcast.recv_pkg", self._taken)
+        context.count("mcast.recv_byte", self._taken_bytes)
+        context.count("mcast.recv_updateclaim", self._taken)
+        self._taken = self._taken_bytes = 0

@@ -9,7 +9,7 @@ from typing import Final
 
 from . import constants as c
 from ._errors import DecodeError
-from ._extensions import ExtensionMessage, write_extension
+from ._extensions import REMEMBERED, ExtensionMessage, write_extension
 from ._messages import Claim, Extension, Header, Inquire, LeaseMessage, UpdateClaim
 
 _HEADER: Final = struct.Struct("!8sIBBBB")
@@ -18,8 +18,8 @@ _SWARM: Final = struct.Struct("!IBB")  # prefix, prefix length, block size
 _CLAIM: Final = struct.Struct("!IHB")
 _INDEX_SIZE = 4
 _LEASE: Final = struct.Struct("!4sII16s")
-REMEMBERED_CLAIMS = 64  # packets, at most 1.4 kB each: a refresh that says what the last one said is not read anew
 _LEASE_COMMANDS = (c.RENEWLEASE, c.LEASEACK, c.LEASENAK, c.RELEASE)
+_SAID_TO_ALL: Final = (c.UPDATECLAIM, c.INQUIRE, c.HELLO, c.LOCATE)
 
 Message = UpdateClaim | Inquire | LeaseMessage | Extension
 
@@ -79,7 +79,9 @@ class SwarmCodec:
         _check_size(data)
         if data[8:14] != self._swarm:
             raise DecodeError("foreign-swarm")
-        return data[:8], _decode_body(data[14], data[15], data[c.HEADER_SIZE :])
+        if data[14] in _SAID_TO_ALL:
+            return _read_again(data)
+        return _read(data)
 
 
 def decode(data: bytes) -> tuple[Header, Message]:
@@ -130,7 +132,17 @@ def _decode_body(command: int, count: int, body: bytes) -> Message:
     raise DecodeError("unknown-command")
 
 
-@lru_cache(maxsize=REMEMBERED_CLAIMS)
+def _read(data: bytes) -> tuple[bytes, Message]:
+    return data[: c.NODE_ID_SIZE], _decode_body(data[14], data[15], data[c.HEADER_SIZE :])
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _read_again(data: bytes) -> tuple[bytes, Message]:
+    """The same of what is said to all: a node says it again and again, and where several nodes run in one process (the
+    simulator) each of them is given the same bytes. So the message that comes of it is not to be changed by anybody."""
+    return _read(data)
+
+
 def _update_claim(body: bytes) -> UpdateClaim:
     return UpdateClaim(tuple(Claim(*fields) for fields in _CLAIM.iter_unpack(body)))
 

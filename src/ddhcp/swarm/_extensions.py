@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from typing import Final
 
 from ..values import dataclass
@@ -17,6 +18,7 @@ from . import constants as c
 from ._errors import DecodeError
 from ._messages import Extension
 
+REMEMBERED: Final = 64  # messages to all, of at most 1.4 kB, that are not read anew when they are heard again
 VERSION = 1  # the version of the messages written here, and the highest that is understood
 INCARNATION_SIZE = 8
 CHADDR_SIZE = 16
@@ -344,10 +346,22 @@ def write_extension(message: ExtensionMessage) -> tuple[int, int, bytes]:
 def read_extension(extension: Extension) -> ExtensionMessage:
     """The message in an extension's payload. Raises :class:`DecodeError` with the reason ``unknown-extension``,
     ``extension-too-new``, ``extension-too-short`` or ``extension-malformed``."""
-    reader = _READERS.get(extension.command)
+    if extension.command == c.LOCATE or extension.command == c.HELLO:
+        return _read_again(extension.command, extension.count, extension.payload)
+    return _read(extension.command, extension.count, extension.payload)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _read_again(command: int, count: int, payload: bytes) -> ExtensionMessage:
+    """The same of what is said to all: where several nodes run in one process (the simulator), it is read once for all
+    of them. The messages that come of it cannot be changed."""
+    return _read(command, count, payload)
+
+
+def _read(command: int, count: int, payload: bytes) -> ExtensionMessage:
+    reader = _READERS.get(command)
     if reader is None:
         raise DecodeError("unknown-extension")
-    payload = extension.payload
     if len(payload) < _HEAD.size:
         raise DecodeError("extension-too-short")
     version, flags = _HEAD.unpack_from(payload)
@@ -357,7 +371,7 @@ def read_extension(extension: Extension) -> ExtensionMessage:
     start = _HEAD.size + layout.size
     if len(payload) < start:
         raise DecodeError("extension-too-short")
-    fields = _read_fields(payload, start, extension.count)
+    fields = _read_fields(payload, start, count)
     try:
         return read(flags, layout.unpack_from(payload, _HEAD.size), fields)
     except (struct.error, IndexError):

@@ -1,0 +1,68 @@
+"""Questions for clients that are not known here: most of what a large swarm says while clients come.
+
+A client that nobody knows is looked for everywhere (``lookup.py``), so every node hears of every such client, and
+nearly always has nothing to say. Then only the counters change, and that the asking node was heard.
+"""
+
+from __future__ import annotations
+
+from ..swarm import LOCATE, DecodeError, Extension, Locate, read_extension
+from .context import Context
+from .events import SwarmReceived
+from .leases import HELD, LeaseTable
+from .peers import Peers
+from .presence import Presence
+from .replication import Replication
+
+_COMMAND_AT = 14  # in a datagram
+
+
+class Locates:
+    """Tells whether a datagram is such a question from a peer that was there before, and does what it takes."""
+
+    def __init__(
+        self, context: Context, leases: LeaseTable, peers: Peers, presence: Presence, replication: Replication
+    ) -> None:
+        self._context = context
+        self._leases = leases
+        self._peers = peers
+        self._presence = presence
+        self._replication = replication
+        self._taken = self._taken_bytes = 0  # since they were last counted
+
+    def take(self, event: SwarmReceived, now: float) -> bool:
+        """Take a datagram in if it is such a question; false, with nothing done, if it is not. To be asked only while
+        nothing is due, and no message is sealed."""
+        data = event.data
+        if len(data) <= _COMMAND_AT or data[_COMMAND_AT] != LOCATE or not event.multicast or event.waited_s:
+            return False
+        peer = self._peers.get(event.source)
+        if (
+            peer is None or not peer.is_ours or event.source == self._context.address
+            or not self._presence.is_present(peer)
+            or self._replication.minds(peer) or not self._peers.is_to_be_reckoned_with(peer, now)
+        ):  # fmt: skip
+            return False
+        try:
+            node_id, extension = self._context.codec.decode(data)
+            if node_id != peer.node_id or not isinstance(extension, Extension):
+                return False
+            message = read_extension(extension)
+        except DecodeError:
+            return False  # to be counted with its reason
+        if not isinstance(message, Locate):
+            return False
+        for client in message.clients:
+            lease = self._leases.of(client.identity, client.chaddr)
+            if lease is not None and lease.state in HELD:
+                return False
+        self._peers.hear_again(peer, now)
+        self._taken += 1
+        self._taken_bytes += len(data)
+        return True
+
+    def count(self) -> None:
+        """Add what was taken in to the counters."""
+        self._context.count("mcast.recv_pkg", self._taken)
+        self._context.count("mcast.recv_byte", self._taken_bytes)
+        self._taken = self._taken_bytes = 0
