@@ -112,6 +112,24 @@ def test_a_healed_link_is_noticed_by_a_claim_that_had_lapsed() -> None:
         assert known(swarm, number) == owned(swarm, range(6)) - owned(swarm, range(number, number + 1))
 
 
+@pytest.mark.parametrize("was_asked", [False, True])
+def test_what_another_node_asked_is_not_asked_again(was_asked: bool) -> None:
+    """The answers were for all: many owners that return one after the other do not have all speak for each."""
+    swarm = VirtualSwarm(3, CONFIG)
+    swarm.run_for(60)
+    codec = SwarmCodec(b"\x77" * 8, POOL.prefix, POOL.prefix_len, POOL.block_size)
+    claim = e.SwarmReceived(codec.update_claim([(77, 60)]), STRANGER, True)
+    swarm.feed(0, claim)
+    swarm.run_for(100)
+    before = swarm.nodes[0].statistics().get("mcast.send_sync", 0)
+    if was_asked:
+        swarm.feed(0, e.SwarmReceived(codec.inquire(()), STRANGER, True))
+        swarm.run_for(5)
+    swarm.feed(0, claim)
+    swarm.run_for(5)
+    assert (swarm.nodes[0].statistics().get("mcast.send_sync", 0) > before) is not was_asked
+
+
 def test_refreshes_come_often_enough_for_classic_newcomers_while_classic_nodes_are_about() -> None:
     """A classic node learns for T only. Peers of ours ask, so that among them blocks with leases are told rarely."""
     swarm = VirtualSwarm(1, NodeConfig(POOL, tentative_timeout_s=3, learning_phase=False))

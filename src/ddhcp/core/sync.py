@@ -79,7 +79,7 @@ class Sync:
     def on_asked(self, has_blocks: bool, now: float) -> None:
         """Another node asked for everybody's claims."""
         self._context.count("swarm.recv_sync")
-        if self._askings_left and now - self._asked_at > ASK_WITHIN_S:
+        if now - self._asked_at > ASK_WITHIN_S:
             self._asked(now)
         if has_blocks and not self._context.stopping and self._answer_at == math.inf:
             slot_at = now + self._context.rng.random() * (SLOT_S + self._spread_s())
