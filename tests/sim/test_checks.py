@@ -179,6 +179,22 @@ def test_what_follows_a_dead_owners_promise_is_no_idle_packet(dies: bool) -> Non
     assert simulation.report().invariants() == ([] if dies else ["I8"])
 
 
+@pytest.mark.parametrize("was_declined", [True, False])
+def test_a_lease_of_a_declined_address_may_be_refused(was_declined: bool) -> None:
+    """A peer that had not heard of it granted it from its replica."""
+    simulation = Simulation(SETUP.replaced(clients=0), 1)
+    simulation.start_all()
+    simulation.run_for(60)
+    pool, host = simulation.setup.pool, simulation.hosts[0]
+    index = min(host.owned_blocks())
+    client = simulation.add_client(1, random.Random(1), Habits())
+    if was_declined:
+        simulation.refusals.declined(pool.first_address(index))
+    simulation.addresses.bound(1, pool.first_address(index), 300.0, host, 0, "requesting")
+    simulation.refused(client, pool.first_address(index), host, is_valid=True)
+    assert simulation.report().invariants() == ([] if was_declined else ["I6"])
+
+
 def test_a_step_of_the_wall_clock_changes_nothing() -> None:
     """M8. Invariant I9."""
 

@@ -299,6 +299,7 @@ class Client:
 
     def _decline(self) -> None:
         self._send(self._message(c.DECLINE, requested=self.address, server_id=self._server_id))
+        self.simulation.refusals.declined(self.address)
         self._drop()
         self.old_address = 0
         self.state = ClientState.SELECTING

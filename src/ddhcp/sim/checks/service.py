@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from ...core.pool import dotted
@@ -71,6 +72,11 @@ class RefusalChecker:
         self._hosts = hosts
         self.refusals = 0
         self.wiped_at: dict[int, float] = {}
+        self._declined_at: dict[int, float] = {}
+
+    def declined(self, address: int) -> None:
+        """A client says that somebody else uses an address: whoever was granted it since may have to give it up."""
+        self._declined_at[address] = self._watch.engine.now
 
     def refused(self, client: Client, address: int, host: Host) -> None:
         """``host`` refuses a client the address that it holds a valid lease of."""
@@ -81,6 +87,8 @@ class RefusalChecker:
         holders = self._addresses.holders(address)
         if len(holders) != 1 or holders[0].is_by_classic:
             return  # contested: all but one have to go
+        if self._declined_at.get(address, math.inf) <= holders[0].since:
+            return  # by a node that had not heard of it
         index = self._watch.setup.pool.index_of(address)
         claimants = self._watch.block(index).claimants(now)
         if len(claimants) != 1:
