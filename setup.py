@@ -19,6 +19,7 @@ HOT = {
         "orphans peers pool presence probing questions records refreshes rendezvous replicas replies replication "
         "restoring server shares supply sync terms told_leases trust"
     ),
+    "sim": "classic clock engine host network watch",
     "daemon": "changes client_link committer datagrams latency lease_rows links performer server_link",
 }
 

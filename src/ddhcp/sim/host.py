@@ -14,6 +14,7 @@ from typing import Protocol
 from ..core import Node, NodeConfig
 from ..core import effects as f
 from ..core import events as e
+from ..core.events import SwarmReceived
 from ..core.records import StoredBlock, StoredClaim, StoredLease
 from ..dhcp import Message
 from .clock import HostClock
@@ -324,7 +325,10 @@ class OurHost(Host):
         if node is None:
             return
         try:
-            effects = node.handle(event, self.now())
+            now = self.now()
+            if type(event) is SwarmReceived and self._is_monotonic and node.takes(event, now):
+                return  # that is all, and the timer is right as it is
+            effects = node.handle(event, now)
         except Exception:
             self.watch.violation("I10", f"n{self.number} raised on {event}", traceback.format_exc().splitlines())
             self._armed_for = -math.inf
