@@ -104,19 +104,17 @@ class Node:
 
     def handle(self, event: e.Event, now: float) -> list[Effect]:
         """Take one event and return what is to be done about it, in order."""
-        is_quiet = now < self._quiet_until
-        if is_quiet and type(event) is SwarmReceived and self.takes(event, now):
+        if type(event) is SwarmReceived and self.takes(event, now):
             return []
         self._is_deadline_known = False
         self._quiet_until = -math.inf
         self._claims.catch_up(now)
         self._context.trust.catch_up(now)
         is_repeated = (
-            not is_quiet
-            and type(event) is SwarmReceived
+            type(event) is SwarmReceived
             and event.multicast
             and self._may_take()
-            and self._refreshes.take(event, now)
+            and self._refreshes.take_and_note(event, now)
         )
         if is_repeated:
             self._claims.ensure_supply(now)

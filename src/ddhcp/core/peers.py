@@ -21,11 +21,12 @@ ROUNDING_S = 1e-3  # by which a computed instant is taken to be earlier, rather 
 PERIOD_SLACK = 0.25  # of a period, by which a refresh may be late without one before it having been lost
 
 
-@dataclass(slots=True, frozen=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Refresh:
     """An announcement that told nothing new, and would not if it were heard again (``refreshes.py``): its bytes, its
     sender, its blocks with the seconds for which each is announced, and the longest of these. ``until``: the instant
-    from which it is to be read again; ``epoch``: of the context in which it was read."""
+    from which it is to be read again; ``covered_until``: from which hearing it is to be noted for the store; ``epoch``:
+    of the context in which it was read."""
 
     data: bytes
     node_id: bytes
@@ -33,6 +34,7 @@ class Refresh:
     timeouts_s: tuple[int, ...]
     longest_s: int
     until: float
+    covered_until: float
     epoch: int
 
 

@@ -10,6 +10,7 @@ may give the same bytes another meaning (:attr:`~ddhcp.core.context.Context.epoc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from ..swarm import Claim
@@ -35,17 +36,18 @@ class Refreshes:
         peer.refresh = None
         if not claims:
             return
-        table, memory = self._claims.table, self._claims.memory
+        table = self._claims.table
         blocks = [table.known.get(claim.index) for claim in claims]
         known = [block for block in blocks if block is not None and self._is_claimed_by(peer, block)]
         if len(set(map(id, known))) < len(claims):
             return  # some are not the peer's, or named twice
-        for block, claim in zip(known, claims, strict=True):
-            until = min(until, memory.covered_until(block) - claim.timeout_s)
-        if until <= now:
-            return
         timeouts_s = tuple(claim.timeout_s for claim in claims)
-        refresh = Refresh(data, peer.node_id, tuple(known), timeouts_s, max(timeouts_s), until, self._context.epoch)
+        refresh = Refresh(
+            data, peer.node_id, tuple(known), timeouts_s, max(timeouts_s), until, 0.0, self._context.epoch
+        )
+        refresh.covered_until = self._covered_until(refresh)
+        if min(until, refresh.covered_until) <= now:
+            return
         for block in known:
             block.refresh = refresh
         peer.refresh = refresh
@@ -53,6 +55,29 @@ class Refreshes:
     @staticmethod
     def _is_claimed_by(peer: Peer, block: Block) -> bool:
         return block.state is BlockState.CLAIMED and block.owner_address == peer.address
+
+    def _covered_until(self, refresh: Refresh) -> float:
+        """Up to when hearing it again changes nothing about what is written down of these claims."""
+        memory = self._claims.memory
+        return min(
+            memory.covered_until(block) - timeout_s
+            for block, timeout_s in zip(refresh.blocks, refresh.timeouts_s, strict=True)
+        )
+
+    def take_and_note(self, event: SwarmReceived, now: float) -> bool:
+        """The same as :meth:`take`, also when what is written down of these claims is to change by it."""
+        peer = self._peers.get(event.source)
+        refresh = peer.refresh if peer is not None else None
+        if refresh is None or refresh.covered_until > now:
+            return self.take(event, now)
+        refresh.covered_until = math.inf
+        if not self.take(event, now):
+            refresh.covered_until = -math.inf
+            return False
+        for block in refresh.blocks:
+            self._claims.memory.heard(block, now)
+        refresh.covered_until = self._covered_until(refresh)
+        return True
 
     def take(self, event: SwarmReceived, now: float) -> bool:
         """Take a datagram in if it is such an announcement; false, with nothing done, if it is not."""
@@ -62,8 +87,8 @@ class Refreshes:
         refresh = peer.refresh
         if (
             refresh is None or refresh.data != event.data or not event.multicast or event.waited_s
-            or refresh.epoch != self._context.epoch or refresh.until <= now or peer.claimed_until <= now
-            or refresh.node_id != peer.node_id
+            or refresh.epoch != self._context.epoch or refresh.until <= now or refresh.covered_until <= now
+            or peer.claimed_until <= now or refresh.node_id != peer.node_id
         ):  # fmt: skip
             return False
         blocks = refresh.blocks
