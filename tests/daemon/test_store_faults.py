@@ -143,7 +143,7 @@ def test_the_last_word_on_each_row_counts(
 
 def test_a_commit_is_all_or_nothing(path: Path) -> None:
     store = SqliteStore(path)
-    with pytest.raises(AttributeError):
+    with pytest.raises((AttributeError, TypeError)):  # the latter from compiled code
         store.commit([SaveLease(lease(1)), object()])  # type: ignore[list-item]
     store.commit([SaveLease(lease(2))])
     store.close()
@@ -255,7 +255,7 @@ def test_a_commit_that_fails_does_not_shift_time_twice(path: Path, clocks: Clock
     store = SqliteStore(path)
     store.commit([SaveLease(lease(1, NOW + 300))])
     clocks.wall += 3600
-    with pytest.raises(AttributeError):
+    with pytest.raises((AttributeError, TypeError)):
         store.commit([object()])  # type: ignore[list-item]
     store.commit([])
     store.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
 from .effects import Effect, ForgetLease, SaveLease
@@ -17,7 +16,7 @@ class LeaseAges:
     def __init__(self) -> None:
         self._since: dict[int, tuple[bytes, float]] = {}
 
-    def note(self, effects: Iterable[Effect], now: float) -> None:
+    def note(self, effects: list[Effect], now: float) -> None:
         """Learn from what an event has this node store."""
         for effect in effects:
             if isinstance(effect, ForgetLease):

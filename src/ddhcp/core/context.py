@@ -41,6 +41,25 @@ _KINDS: dict[type, str] = {
 }
 
 
+class DhcpTally:
+    """What every exchange with a client counts, as plain attributes: to count by name would take as long as to choose
+    the address. :meth:`named` gives the counters that these belong to."""
+
+    __slots__ = ("acks", "discovers", "offers", "received", "received_bytes", "requests", "sent", "sent_bytes")
+
+    def __init__(self) -> None:
+        self.received = self.received_bytes = self.sent = self.sent_bytes = 0
+        self.discovers = self.offers = self.requests = self.acks = 0
+
+    def named(self) -> dict[str, int]:
+        """By the names of classic nodes."""
+        return {
+            "dhcp.recv_pkg": self.received, "dhcp.recv_byte": self.received_bytes, "dhcp.send_pkg": self.sent,
+            "dhcp.send_byte": self.sent_bytes, "dhcp.recv_discover": self.discovers, "dhcp.send_offer": self.offers,
+            "dhcp.recv_request": self.requests, "dhcp.send_ack": self.acks,
+        }  # fmt: skip
+
+
 class Context:
     """Shared by the parts of one node. ``address``: of the server link (16 bytes); ``link_up``: whether it can carry
     packets.
@@ -50,7 +69,7 @@ class Context:
     whether a peer was ever told of our leases, and so may have prolonged one. ``past_until``: up to when what this node
     promised before it was restarted may hold. ``incarnation``: 8 random bytes that tell
     one run of this node from the next. ``epoch``: counts what may change the meaning of a message that was heard
-    before (``refreshes.py``).
+    before (``refreshes.py``). ``counters``: by name, those of ``tally`` not up to date; see :meth:`statistics`.
     """
 
     def __init__(self, config: NodeConfig, rng: random.Random) -> None:
@@ -70,6 +89,7 @@ class Context:
         self.codec = self._make_codec()
         self.effects: list[Effect] = []
         self.counters: dict[str, int] = dict.fromkeys(CLASSIC_COUNTERS, 0)
+        self.tally = DhcpTally()
         self.trust = Trust(
             config.keys, self.incarnation, own_address=lambda: self.address, write=lambda m: self.codec.write(m),
             send=self._unicast_as_is, count=self.count,
@@ -142,6 +162,15 @@ class Context:
     def count(self, name: str, amount: int = 1) -> None:
         """Add to a counter."""
         self.counters[name] = self.counters.get(name, 0) + amount
+
+    def statistics(self) -> dict[str, int]:
+        """All counters by name."""
+        return self.counters | self.tally.named()
+
+    def reset_statistics(self) -> None:
+        """Count from 0 again."""
+        self.counters = dict.fromkeys(self.counters, 0)
+        self.tally = DhcpTally()
 
     def log(self, level: int, event: str, **fields: object) -> None:
         """Emit one log line."""

@@ -23,8 +23,11 @@ class RateLimiter:
     def allows(self, key: bytes, now: float) -> bool:
         """Whether ``key`` may once more, which is then counted."""
         if self._per_s:
-            tokens, at = self._buckets.pop(key, (self._burst, now))
-            tokens = min(self._burst, tokens + (now - at) * self._per_s)
+            tokens = self._burst
+            bucket = self._buckets.get(key)
+            if bucket is not None:
+                del self._buckets[key]
+                tokens = min(tokens, bucket[0] + (now - bucket[1]) * self._per_s)
             if tokens < 1:
                 self._buckets[key] = (tokens, now)
                 return False

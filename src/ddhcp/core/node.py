@@ -91,7 +91,6 @@ class Node:
             e.SwarmReceived: self._on_swarm,
             e.ClientLinkUp: self._on_client_link_up,
             e.ClientLinkDown: self._on_client_link_down,
-            e.DhcpReceived: self._server.receive,
             e.AddressProbed: self._server.probed,
             e.SetOption: self._on_set_option,
             e.RemoveOption: self._on_remove_option,
@@ -119,7 +118,7 @@ class Node:
         if is_repeated:
             self._claims.ensure_supply(now)
         else:
-            self._handlers[type(event)](event, now)
+            self._handle(event, now)
         self._extensions.note(self._context.effects, now)
         if is_repeated and not self._context.effects and self._claims.is_supplied():
             self._quiet_until = self._next_change_at()
@@ -134,6 +133,12 @@ class Node:
     def _next_change_at(self) -> float:
         """Before that, time alone changes nothing about what was said so far."""
         return min(self._claims.next_change_at(), self._extensions.replication.next_due_at)
+
+    def _handle(self, event: e.Event, now: float) -> None:
+        if isinstance(event, e.DhcpReceived):  # the most frequent of all
+            self._server.receive(event, now)
+        else:
+            self._handlers[type(event)](event, now)
 
     def _may_take(self) -> bool:
         """Whether an announcement that was heard before may be taken in without being read."""
@@ -326,8 +331,7 @@ class Node:
 
     def _on_reset_statistics(self, event: e.ResetStatistics, now: float) -> None:
         self._count_taken()
-        for name in self._context.counters:
-            self._context.counters[name] = 0
+        self._context.reset_statistics()
 
     # --- views ----------------------------------------------------------------------------------
 
@@ -413,7 +417,7 @@ class Node:
         self._count_taken()
         counts = self._claims.table.counts
         free = len(self._claims.table.free)
-        return self._context.counters | {
+        return self._context.statistics() | {
             "ddhcp.blocks.free": free,
             "ddhcp.blocks.tentative": counts[BlockState.TENTATIVE],
             "ddhcp.blocks.claimed": counts[BlockState.CLAIMED],

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 
 from ..values import dataclass, field
 from .errors import ConfigError
@@ -301,9 +302,9 @@ class Limits:
     total_nak_burst: int = 1000
 
     def __post_init__(self) -> None:
-        for name in self.__slots__:
-            if getattr(self, name) < 0:
-                raise ConfigError(f"limit {name.replace('_', '-')} is negative; use 0 for no limit")
+        for limit in fields(self):
+            if getattr(self, limit.name) < 0:
+                raise ConfigError(f"limit {limit.name.replace('_', '-')} is negative; use 0 for no limit")
 
 
 @dataclass(frozen=True, slots=True)

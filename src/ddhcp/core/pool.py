@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from ..values import dataclass, field
 
 MIN_PREFIX_LEN = 8  # a shorter prefix would be more than a private network can hold
 MAX_PREFIX_LEN = 30  # a longer one has no address left beside network and broadcast
 MAX_BLOCK_SIZE = 128  # the wire carries the block size in one byte and classic nodes stop at 2^7
+
+
+_OCTETS: Final = tuple(map(str, range(256)))  # a log line for each lease has an address in it
 
 
 class PoolError(ValueError):
@@ -15,7 +20,9 @@ class PoolError(ValueError):
 
 def dotted(address: int) -> str:
     """The address as a dotted quad, e.g. ``dotted(0x0A000001) == "10.0.0.1"``."""
-    return f"{address >> 24}.{address >> 16 & 255}.{address >> 8 & 255}.{address & 255}"
+    octets = _OCTETS
+    high = f"{octets[address >> 24 & 255]}.{octets[address >> 16 & 255]}"
+    return f"{high}.{octets[address >> 8 & 255]}.{octets[address & 255]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from ..swarm import (
     CAN_REPLICATE,
@@ -279,12 +279,12 @@ class Replication:
 
     # --- changes --------------------------------------------------------------------------------
 
-    def note(self, effects: Iterable[Effect], now: float) -> None:
+    def note(self, effects: list[Effect], now: float) -> None:
         """Learn from what an event has this node store which leases have changed."""
         if not self._context.is_replicated:
             return
         index_of = self._context.pool.index_of
-        for effect in list(effects):
+        for effect in effects[:]:  # what is sent is added to it
             if isinstance(effect, SaveLease):
                 self._changed(index_of(effect.lease.address), effect.lease.address, now)
             elif isinstance(effect, (ForgetLease, ProlongLease)):

@@ -13,6 +13,7 @@ from .context import Context
 from .decisions import Decisions
 from .effects import SendDhcp
 from .policy import Broadcast
+from .pool import dotted
 from .terms import Terms
 
 TIMER_JITTER: Final = (
@@ -75,19 +76,19 @@ class Replies:
 
     def offer(self, x: Exchange, address: int, lease_s: int, now: float) -> None:
         """Offer an address; 0 tells a client that asked for it to do without IPv4 (RFC 8925)."""
-        self._context.counters["dhcp.send_offer"] += 1
+        self._context.tally.offers += 1
         self._decisions.note(x.chaddr, now, "DISCOVER", "offered", "", address)
         self._lease(x, c.OFFER, address, lease_s)
 
     def ack(self, x: Exchange, address: int, lease_s: int, now: float, *, is_rapid: bool = False) -> None:
         """Acknowledge a lease, once it is on disk."""
-        self._context.counters["dhcp.send_ack"] += 1
+        self._context.tally.acks += 1
         self._decisions.note(x.chaddr, now, "DISCOVER" if is_rapid else "REQUEST", "granted", "", address)
         self._lease(x, c.ACK, address, lease_s, is_rapid=is_rapid)
 
     def inform(self, x: Exchange) -> None:
         """Answer an INFORM: options, no lease."""
-        self._context.counters["dhcp.send_ack"] += 1
+        self._context.tally.acks += 1
         payload = self._build(x, c.ACK, 0, None, 0, 0, is_rapid=False)
         self._send(x, c.ACK, payload, 0)
 
@@ -153,9 +154,9 @@ class Replies:
             x.request, kind, address, x.source,
             always_broadcast=broadcast is _ALWAYS, never_broadcast=broadcast is _NEVER,
         )  # fmt: skip
-        counters = self._context.counters
-        counters["dhcp.send_pkg"] += 1
-        counters["dhcp.send_byte"] += len(payload)
+        tally = self._context.tally
+        tally.sent += 1
+        tally.sent_bytes += len(payload)
         # Replies leave from the link's own address (E8), whatever option 54 is configured to say.
         link = x.terms.link
         binding = address if durable else None
@@ -179,7 +180,7 @@ def dotted_or_none(address: int) -> str:
     """An address for a log line, "-" if there is none."""
     if not address:
         return "-"
-    return f"{address >> 24}.{address >> 16 & 255}.{address >> 8 & 255}.{address & 255}"
+    return dotted(address)
 
 
 def _answers(request: Message, terms: Terms, *, is_rapid: bool) -> dict[int, bytes]:

@@ -176,8 +176,9 @@ class Server:
     def receive(self, event: DhcpReceived, now: float) -> None:
         """A datagram from a client link."""
         context = self._context
-        context.counters["dhcp.recv_pkg"] += 1
-        context.counters["dhcp.recv_byte"] += len(event.data)
+        tally = context.tally
+        tally.received += 1
+        tally.received_bytes += len(event.data)
         link = self.book.links.get(event.link)
         if link is None:
             context.count("dhcp.drop.no-such-link")
@@ -195,10 +196,10 @@ class Server:
         if x is None:
             return
         if kind == c.DISCOVER:
-            context.counters["dhcp.recv_discover"] += 1
+            tally.discovers += 1
             self._offers.discover(x, now)
         elif kind == c.REQUEST:
-            context.counters["dhcp.recv_request"] += 1
+            tally.requests += 1
             self._on_request(x, now)
         elif kind == c.RELEASE:
             context.counters["dhcp.recv_release"] += 1

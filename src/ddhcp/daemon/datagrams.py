@@ -41,7 +41,9 @@ class Slots:
             self._headers, self._parts, count, (payload[1], size), (names[1], name_size), (control[1], control_size)
         )
         self._pristine = bytes(self._headers)
+        self._view = memoryview(self.payload)  # a bytearray would copy what is put into it twice
         self._sizes = memoryview(self._parts).cast("P")  # base and size in turn
+        self._lengths = [size] * count
 
     def receive(self, descriptor: int) -> list[tuple[int, int, int]]:
         """Take what is pending, at most ``count`` messages: of each the size of its control data, its flags and its
@@ -62,8 +64,10 @@ class Slots:
     def fill(self, index: int, payload: bytes) -> None:
         """Make ``payload``, at most ``size`` bytes, the one of message ``index``."""
         start, length = index * self.size, len(payload)
-        self.payload[start : start + length] = payload
-        self._sizes[2 * index + 1] = length
+        self._view[start : start + length] = payload
+        if self._lengths[index] != length:  # most replies are as long as the one before
+            self._lengths[index] = length
+            self._sizes[2 * index + 1] = length
 
     def send(self, descriptor: int, first: int, end: int) -> int:
         """Send the messages from ``first`` to before ``end``; returns how many went, at least one. Raises OSError for

@@ -12,16 +12,17 @@ class Histogram:
     """Durations in seconds by class; ``bounds``: the upper bounds, ascending, above which there is one class more.
     Written by one thread; another may read, and then sees a count that is at most one too low."""
 
-    __slots__ = ("bounds", "counts", "sum_s")
+    __slots__ = ("_shortest", "bounds", "counts", "sum_s")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
+        self._shortest = bounds[0]
         self.counts = [0] * (len(bounds) + 1)
         self.sum_s = 0.0
 
     def observe(self, seconds: float) -> None:
         """Count one."""
-        self.counts[bisect_left(self.bounds, seconds)] += 1
+        self.counts[0 if seconds <= self._shortest else bisect_left(self.bounds, seconds)] += 1
         self.sum_s += seconds
 
     def cumulative(self) -> list[tuple[float, int]]:

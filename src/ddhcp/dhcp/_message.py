@@ -15,6 +15,7 @@ from . import constants as c
 from ._names import Fqdn, decode_fqdn, has_controls
 from ._nested import suboptions
 
+_SIZES: Final = c.FIXED_SIZES
 _FIXED: Final = struct.Struct("!4BIHH4I16s64s128s4s")
 HEADER_SIZE: Final = _FIXED.size  # 240: the BOOTP header and the magic cookie
 _MAX_HOSTNAME: Final = 255  # the longest domain name (RFC 1035 2.3.4)
@@ -167,11 +168,15 @@ class Message:
 
     def _fixed_size(self, code: int) -> bytes | None:
         value = self.options.get(code)
-        return value if value is not None and len(value) == c.FIXED_SIZES[code] else None
+        return value if value is not None and len(value) == _SIZES[code] else None
 
     def _number(self, code: int) -> int | None:
         value = self.options.get(code)
-        return int.from_bytes(value, "big") if value is not None and len(value) == c.FIXED_SIZES[code] else None
+        if value is None or len(value) != _SIZES[code]:
+            return None
+        if len(value) == 4:  # by hand: calling from_bytes takes longer
+            return value[0] << 24 | value[1] << 16 | value[2] << 8 | value[3]
+        return int.from_bytes(value, "big")
 
     def has(self, code: int) -> bool:
         """Whether the option is present, and of the right size if its kind has one."""
