@@ -272,7 +272,7 @@ class Conflicts:
 
     def __post_init__(self) -> None:
         if not 0 < self.probe_timeout_s <= MAX_PROBE_TIMEOUT_S:
-            raise ConfigError(f"probe timeout {self.probe_timeout_s} s is not between 0 and {MAX_PROBE_TIMEOUT_S} s")
+            raise ConfigError(f"probe timeout {self.probe_timeout_s:g} s is not between 0 and {MAX_PROBE_TIMEOUT_S} s")
         if not 1 <= self.probation_s <= 86400:
             raise ConfigError(f"decline probation {self.probation_s} s is not between 1 s and a day")
         if self.declines_per_client < 1:
