@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterable
@@ -64,6 +65,22 @@ def test_what_was_committed_is_there_after_a_restart(tmp_path: Path) -> None:
     )
     assert got.expires_at == pytest.approx(kept.expires_at, abs=1.0)
     assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_log_of_a_new_file_does_not_grow_with_each_commit(tmp_path: Path) -> None:
+    path, crashed = tmp_path / "leases.sqlite", tmp_path / "crashed.sqlite"
+    log = Path(f"{path}-wal")
+    store = SqliteStore(path)
+    sizes = set()
+    for address in range(1, 20):
+        store.commit([SaveLease(lease(address))])
+        sizes.add(log.stat().st_size)
+    for suffix in ("", "-wal"):
+        shutil.copy(f"{path}{suffix}", f"{crashed}{suffix}")
+    store.close()
+    assert len(sizes) == 1
+    found = [each.address for each in remembered(crashed).leases]
+    assert sorted(found) == list(range(1, 20)), "the zeros are the log's end, not damage"
 
 
 def test_other_nodes_claims_are_there_after_a_restart(tmp_path: Path) -> None:

@@ -51,6 +51,8 @@ EARLIEST_PLAUSIBLE_S = 1_700_000_000.0  # in 2023; before this, a wall clock has
 MAX_CLOCK_ERROR_S = 1.0  # smaller steps of the wall clock are not followed: no lease is that exact
 _BUSY_TIMEOUT_S = 2.0  # for a backup that reads the file; the lock file keeps other daemons away
 _MAX_WAL_BYTES = 4 << 20
+_WAL_ROOM_BYTES = 2 << 20  # made at the first commit: some hundred commits, in which thousands of clients may come
+_PLENTY = 16  # times the room must be free, else none is made
 _FILE_MODE = 0o600
 _CORRUPTION = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _SIDE_FILES = ("-wal", "-shm")
@@ -133,6 +135,7 @@ class SqliteStore:
         self.path = path
         self._db: sqlite3.Connection | None = None
         self._inode: int | None = None
+        self._has_room = False
         self._remembered = Remembered()
         # Instants in the file are boot times plus this. Once the file says so for this boot, _is_clock_saved.
         self._wall_minus_boot = wall_minus_boot()
@@ -170,6 +173,8 @@ class SqliteStore:
             with _telling_corruption():
                 if self._db is None:
                     is_new = self._connect()
+                if not self._has_room:
+                    self._make_room()
                 self._commit(self._connection(), Changes(effects))
         except BaseException as error:
             self._wall_minus_boot, self._is_clock_saved = clock
@@ -237,10 +242,24 @@ class SqliteStore:
         except BaseException:
             db.close()
             raise
-        self._db, self._inode = db, _inode(self.path)
+        self._db, self._inode, self._has_room = db, _inode(self.path), False
         if is_new:
             self._is_clock_saved = False
         return is_new
+
+    def _make_room(self) -> None:
+        """Lengthen the write-ahead log by zeros, which SQLite takes for its end: a sync of a file that grows waits for
+        the file system's own journal as well. What is beyond grows only once: SQLite writes over what it has
+        checkpointed. Not where room is scarce: a commit tells of a disk that is full."""
+        self._has_room = True
+        with contextlib.suppress(OSError):
+            log = os.open(f"{self.path}-wal", os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                disk, size = os.fstatvfs(log), os.fstat(log).st_size
+                if disk.f_bavail * disk.f_frsize >= _PLENTY * _WAL_ROOM_BYTES and size < _WAL_ROOM_BYTES:
+                    os.pwrite(log, bytes(_WAL_ROOM_BYTES - size), size)
+            finally:
+                os.close(log)
 
     def _connection(self) -> sqlite3.Connection:
         assert self._db is not None
