@@ -46,11 +46,13 @@ def stored_leases(draw: st.DrawFn) -> StoredLease:
 ROWS = st.lists(stored_leases(), max_size=14, unique_by=lambda row: row.address)
 
 
-def make(replicas: int) -> tuple[Context, LeaseTable]:
+def make(replicas: int, *, is_restoring: bool = True) -> tuple[Context, LeaseTable]:
     """A node's table with the blocks that are its own again."""
     context = Context(NodeConfig(pool=POOL, lease_time_s=LEASE_TIME_S, replicas=replicas), random.Random(1))
     table = LeaseTable(POOL, AddressPlan(POOL, Policy()))
     table.reserve(RESERVED)
+    if is_restoring:
+        table.begin_restoring()
     for index in sorted(RESUMED):
         table.add_block(index)
     return context, table
@@ -91,7 +93,7 @@ def picture(table: LeaseTable) -> object:
     taken = [table.taken_by(chaddr(client)) for client in CLIENTS]
     free = [address for address in range(POOL.prefix, POOL.broadcast + 1) if table.is_free(address)]
     tainted = [address for address in range(POOL.prefix, POOL.broadcast + 1) if table.is_tainted(address)]
-    ends = []
+    ends: list[object] = [table.next_expiry_at()]
     while (lease := table.pop_expired(NOW + 10_000)) is not None:
         ends.append((lease.address, lease.expires_at))
         table.end(lease, LeaseState.EXPIRED)
@@ -106,7 +108,7 @@ def test_bindings_are_as_if_they_had_been_made_one_by_one(
     context, table = make(replicas)
     shuffled.shuffle(rows)
     Restoring(context, table, rows).enter(RESUMED, NOW)
-    _, expected = make(replicas)
+    _, expected = make(replicas, is_restoring=False)
     enter_one_by_one(expected, rows, context.keep_s if replicas else 0)
     assert picture(table) == picture(expected)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import heapq
+import math
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
@@ -12,6 +13,7 @@ from .addresses import AddressPlan
 from .pool import Pool
 from .records import StoredLease
 
+LATER_PERIOD_S: Final = 16  # a lease's end is known to this exactly until it is near
 SHORTEST_GRANT_S: Final = 10  # less is not worth acknowledging: the client would do nothing but renew
 
 
@@ -126,6 +128,11 @@ class LeaseTable:
         self._offers: dict[int, None] = {}
         self._tainted: set[int] = set()
         self._expiries: list[tuple[float, int]] = []
+        # Bindings from the store by the period in which they end, and the earliest end of each: they come into the heap
+        # when it is time, since a start need not wait for all of them to be put in order.
+        self._later: dict[int, list[Lease]] = {}
+        self._later_from: list[tuple[float, int]] = []
+        self._unfilled: list[int] | None = None  # blocks whose free addresses are not known before all bindings are
         self.offered_count = 0
         self.leased_count = 0
         self.kept_count = 0
@@ -162,11 +169,19 @@ class LeaseTable:
         """The addresses of block ``index`` may be leased from now on. Nothing happens if they may already."""
         if index in self._blocks:
             return
+        block = self._blocks[index] = _BlockLeases(self._pool.block_size, {}, self.plan.zone_of(index))
+        if self._unfilled is not None:
+            self._unfilled.append(index)
+            return
+        block.free = self._for_anyone(index)
+        self._open(index, block)
+
+    def _for_anyone(self, index: int) -> dict[int, None]:
+        """The addresses of a block that are free when it has no bindings."""
         free = self.plan.for_anyone(index)
         for address in self._blocked.intersection(free):
             del free[address]
-        block = self._blocks[index] = _BlockLeases(self._pool.block_size, free, self.plan.zone_of(index))
-        self._open(index, block)
+        return free
 
     def drop_block(self, index: int) -> list[Lease]:
         """Forget block ``index`` and its bindings; returns the bindings it had, of any state."""
@@ -432,6 +447,11 @@ class LeaseTable:
         self._schedule(lease)
         return lease
 
+    def begin_restoring(self) -> None:
+        """Leave it to :meth:`end_restoring` to find what is free in the blocks that are added from now on: in most of
+        them nothing is."""
+        self._unfilled = []
+
     def restore(self, blocks: Iterable[tuple[int, Sequence[Lease]]]) -> list[Lease]:
         """Enter bindings in TAKEN states from the store, of addresses that have none, by the own block that they are
         in: what :meth:`bind` does, at a fraction of the cost, because a start waits for a hundred thousand of them.
@@ -440,13 +460,14 @@ class LeaseTable:
         the last.
         """
         contested: list[Lease] = []
-        expiries, by_identity, by_chaddr = self._expiries, self._by_identity, self._by_chaddr
+        by_identity, by_chaddr = self._by_identity, self._by_chaddr
+        latest = -1
+        of_period: list[Lease] = []
         for index, leases in blocks:
             block, first = self._blocks[index], self._pool.first_address(index)
             bindings = block.bindings
             for lease in leases:
-                address, expires_at = lease.address, lease.expires_at
-                bindings[address - first] = lease
+                bindings[lease.address - first] = lease
                 self._tally(block, lease.state, 1)
                 is_contested = by_identity.setdefault(lease.identity, lease) is not lease
                 if by_chaddr.setdefault(lease.chaddr, lease) is not lease:
@@ -455,12 +476,32 @@ class LeaseTable:
                 if is_contested:
                     contested.append(lease)
                     self.prefer(lease)
-                lease.scheduled_at = expires_at
-                expiries.append((expires_at, address))
+                lease.scheduled_at = lease.expires_at
+                period = int(lease.expires_at) // LATER_PERIOD_S
+                if period != latest or not of_period:
+                    latest, of_period = period, self._later.setdefault(period, [])
+                of_period.append(lease)
             self._size += len(leases)
-            self._take_bound(index, block)
-        heapq.heapify(expiries)
         return contested
+
+    def end_restoring(self) -> None:
+        """All bindings from the store are there."""
+        unfilled, self._unfilled = self._unfilled, None
+        for index in unfilled or ():
+            block, first = self._blocks[index], self._pool.first_address(index)
+            bound = [at for at, lease in enumerate(block.bindings) if lease is not None and lease.state in TAKEN]
+            if len(bound) < len(block.bindings):
+                block.free = self._for_anyone(index)
+                for at in bound:
+                    block.free.pop(first + at, None)
+            if block.serving:
+                self._open(index, block)
+        for period, leases in self._later.items():
+            earliest = math.inf
+            for lease in leases:
+                if lease.scheduled_at < earliest:
+                    earliest = lease.scheduled_at
+            heapq.heappush(self._later_from, (earliest, period))
 
     def prefer(self, lease: Lease) -> None:
         """Of several bindings of one client this one is its own: the one that is found."""
@@ -517,6 +558,10 @@ class LeaseTable:
 
     def pop_expired(self, now: float) -> Lease | None:
         """The next binding in a TAKEN state whose time has run out, or None. The caller ends it."""
+        while self._later_from and self._later_from[0][0] <= now:
+            for each in self._later.pop(heapq.heappop(self._later_from)[1]):
+                if each.scheduled_at:
+                    heapq.heappush(self._expiries, (each.scheduled_at, each.address))
         while self._expiries and self._expiries[0][0] <= now:
             at, address = heapq.heappop(self._expiries)
             lease = self.at(address)
@@ -532,7 +577,10 @@ class LeaseTable:
 
     def next_expiry_at(self) -> float | None:
         """A lower bound of the instant at which :meth:`pop_expired` may find something."""
-        return self._expiries[0][0] if self._expiries else None
+        at = self._expiries[0][0] if self._expiries else math.inf
+        if self._later_from and self._later_from[0][0] < at:
+            at = self._later_from[0][0]
+        return None if at == math.inf else at
 
     def _schedule(self, lease: Lease) -> None:
         # A later end keeps the earlier entry, which is looked at again when it comes up: a renewal costs nothing here.
@@ -597,22 +645,6 @@ class LeaseTable:
         if block.serving:
             self._free_counts[block.zone] += 1
             self._with_free[block.zone][index] = None
-
-    def _take_bound(self, index: int, block: _BlockLeases) -> None:
-        """The addresses of a block that are bound by now are free no more."""
-        first, left = self._pool.first_address(index), block.free
-        if left:
-            bound = [place for place, lease in enumerate(block.bindings) if lease is not None and lease.state in TAKEN]
-            if len(bound) == len(block.bindings):
-                left = {}
-            else:
-                taken = {first + place for place in bound}
-                left = {address: None for address in left if address not in taken}
-        if block.serving:
-            self._free_counts[block.zone] -= len(block.free) - len(left)
-            if not left:
-                self._with_free[block.zone].pop(index, None)
-        block.free = left
 
     def _take(self, index: int, block: _BlockLeases, address: int) -> None:
         """A free address of a block is free no more."""

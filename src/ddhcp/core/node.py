@@ -173,6 +173,7 @@ class Node:
         self._block_out_unusable()
         if event.blocks or event.leases:
             self._context.past_until = now + self._claims.longest_promise_s
+        self._leases.begin_restoring()
         restoring = Restoring(self._context, self._leases, event.leases)
         ends = restoring.latest_ends()
         resumed = {

@@ -85,6 +85,7 @@ class Restoring:
         contested = self._leases.restore(running) + self._leases.restore(kept)
         if contested:
             self._settle(contested)
+        self._leases.end_restoring()
         kept_addresses = {leases[0].address for _, leases in kept}
         for row in over:
             if row.address not in kept_addresses:
