@@ -8,6 +8,7 @@ from test_replication import CONFIG, crash, lease, message, restart
 
 from ddhcp.core import Node, NodeConfig
 from ddhcp.core import events as e
+from ddhcp.core.policy import Conflicts
 from ddhcp.core.records import StoredBlock
 from ddhcp.dhcp import constants as c
 from ddhcp.sim import VirtualSwarm
@@ -141,6 +142,20 @@ def test_an_address_given_back_is_nobody_elses_while_a_replica_does_not_know() -
     assert refusal.message_type == c.NAK
     swarm.run_for(LEASE_S * 2.5 + 200)
     assert state_of(swarm, address) == "expired", "not for ever"
+
+
+def test_an_address_declined_once_too_often_is_nobody_elses_while_a_replica_does_not_know() -> None:
+    """Beyond the cap a declined address counts as given back."""
+    swarm = swarm_of(3)
+    for _ in range(Conflicts().declines_per_client):
+        swarm.client_sends(0, message(c.DECLINE, o50=lease(swarm, 0)))
+    address = lease(swarm, 0)
+    swarm.run_for(1)
+    swarm.stopped.update((1, 2))
+    swarm.client_sends(0, message(c.DECLINE, o50=address))
+    swarm.run_for(20)
+    assert swarm.nodes[0].statistics()["dhcp.drop.too-many-declines"] == 1
+    assert state_of(swarm, address) == "kept"
 
 
 def test_a_replica_that_comes_back_is_told_that_an_address_was_given_back() -> None:

@@ -74,13 +74,19 @@ class Endings:
             return False
         if lease.state is LEASED:
             self._tell(lease, "released")
-        kept_until = self._kept_until(lease)
-        is_blocked = self._leases.is_reserved(address)
-        if not is_blocked and self._may_be_prolonged_elsewhere(lease, now) and kept_until > now:
-            self._leases.keep(lease, kept_until, is_released=True)
-            self._save(lease)
+        if self._keep_if_known_elsewhere(lease, now):
             return False
         self._end_released(lease, now)
+        return True
+
+    def _keep_if_known_elsewhere(self, lease: Lease, now: float) -> bool:
+        """Keep the address of a lease that its client gave back, if a peer that has not heard of that may prolong it."""
+        kept_until = self._kept_until(lease)
+        is_blocked = self._leases.is_reserved(lease.address)
+        if is_blocked or not self._may_be_prolonged_elsewhere(lease, now) or kept_until <= now:
+            return False
+        self._leases.keep(lease, kept_until, is_released=True)
+        self._save(lease)
         return True
 
     def _kept_until(self, lease: Lease) -> float:
@@ -150,6 +156,8 @@ class Endings:
             self._context.count("dhcp.drop.too-many-declines")
             self._context.log(logging.WARNING, "too-many-declines", address=dotted(address), mac=mac_text(lease.chaddr))
             self._leases.taint(address)
+            if lease.state is LEASED and self._keep_if_known_elsewhere(lease, now):
+                return
             self._leases.forget(lease)
             self._context.effects.append(ForgetLease(address))
             return
