@@ -80,7 +80,7 @@ class Endings:
         return True
 
     def _keep_if_known_elsewhere(self, lease: Lease, now: float) -> bool:
-        """Keep the address of a lease that its client gave back, if a peer that has not heard of that may prolong it."""
+        """Keep the address of a lease that its client gave back, if a peer that has not heard of it may prolong it."""
         kept_until = self._kept_until(lease)
         is_blocked = self._leases.is_reserved(lease.address)
         if is_blocked or not self._may_be_prolonged_elsewhere(lease, now) or kept_until <= now:
