@@ -521,6 +521,19 @@ def test_b8_a_certain_no_does_not_wait() -> None:
     assert segment.replies[-1].address == bound
 
 
+@pytest.mark.parametrize("by", [None, mac(1), b"\x02\xee\0\0\0\1"])
+def test_b8_a_client_that_has_the_address_already_is_answered_whatever_the_probe_finds(by: bytes | None) -> None:
+    """It comes back while its lease runs, in a block that was adopted meanwhile: others may use its addresses."""
+    segment = Segment()
+    bound = segment.lease(1)
+    segment.node._leases.taint(bound)
+    assert segment.send(discover(1), wait_s=0) == []
+    segment.feed(e.AddressProbed("client0", bound, by is not None, by or b""))
+    offer = segment.replies[-1]
+    assert (offer.kind, offer.message.chaddr) == (c.OFFER, chaddr_of(1))
+    assert (offer.address == bound) is (by in (None, mac(1)))
+
+
 def test_b8_a_repeated_discover_does_not_probe_again() -> None:
     segment, bound = used_by_another()
     for xid in range(5):

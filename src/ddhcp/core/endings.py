@@ -150,8 +150,7 @@ class Endings:
         lease = self._leases.at(address)
         if lease is None or lease.state not in ACTIVE:
             return
-        if lease.state is LEASED:
-            self._context.effects.append(RunHook(("release", dotted(address), mac_text(lease.chaddr))))
+        self._tell_hooks(lease)
         if not self._decline_rate.allows(lease.chaddr, now) or self._has_declined_enough():
             self._context.count("dhcp.drop.too-many-declines")
             self._context.log(logging.WARNING, "too-many-declines", address=dotted(address), mac=mac_text(lease.chaddr))
@@ -167,9 +166,15 @@ class Endings:
             seconds=self._conflicts.probation_s,
         )  # fmt: skip
 
+    def _tell_hooks(self, lease: Lease) -> None:
+        if lease.state is LEASED:
+            self._context.effects.append(RunHook(("release", dotted(lease.address), mac_text(lease.chaddr))))
+
     def take_out(self, lease: Lease, mac: bytes, now: float) -> None:
-        """Somebody with hardware address ``mac`` answered for an address that was to be offered."""
+        """Somebody with hardware address ``mac`` answered for an address that was to be offered, perhaps to a client that
+        leased it before."""
         self._context.count("dhcp.conflicts")
+        self._tell_hooks(lease)
         self._put_on_probation(lease, now)
         self._context.log(
             logging.WARNING, "address-in-use", address=dotted(lease.address), mac=mac_text(lease.chaddr),

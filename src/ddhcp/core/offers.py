@@ -281,7 +281,7 @@ class Offers:
         if x is None:
             return
         lease = self._leases.at(event.address)
-        if lease is None or lease.state is not OFFERED or lease.identity != x.key:
+        if lease is None or lease.state not in ITS_CLIENTS or not self._leases.belongs(lease, x.key, x.chaddr):
             return
         if not event.in_use or event.mac == x.chaddr[: len(event.mac)]:
             self._probe_passed(x, event.address, now)
@@ -293,7 +293,12 @@ class Offers:
         self._leases.untaint(address)
         current = self._refresh(x)
         lease = self._leases.at(address)
-        if current is not None and lease is not None and lease.state in ITS_CLIENTS and lease.identity == x.key:
+        if (
+            current is not None
+            and lease is not None
+            and lease.state in ITS_CLIENTS
+            and self._leases.belongs(lease, x.key, x.chaddr)
+        ):
             self._send(current, address, now)
 
     # --- waiting --------------------------------------------------------------------------------
