@@ -171,8 +171,8 @@ class Endings:
             self._context.effects.append(RunHook(("release", dotted(lease.address), mac_text(lease.chaddr))))
 
     def take_out(self, lease: Lease, mac: bytes, now: float) -> None:
-        """Somebody with hardware address ``mac`` answered for an address that was to be offered, perhaps to a client that
-        leased it before."""
+        """Somebody with hardware address ``mac`` answered for an address that was to be offered; perhaps to a client
+        that leased it before."""
         self._context.count("dhcp.conflicts")
         self._tell_hooks(lease)
         self._put_on_probation(lease, now)
