@@ -32,6 +32,7 @@ from .remedies import Remedy
 from .supply import Supply
 from .sync import Sync
 
+RETURNS_WITHIN_S = 30.0  # at least, and within a refresh: owners that return together were cut off together
 DOUBT_PAUSE_S = 10.0  # between two questions who is there, as long as that hinders claiming
 
 __all__ = ["INQUIRIES", "PROMISE_MARGIN_S", "Claims"]
@@ -78,6 +79,7 @@ class Claims:
             context, self.table, leases, self._choice, self._supply, waiting=waiting, own=self._own_inquired
         )
         self._sync = Sync(context, peers)
+        self._returned = (b"", -math.inf)  # the latest owner that was heard again after its claims had lapsed; when
         self._holds = Holds(leases)
         self.memory = ClaimMemory(context, self.table)
         self.orphans = Orphans(context, self.table, leases, peers, self._inquirer, self._holds)
@@ -400,13 +402,21 @@ class Claims:
             self._holds.hold(block.index, now + self._context.longest_lease_s + PROMISE_MARGIN_S)
 
     def _note_presence(self, peer: Peer, claims: Sequence[Claim], now: float) -> None:
-        """Note for how long an owner is to be reckoned with. One whose claims had lapsed was cut off, with others?"""
+        """Note for how long an owner is to be reckoned with."""
         if -math.inf < peer.claimed_until <= now:
-            self._expect_more(now)
+            self._note_return(peer, now)
         timeouts = [claim.timeout_s for claim in claims if claim.timeout_s]
         if timeouts:
             peer.expected_s = self._announcer.expected_period_s(min(timeouts), peer)
             self._peers.note_claim(peer, now + max(timeouts))
+
+    def _note_return(self, peer: Peer, now: float) -> None:
+        """An owner whose claims had lapsed is heard again. If that is the second one within a refresh or so, a link has
+        healed, and more may come; one alone was missed by chance, as happens all the time in a large swarm."""
+        address, at = self._returned
+        if address != peer.address and now - at < max(RETURNS_WITHIN_S, peer.expected_s):
+            self._expect_more(now)
+        self._returned = (peer.address, now)
 
     def _ask_who_is_there(self, now: float) -> None:
         self._sync.ask(now, pause_s=DOUBT_PAUSE_S)
