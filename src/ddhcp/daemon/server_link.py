@@ -24,47 +24,28 @@ _STAMP: Final = struct.Struct("@Niill")  # struct cmsghdr (size, level, type), t
 _CONTROL_BYTES = socket.CMSG_SPACE(struct.calcsize("@ll"))
 
 
-class ServerLink:
-    """Two UDP sockets bound to one interface. Raises OSError when they cannot be had.
+def open_socket(interface: str) -> socket.socket:
+    """A UDP socket of that interface alone, which tells when each datagram came. Raises OSError."""
+    sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    # Without SO_REUSEADDR a second node on this interface is refused instead of taking our datagrams.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
+    sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
+    return sock
 
-    Datagrams to one peer leave together, at the latest with :meth:`flush`; one to the swarm leaves at once, after them.
-    """
 
-    def __init__(self, interface: Interface) -> None:
-        self.interface = interface
-        self._group = socket.inet_ntop(socket.AF_INET6, MULTICAST_GROUP)
-        self.multicast = self._open(interface.name)
-        self.unicast = self._open(interface.name)
-        index = struct.pack("@I", interface.index)
-        try:
-            self.multicast.bind((self._group, MULTICAST_PORT, 0, interface.index))
-            self.multicast.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, MULTICAST_GROUP + index)
-            self.unicast.bind(("::", UNICAST_PORT, 0, 0))
-            self.unicast.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
-            self.unicast.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
-            self.unicast.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 1)
-        except OSError:
-            self.close()
-            raise
+class Incoming:
+    """Takes datagrams from sockets, in batches."""
+
+    def __init__(self) -> None:
         # One byte more than anybody may send: the core sees that a longer datagram was too long.
-        self._incoming = Slots(BATCH, MAX_DATAGRAM + 1, _NAME.size, _CONTROL_BYTES)
-        self._outgoing = SendQueue(self.unicast, BATCH, MAX_DATAGRAM, _NAME.size)
+        self._slots = Slots(BATCH, MAX_DATAGRAM + 1, _NAME.size, _CONTROL_BYTES)
 
-    @staticmethod
-    def _open(name: str) -> socket.socket:
-        sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        # Without SO_REUSEADDR a second node on this interface is refused instead of taking our datagrams.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
-        sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name.encode())
-        return sock
-
-    def receive(self, sock: socket.socket) -> list[SwarmReceived]:
-        """The datagrams that are pending at one of the two sockets, at most ``BATCH``. Raises OSError for a broken
-        one."""
-        is_multicast = sock is self.multicast
-        slots = self._incoming
+    def take_from(self, sock: socket.socket, *, is_multicast: bool) -> list[SwarmReceived]:
+        """The datagrams that are pending at a socket, at most ``BATCH``, and how long each waited there. Raises OSError
+        for a broken one."""
+        slots = self._slots
         try:
             received = slots.receive(sock.fileno())
         except ConnectionRefusedError:
@@ -78,6 +59,37 @@ class ServerLink:
             waited_s = _waited_s(slots.control, index * _CONTROL_BYTES, control_size, wall_now)
             events.append(SwarmReceived(bytes(payload[start : start + length]), source, is_multicast, waited_s))
         return events
+
+
+class ServerLink:
+    """Two UDP sockets bound to one interface. Raises OSError when they cannot be had.
+
+    Datagrams to one peer leave together, at the latest with :meth:`flush`; one to the swarm leaves at once, after them.
+    """
+
+    def __init__(self, interface: Interface) -> None:
+        self.interface = interface
+        self._group = socket.inet_ntop(socket.AF_INET6, MULTICAST_GROUP)
+        self.multicast = open_socket(interface.name)
+        self.unicast = open_socket(interface.name)
+        index = struct.pack("@I", interface.index)
+        try:
+            self.multicast.bind((self._group, MULTICAST_PORT, 0, interface.index))
+            self.multicast.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, MULTICAST_GROUP + index)
+            self.unicast.bind(("::", UNICAST_PORT, 0, 0))
+            self.unicast.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
+            self.unicast.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
+            self.unicast.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 1)
+        except OSError:
+            self.close()
+            raise
+        self._incoming = Incoming()
+        self._outgoing = SendQueue(self.unicast, BATCH, MAX_DATAGRAM, _NAME.size)
+
+    def receive(self, sock: socket.socket) -> list[SwarmReceived]:
+        """The datagrams that are pending at one of the two sockets, at most ``BATCH``. Raises OSError for a broken
+        one."""
+        return self._incoming.take_from(sock, is_multicast=sock is self.multicast)
 
     def send(self, effect: SendMulticast | SendUnicast) -> None:
         """Send a datagram from port 1235. Raises OSError."""
