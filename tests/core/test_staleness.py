@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from test_node import PEER, POOL, claimed, message, own_block
 from test_replication import lease
+from test_replication import message as of_its_client
 
 from ddhcp.core import effects as f
 from ddhcp.core import events as e
@@ -49,6 +50,20 @@ def test_an_old_question_is_not_answered() -> None:
     data = CODEC.lease_message(RENEWLEASE, address.to_bytes(4, "big"), 9, 300, message(c.REQUEST).chaddr)
     assert swarm.feed(0, e.SwarmReceived(data, PEER, False, 30.0)) == []
     assert any(isinstance(x, f.SendUnicast) for x in swarm.feed(0, e.SwarmReceived(data, PEER, False, 0.5)))
+
+
+@pytest.mark.parametrize("kind", [c.RELEASE, c.DECLINE])
+@pytest.mark.parametrize(("waited_s", "is_heard"), [(100.0, False), (1.0, True)])
+def test_an_address_that_was_given_back_long_ago_stays_its_clients(kind: int, waited_s: float, is_heard: bool) -> None:
+    """The owner stood still; meanwhile its client asked for the address elsewhere, and peers that stand in granted it
+    (I1)."""
+    swarm = claimed(1)
+    address = lease(swarm, 0)
+    options = {"ciaddr": address} if kind == c.RELEASE else {"o50": address}
+    data = of_its_client(kind, **options).encode()
+    swarm.feed(0, e.DhcpReceived("client0", data, address, 0xFFFFFFFF, waited_s))
+    (known,) = swarm.nodes[0].leases()
+    assert (known.state != "leased") is is_heard
 
 
 def test_old_news_of_leases_is_told_again() -> None:

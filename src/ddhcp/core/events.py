@@ -6,9 +6,15 @@ Instants are in seconds on a monotonic clock that goes on while the machine slee
 
 from __future__ import annotations
 
+from typing import Final
+
 from ..values import dataclass
 from .config import NodeConfig
 from .records import StoredBlock, StoredClaim, StoredLease
+
+# A question, an answer or news for one node that waited for longer than this, because the process was stopped, is
+# dropped: who sent it has sent it again, or has given up. So is what a client gave back.
+STALE_AFTER_S: Final = 2.0
 
 
 @dataclass(slots=True, frozen=True)
@@ -92,18 +98,21 @@ class ClientLinkDown:
 @dataclass(slots=True, init=False)
 class DhcpReceived:
     """A UDP payload received on port 67 of client interface ``link`` (its name). ``source`` and ``destination``
-    are the IPv4 addresses of the datagram; a destination of 255.255.255.255 marks a broadcast."""
+    are the IPv4 addresses of the datagram; a destination of 255.255.255.255 marks a broadcast. ``waited_s``: for how
+    many seconds it lay in the socket before it was read."""
 
     link: str
     data: bytes
     source: int
     destination: int
+    waited_s: float
 
-    def __init__(self, link: str, data: bytes, source: int, destination: int) -> None:
+    def __init__(self, link: str, data: bytes, source: int, destination: int, waited_s: float = 0.0) -> None:
         self.link = link
         self.data = data
         self.source = source
         self.destination = destination
+        self.waited_s = waited_s
 
 
 @dataclass(slots=True, frozen=True)

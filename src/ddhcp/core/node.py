@@ -18,7 +18,7 @@ from .context import Context
 from .decisions import Decisions
 from .effects import Effect, Stopped
 from .errors import ConfigError
-from .events import SwarmReceived
+from .events import STALE_AFTER_S, SwarmReceived
 from .extensions import Extensions
 from .forwarding import Forwarding
 from .inspection import Inspection
@@ -33,9 +33,6 @@ from .restoring import Restoring
 from .server import Server
 from .views import BlockView, NodeView
 
-# A question, an answer or news for one node that waited for longer than this, because the process was stopped, is
-# dropped: who sent it has sent it again, or has given up.
-STALE_AFTER_S = 2.0
 MAX_HELD = 4096  # addresses that the operator may keep from being handed out; more is a range in the configuration
 REFRESH_FACTOR = 4  # what classic control tools show; classic nodes refresh when a quarter of T has passed
 

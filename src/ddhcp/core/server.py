@@ -22,7 +22,7 @@ from .context import Context
 from .decisions import Decisions
 from .effects import Log, ProlongLease, RunHook, SaveLease
 from .endings import Endings
-from .events import AddressProbed, ClientLink, DhcpReceived
+from .events import STALE_AFTER_S, AddressProbed, ClientLink, DhcpReceived
 from .forwarding import Forwarding
 from .leasequery import LeaseQueries
 from .leases import (
@@ -201,6 +201,9 @@ class Server:
         elif kind == c.REQUEST:
             tally.requests += 1
             self._on_request(x, now)
+        elif event.waited_s > STALE_AFTER_S and kind in (c.RELEASE, c.DECLINE):
+            # While this node stood still its client may have had the address prolonged elsewhere.
+            self._replies.ignore(request, link.name, "stale", now)
         elif kind == c.RELEASE:
             context.counters["dhcp.recv_release"] += 1
             if self._endings.on_release(x, now):

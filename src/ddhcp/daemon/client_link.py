@@ -6,6 +6,7 @@ import contextlib
 import errno
 import socket
 import struct
+import time
 from typing import Final
 
 from ..core.effects import SendDhcp
@@ -23,11 +24,16 @@ _IPPROTO_IP: Final = int(socket.IPPROTO_IP)
 _MSG_TRUNC: Final = int(socket.MSG_TRUNC)  # a plain number: combining enums takes longer than all else here
 _AF_INET = socket.htons(socket.AF_INET)  # of a socket address all but the family is in network byte order
 _NAME: Final = struct.Struct("!HHI8x")  # struct sockaddr_in
-_CONTROL_BYTES: Final = socket.CMSG_SPACE(12)
+_SO_TIMESTAMPNS: Final = 35  # <asm-generic/socket.h>: the kernel tells when it took a datagram in, by the wall clock
+_SOL_SOCKET: Final = int(socket.SOL_SOCKET)
+_SENT_CONTROL_BYTES: Final = socket.CMSG_SPACE(12)
 # struct cmsghdr and in_pktinfo: size, level, type, interface, source for a reply, destination of a request
 _PACKET_INFO: Final = struct.Struct("@Niii4s4s")
-_PACKET_INFO_BYTES: Final = int(_PACKET_INFO.size)
-_RECEIVED_INFO: Final = struct.Struct(f"@Nii8x4s{_CONTROL_BYTES - _PACKET_INFO.size}x")
+# What comes with a datagram, in this order: size, level and type of its time with seconds and nanoseconds, and of its
+# packet information with the destination.
+_CONTROL_BYTES: Final = socket.CMSG_SPACE(struct.calcsize("@ll")) + _SENT_CONTROL_BYTES
+_RECEIVED_INFO: Final = struct.Struct(f"@NiillNii8x4s{_SENT_CONTROL_BYTES - _PACKET_INFO.size}x")
+_RECEIVED_BYTES: Final = _CONTROL_BYTES - (_SENT_CONTROL_BYTES - _PACKET_INFO.size)
 _BROADCAST: Final = b"\xff\xff\xff\xff"
 BATCH: Final = 64  # datagrams taken from one socket before others get their turn; one commit serves them all
 MAX_DHCP_BYTES: Final = 4096  # no client has so much to say; what is longer is dropped
@@ -52,6 +58,7 @@ class ClientSockets:
             self.udp.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
             self._enlarge_buffer()
             self.udp.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+            self.udp.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
             self.udp.bind(("", constants.SERVER_PORT))
             # Protocol 0: this socket only sends, so the kernel queues nothing for it.
             self.raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
@@ -66,7 +73,7 @@ class ClientSockets:
         self._udp_descriptor = self.udp.fileno()
         self._incoming = Slots(BATCH, MAX_DHCP_BYTES, _NAME.size, _CONTROL_BYTES)
         self._frames = SendQueue(self.raw, BATCH, MAX_REPLY_BYTES)
-        self._replies = SendQueue(self.udp, BATCH, MAX_REPLY_BYTES, _NAME.size, _CONTROL_BYTES)
+        self._replies = SendQueue(self.udp, BATCH, MAX_REPLY_BYTES, _NAME.size, _SENT_CONTROL_BYTES)
 
     def _enlarge_buffer(self) -> None:
         """Have room for a burst: a client whose message is lost asks again only after seconds. The system's limit is
@@ -93,17 +100,20 @@ class ClientSockets:
         infos = slots.control_of(len(received), _RECEIVED_INFO)
         events = []
         start = 0
-        for (control_size, flags, length), (_, _, source), (_, level, kind, to) in zip(
-            received, sources, infos, strict=True
-        ):
+        wall_now = time.time()
+        for (control_size, flags, length), (_, _, source), info in zip(received, sources, infos, strict=True):
             if flags & _MSG_TRUNC:
                 self.oversized += 1
             else:
-                destination = constants.BROADCAST_ADDRESS
-                is_told = control_size >= _PACKET_INFO_BYTES and level == _IPPROTO_IP and kind == _IP_PKTINFO
-                if is_told and to != _BROADCAST:
-                    destination = int.from_bytes(to, "big")
-                events.append(DhcpReceived(name, payload[start : start + length].tobytes(), source, destination))
+                destination, waited_s = constants.BROADCAST_ADDRESS, 0.0
+                _, stamp_level, stamp_kind, seconds, nanoseconds, _, level, kind, to = info
+                if control_size >= _RECEIVED_BYTES and level == _IPPROTO_IP and kind == _IP_PKTINFO:
+                    if to != _BROADCAST:
+                        destination = int.from_bytes(to, "big")
+                    if stamp_level == _SOL_SOCKET and stamp_kind == _SO_TIMESTAMPNS:
+                        waited_s = max(0.0, wall_now - (seconds + nanoseconds / 1e9))
+                data = payload[start : start + length].tobytes()
+                events.append(DhcpReceived(name, data, source, destination, waited_s))
             start += MAX_DHCP_BYTES
         return events
 

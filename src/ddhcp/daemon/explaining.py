@@ -50,6 +50,7 @@ _REASONS = {
     "request-without-address": "it names no address, and has no lease here",
     "inform-from-elsewhere": "it came from an address that is not of the client's network",
     "release-of-no-lease": "the client does not hold that address here",
+    "stale": "it lay unread for long, and the client may have got the address back elsewhere since",
     "decline-of-no-lease": "the client does not hold that address here",
 }
 # With these it is not a matter of free addresses, however many there are.

@@ -313,11 +313,15 @@ class OurHost(Host):
     def receive_dhcp(self, data: bytes, source: int, destination: int) -> None:
         if not self.is_up:
             return
-        event = e.DhcpReceived(CLIENT_LINK, data, source, destination)
-        if self.is_paused:
-            self.later(lambda: self.feed(event))
-        else:
-            self.feed(event)
+        if not self.is_paused:
+            self.feed(e.DhcpReceived(CLIENT_LINK, data, source, destination))
+            return
+        came_at = self.engine.now
+
+        def read() -> None:
+            self.feed(e.DhcpReceived(CLIENT_LINK, data, source, destination, self.engine.now - came_at))
+
+        self.later(read)
 
     def feed(self, event: e.Event) -> None:
         """Give the node an event, carry out what it wants, arm the timer."""
