@@ -333,6 +333,17 @@ def test_leases_outside_the_block_are_not_taken_and_our_own_block_is_refused() -
     assert answer.blocks[0].is_refused
 
 
+def test_a_block_that_everybody_refuses_is_kept_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No exception, and nobody is asked for ever (I10)."""
+    monkeypatch.setattr(Replicas, "_may_keep", lambda self, index: False)
+    swarm = claimed(12)
+    first = lease(swarm, 0)
+    swarm.run_for(30)
+    assert POOL.index_of(lease(swarm, 0, client=2)) == POOL.index_of(first)
+    swarm.run_for(30)
+    assert len(replication(swarm, 0).targets(POOL.index_of(first))) < CONFIG.replicas
+
+
 def test_memory_for_replicas_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     from ddhcp.swarm import LEASE_LEASED, LeaseRecord, ReplicateAck
 

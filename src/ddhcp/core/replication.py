@@ -251,7 +251,7 @@ class Replication:
     def _choose(self, index: int) -> tuple[bytes, ...]:
         refusals = self._refusals.get(index, {})
         if len(refusals) >= MAX_REFUSALS:
-            return tuple(address for address in self._targets[index] if address in self._candidates)
+            return tuple(a for a in self._targets[index] if a in self._candidates and a not in refusals)
         willing = (address for address in self._candidates if address not in refusals)
         return first_by_rendezvous(index, willing, self._context.config.replicas)
 
