@@ -11,7 +11,6 @@ from ddhcp.core import Node, NodeConfig, Pool
 from ddhcp.core import effects as f
 from ddhcp.core import events as e
 from ddhcp.core.lookup import LOCATE_BURST
-from ddhcp.core.records import StoredBlock
 from ddhcp.core.remedies import Remedy
 from ddhcp.dhcp import Message
 from ddhcp.dhcp import constants as c
@@ -177,11 +176,11 @@ def test_who_asks_the_wrong_node_is_told_the_owner_if_it_is_of_ours(is_ours: boo
     assert [getattr(x, "payload", None) for x in answers] == ([redirect] if is_ours else [])
 
 
-@pytest.mark.parametrize("has_past", [True, False])
-def test_a_node_that_may_have_forgotten_a_block_refuses_nothing_to_a_peer_of_unknown_kind(has_past: bool) -> None:
-    """Its store does not say how long it had promised the block for (I6)."""
+@pytest.mark.parametrize("began_at", [1000.0, 100.0])
+def test_a_node_that_may_have_forgotten_a_block_refuses_nothing_to_a_peer_of_unknown_kind(began_at: float) -> None:
+    """Its store does not say how long it had promised the block for, or was lost (I6)."""
     node = Node(CONFIG, random.Random(1))
-    node.handle(e.Start((StoredBlock(5, 1.0),) if has_past else ()), 1000.0)
+    node.handle(e.Start(), began_at)
     node.handle(e.ServerLinkUp(b"\x02" + bytes(5), b"\xfe\x80" + bytes(13) + b"\x01"), 1000.0)
     while (at := node.deadline()) is not None and at < 1060:
         node.handle(e.Wake(), at)
@@ -192,7 +191,8 @@ def test_a_node_that_may_have_forgotten_a_block_refuses_nothing_to_a_peer_of_unk
         effects = node.handle(e.SwarmReceived(question, CLASSIC, False), now)
         messages = [decode(x.data)[1] for x in effects if isinstance(x, f.SendUnicast)]
         refused.append([m.command for m in messages if isinstance(m, LeaseMessage)] == [LEASENAK])
-    assert refused == ([False, False, False, True] if has_past else [True] * 4), "asked three times, it is classic"
+    is_new = began_at == 1000.0
+    assert refused == ([False, False, False, True] if is_new else [True] * 4), "asked three times, it is classic"
 
 
 def test_a_question_to_a_former_owner_reaches_the_new_one() -> None:

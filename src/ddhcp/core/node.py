@@ -168,8 +168,9 @@ class Node:
 
     def _on_start(self, event: e.Start, now: float) -> None:
         self._block_out_unusable()
-        if event.blocks or event.leases:
-            self._context.past_until = now + self._claims.longest_promise_s
+        self._context.past_until = (
+            now + self._claims.longest_promise_s
+        )  # even if nothing is known of it: a disk gets lost
         self._leases.begin_restoring()
         restoring = Restoring(self._context, self._leases, event.leases)
         ends = restoring.latest_ends()
