@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 SILENCING = frozenset(
     ("partition", "one-way", "flapping", "link-by-link", "pause", "suspend", "send-errors", "link-down", "burst")
 )
+
+ENDING = frozenset(("crash", "stop", "wipe", "reboot-all"))  # a machine is down
+STOP_S = 6.0  # that a stop takes at most
 
 FOR_GOOD = 1.0  # the value of a crash, stop or wipe after which the machine stays down
 
@@ -44,7 +48,8 @@ def draw_faults(setup: Setup, rng: random.Random) -> list[Fault]:
     first_s = min(setup.safety_s * 0.5, setup.settled_s)
     faults = [_draw(setup, rng, rng.uniform(first_s, setup.safety_s)) for _ in range(count)]
     faults.sort(key=lambda fault: (fault.at, fault.kind, fault.nodes))
-    return _spaced(_with_survivors(faults, setup), 2 * setup.refresh_s)
+    pause_s = 2 * setup.refresh_s
+    return _with_witnesses(_spaced(_with_survivors(faults, setup), pause_s), setup, pause_s)
 
 
 def _with_survivors(faults: list[Fault], setup: Setup) -> list[Fault]:
@@ -63,23 +68,42 @@ def _with_survivors(faults: list[Fault], setup: Setup) -> list[Fault]:
 
 def _spaced(faults: list[Fault], pause_s: float) -> list[Fault]:
     """Without those that would prolong another's silence: two short cuts in a row are one long cut. A machine without
-    memory that boots while others cannot be heard, or are without power, knows of nobody, so this is kept apart from
-    both."""
+    memory that boots while others cannot be heard knows of nobody, so this is kept apart from silences as well."""
     kept = []
-    silent_until = dark_until = wiped_until = -pause_s
+    silent_until = -pause_s
     for fault in faults:
-        is_wipe = fault.kind == "wipe" and fault.value != FOR_GOOD
-        if fault.kind in SILENCING or is_wipe:
-            if fault.at < silent_until + pause_s or (is_wipe and fault.at < dark_until + pause_s):
+        if fault.kind in SILENCING or _is_amnesia(fault):
+            if fault.at < silent_until + pause_s:
                 continue
             silent_until = fault.until
-            wiped_until = fault.until if is_wipe else wiped_until
-        elif fault.kind == "reboot-all":
-            if fault.at < wiped_until + pause_s:
-                continue
-            dark_until = fault.until + fault.value
         kept.append(fault)
     return kept
+
+
+def _is_amnesia(fault: Fault) -> bool:
+    """Whether a machine boots without what was on its disk."""
+    return fault.kind == "wipe" and fault.value != FOR_GOOD
+
+
+def _with_witnesses(faults: list[Fault], setup: Setup, pause_s: float) -> list[Fault]:
+    """Without disks that are lost while no other machine is up until the one that forgot has been told: if
+    nobody remembers, nothing helps."""
+    kept = list(faults)
+    for wipe in filter(_is_amnesia, faults):
+        away: set[int] = set(wipe.nodes)
+        for fault in kept:
+            if fault.kind in ENDING and fault.at < wipe.until + pause_s and _back_at(fault) + pause_s > wipe.at:
+                away.update(fault.nodes)
+        if len(away) == setup.nodes:
+            kept.remove(wipe)
+    return kept
+
+
+def _back_at(fault: Fault) -> float:
+    """When the last machine of a fault that ends some is up again."""
+    if fault.kind == "reboot-all":
+        return fault.until + fault.value
+    return math.inf if fault.value == FOR_GOOD else fault.until + STOP_S
 
 
 def _draw(setup: Setup, rng: random.Random, at: float) -> Fault:
@@ -227,7 +251,7 @@ class FaultInjector:
         (node,) = fault.nodes
         self._simulation.stop(node)
         if fault.value != FOR_GOOD:
-            self._simulation.engine.at(fault.until + 6.0, self._simulation.restart, node)
+            self._simulation.engine.at(fault.until + STOP_S, self._simulation.restart, node)
         else:
             self._simulation.gone.add(node)
 
