@@ -52,11 +52,12 @@ class ClaimMemory:
         """The store has this row."""
         self._rows[claim.index] = (claim.owner, claim.closed_until)
 
-    def forgotten(self, index: int, now: float) -> None:
-        """Block ``index`` is no other node's any more: a row that says so does no harm, and goes in time."""
+    def forgotten(self, index: int, now: float, *, is_free: bool = False) -> None:
+        """Block ``index`` is no other node's any more: a row that says so goes in time. ``is_free``: its owner gave it
+        up, so that a restart would keep it closed for no reason."""
         if index in self._rows:
             self._stale[index] = None
-            self._save_by(now + self._context.longest_lease_s)
+            self._save_by(now + (SAVE_AFTER_S if is_free else self._context.longest_lease_s))
 
     def _slack_s(self, block: Block) -> int:
         """By how much a row outlasts the claim. What was told by others is that much longer already."""

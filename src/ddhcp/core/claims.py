@@ -433,7 +433,7 @@ class Claims:
         if is_anothers or (block.state is BlockState.TENTATIVE and block.orphan_until):
             return
         self.table.apply(index, BlockEvent.GIVEN_UP)
-        self.memory.forgotten(index, now)
+        self.memory.forgotten(index, now, is_free=True)
         if peer.address not in self.table.claims_of:
             peer.claimed_until = -math.inf  # it has said goodbye
 
