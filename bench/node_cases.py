@@ -15,11 +15,13 @@ from typing import Any
 
 from bench import start
 from bench.peers import classic_program, compiled_environment
+from bench.statistics import summarise
 
 ROOT = Path(__file__).parent.parent
 POOLS = (("10.0.0.0/24", 5), ("10.0.0.0/16", 5), ("10.0.0.0/8", 5), ("10.0.0.0/8", 2))
 PEERS = (10, 500)
 LEASES = 100_000
+TURNS = 3  # of each, of which the median counts
 MESHES = (10, 20, 50)  # nodes
 MESH_CLIENTS, MESH_WITHIN_S = 2000, 10.0
 PATIENCE_S = 300.0
@@ -58,19 +60,26 @@ def _compiled(environment: Mapping[str, str]) -> dict[str, str]:
 def measure(say: Callable[[str], None], environment: Mapping[str, str], idle: IdleMeshes | None) -> dict[str, Any]:
     """All of it, as far as it works; ``failed`` says what did not."""
     environment = _compiled(environment)
-    results: dict[str, Any] = {"flat": [], "failed": []}
+    results: dict[str, Any] = {"failed": []}
 
     def run(what: str, *command: object) -> Any:
         say(f"our node: {what}")
         return _run(_begin(command, environment), what, results["failed"])
 
-    for network, bits in POOLS:
-        for peers in PEERS:
-            found = run(
-                f"{network}, {peers} peers", "node", "--network", network, "--block-bits", bits, "--peers", peers
-            )
+    cases = [(network, bits, peers) for network, bits in POOLS for peers in PEERS]
+    flat: dict[tuple[str, int, int], list[dict[str, float]]] = {case: [] for case in cases}
+    for _ in range(TURNS):  # by turns, so that what else the machine does meanwhile is not one case's cost
+        for case in cases:
+            network, bits, peers = case
+            what = f"{network} in blocks of {1 << bits}, {peers} peers"
+            found = run(what, "node", "--network", network, "--block-bits", bits, "--peers", peers)
             if found:
-                results["flat"].append({"network": network, "block_size": 1 << bits, "peers": peers, **found})
+                flat[case].append(found)
+    results["flat"] = [
+        {"network": network, "block_size": 1 << bits, "peers": peers, **summarise(flat[network, bits, peers])}
+        for network, bits, peers in cases
+        if flat[network, bits, peers]
+    ]
     results["lease"] = run("memory of leases", "node", "--network", "10.0.0.0/8", "--leases", LEASES)
     results["start"] = _starts(say, environment, results["failed"])
     results["roam"] = run("roamed renewals", "roam")
@@ -115,15 +124,18 @@ def _run(process: subprocess.Popen[bytes], what: str, failed: list[str]) -> Any:
 
 
 def _starts(say: Callable[[str], None], environment: Mapping[str, str], failed: list[str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, bits, leases in (("empty", 2, 0), ("full", 5, LEASES)):
-        say(f"our node: start with {leases} leases")
-        with tempfile.TemporaryDirectory(prefix="ddhcp-start-") as directory:
-            try:
-                found[name] = start.measure(Path(directory), IPv4Network("10.0.0.0/8"), bits, leases, environment)
-            except (RuntimeError, OSError, subprocess.SubprocessError) as error:
-                failed.append(f"start with {leases} leases: {error}")
-    return found
+    found: dict[str, list[dict[str, float]]] = {}
+    for _ in range(TURNS):
+        for name, bits, leases in (("empty", 2, 0), ("full", 5, LEASES)):
+            say(f"our node: start with {leases} leases")
+            with tempfile.TemporaryDirectory(prefix="ddhcp-start-") as directory:
+                try:
+                    one = start.measure(Path(directory), IPv4Network("10.0.0.0/8"), bits, leases, environment)
+                except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+                    failed.append(f"start with {leases} leases: {error}")
+                else:
+                    found.setdefault(name, []).append(one)
+    return {name: summarise(runs) for name, runs in found.items()}
 
 
 def describe(results: Results) -> str:
