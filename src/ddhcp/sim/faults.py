@@ -40,8 +40,9 @@ class Fault:
         return f"{self.kind} {self.at:.1f}-{self.until:.1f}{nodes} value {self.value:.3g}"
 
 
-def draw_faults(setup: Setup, rng: random.Random) -> list[Fault]:
-    """The faults of a run, in the order in which they begin. All are over at the end of the safety phase."""
+def draw_faults(setup: Setup, rng: random.Random, classic: frozenset[int] = frozenset()) -> list[Fault]:
+    """The faults of a run, in the order in which they begin. All are over at the end of the safety phase. ``classic``:
+    the nodes that tell nobody what they remember."""
     if not setup.faults or setup.safety_s <= 0:
         return []
     count = max(1, round(setup.fault_rate * setup.safety_s / 3600 * rng.uniform(0.5, 1.5)))
@@ -49,7 +50,7 @@ def draw_faults(setup: Setup, rng: random.Random) -> list[Fault]:
     faults = [_draw(setup, rng, rng.uniform(first_s, setup.safety_s)) for _ in range(count)]
     faults.sort(key=lambda fault: (fault.at, fault.kind, fault.nodes))
     pause_s = 2 * setup.refresh_s
-    return _with_witnesses(_spaced(_with_survivors(faults, setup), pause_s), setup, pause_s)
+    return _with_witnesses(_spaced(_with_survivors(faults, setup), pause_s), setup, classic, pause_s)
 
 
 def _with_survivors(faults: list[Fault], setup: Setup) -> list[Fault]:
@@ -85,16 +86,16 @@ def _is_amnesia(fault: Fault) -> bool:
     return fault.kind == "wipe" and fault.value != FOR_GOOD
 
 
-def _with_witnesses(faults: list[Fault], setup: Setup, pause_s: float) -> list[Fault]:
-    """Without disks that are lost while no other machine is up until the one that forgot has been told: if
+def _with_witnesses(faults: list[Fault], setup: Setup, classic: frozenset[int], pause_s: float) -> list[Fault]:
+    """Without disks that are lost while no other machine of ours is up until the one that forgot has been told: if
     nobody remembers, nothing helps."""
     kept = list(faults)
     for wipe in filter(_is_amnesia, faults):
-        away: set[int] = set(wipe.nodes)
+        away = {*wipe.nodes, *classic}
         for fault in kept:
             if fault.kind in ENDING and fault.at < wipe.until + pause_s and _back_at(fault) + pause_s > wipe.at:
                 away.update(fault.nodes)
-        if len(away) == setup.nodes:
+        if len(away) == setup.nodes and not classic.issuperset(wipe.nodes):
             kept.remove(wipe)
     return kept
 

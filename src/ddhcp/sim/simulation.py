@@ -123,10 +123,11 @@ class Simulation:
         self.clients: dict[int, Client] = {}
         self.latencies_s: list[float] = []
         self.allocations = 0
-        self.faults = draw_faults(setup, self.stream("faults")) if faults is None else list(faults)
+        self._classic = self._draw_classic()
+        drawn = draw_faults(setup, self.stream("faults"), self._classic) if faults is None else faults
+        self.faults = list(drawn)
         self.injector = FaultInjector(self, self.stream("injector"))
         self._by_chaddr: dict[bytes, Client] = {}
-        self._classic = self._draw_classic()
         self._make_hosts()
         self.addresses = AddressChecker(self.watch)
         self.promises = PromiseChecker(self.watch, self._classic)
