@@ -87,21 +87,28 @@ def _is_amnesia(fault: Fault) -> bool:
 
 
 def _with_witnesses(faults: list[Fault], setup: Setup, classic: frozenset[int], pause_s: float) -> list[Fault]:
-    """Without disks that are lost while no other machine of ours is up until the one that forgot has been told: if
-    nobody remembers, nothing helps."""
+    """Without disks that are lost while no other machine of ours is up until the one that forgot has been told, or
+    while what it is told takes longer than it inquires a block: if nobody remembers, or says so in time, nothing
+    helps."""
     kept = list(faults)
     for wipe in filter(_is_amnesia, faults):
         away = {*wipe.nodes, *classic}
+        is_told_late = False
         for fault in kept:
-            if fault.kind in ENDING and fault.at < wipe.until + pause_s and _back_at(fault) + pause_s > wipe.at:
+            if fault.at >= wipe.until + pause_s or _back_at(fault) + pause_s <= wipe.at:
+                continue
+            if fault.kind in ENDING:
                 away.update(fault.nodes)
-        if len(away) == setup.nodes and not classic.issuperset(wipe.nodes):
+            is_told_late |= fault.kind == "delay" and fault.value >= setup.tentative_timeout_s
+        if (is_told_late or len(away) == setup.nodes) and not classic.issuperset(wipe.nodes):
             kept.remove(wipe)
     return kept
 
 
 def _back_at(fault: Fault) -> float:
-    """When the last machine of a fault that ends some is up again."""
+    """When all is as before a fault: the last machine that it ended is up again."""
+    if fault.kind not in ENDING:
+        return fault.until
     if fault.kind == "reboot-all":
         return fault.until + fault.value
     return math.inf if fault.value == FOR_GOOD else fault.until + STOP_S
