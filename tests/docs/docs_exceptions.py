@@ -35,6 +35,7 @@ NOT_RUN = {
     "make kill-test": f"{HOURS}tests/bench/test_kills.py",
     "./network-test lifecycle": "it takes two minutes; the page that tells of it runs it for less",
     "python -m bench.seal": "tests/bench/test_seal.py",
+    "python -m bench.simulator": "it simulates for minutes; tests/sim run what it measures",
     "apt install make python3-venv iproute2 isc-dhcp-client": "what the machine that runs the tests starts from",
     "systemctl edit ddhcp@mesh": "it opens an editor",
     "./network-test ctl 0 top": "it stays until a key is pressed; tests/ctl/test_ctl_commands.py does",

@@ -7,19 +7,18 @@ import json
 import logging
 import os
 import shlex
+import shutil
 import signal
+import subprocess
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from ..values import dataclass
 from .clock import boot_time
 from .errors import StartError
 from .logs import EventLog
-
-if TYPE_CHECKING:
-    import subprocess
 
 MAX_RUNNING = 8  # hooks at once
 MAX_QUEUED = 1024  # calls that wait their turn; beyond that the oldest is dropped
@@ -28,8 +27,6 @@ MAX_RUN_S = 30.0  # a hook that runs longer is killed
 
 def parse_command(text: str) -> list[str]:
     """The hook command as an argument vector. Raises :class:`StartError` unless its program can be executed."""
-    import shutil  # only now, as all that only a hook needs
-
     try:
         command = shlex.split(text)
     except ValueError as error:
@@ -113,8 +110,6 @@ class Hooks:
         if self.command is None:
             self._queue.clear()
             return started
-        import subprocess
-
         while self._queue and len(self._running) < MAX_RUNNING:
             call = self._queue.popleft()
             try:

@@ -26,6 +26,7 @@ from .hooks import Hooks
 from .http import Listen
 from .links import Links
 from .logs import EventLog
+from .names import NamesFile
 from .operator import Operator
 from .performer import Performer
 from .reload import Change, Reloader
@@ -36,7 +37,6 @@ from .timer import BootTimer
 
 if TYPE_CHECKING:
     from .http.service import HttpServer
-    from .names import NamesFile
 
 STOP_WITHIN_S = 5.0  # for handing blocks over and writing what is left
 AFTER_EXCEPTION_S = 1.0  # a deadline whose handling failed is not tried again sooner
@@ -121,8 +121,6 @@ class Loop:
 
     def open_names(self, path: Path, domain: str | None, style: str) -> None:
         """Keep a file of the leases' names."""
-        from .names import NamesFile  # only now, as for HTTP
-
         self._names = NamesFile(path, domain, style, self._make_bridge(), self._log)
 
     def _make_bridge(self) -> Bridge:
