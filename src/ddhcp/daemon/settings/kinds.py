@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import json
 import os
@@ -63,8 +64,6 @@ def shown(value: object) -> str:
 
 def near(name: str, known: Sequence[str]) -> str:
     """A hint for a name that is not known, "" if nothing comes near."""
-    import difflib  # only now: without a mistake in the configuration nobody needs it
-
     close = difflib.get_close_matches(name.replace("_", "-").lower()[:MAX_TEXT], known, n=1, cutoff=0.6)
     return f"; did you mean {close[0]}?" if close else ""
 
