@@ -300,4 +300,5 @@ def test_the_roam_command_tells_that_the_address_was_kept(
     acknowledged = mesh.nodes[1].statistics()["dhcp.send_ack"]
     assert network_test(["roam", "0", "1"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"it keeps {address}"
-    assert mesh.nodes[1].statistics()["dhcp.send_ack"] == acknowledged + 1
+    # More than once if the client did not hear the first answer soon enough, on a busy machine.
+    assert mesh.nodes[1].statistics()["dhcp.send_ack"] > acknowledged
