@@ -41,22 +41,27 @@ _KINDS: dict[type, str] = {
 }
 
 
-class DhcpTally:
-    """What every exchange with a client counts, as plain attributes: to count by name would take as long as to choose
-    the address. :meth:`named` gives the counters that these belong to."""
+class Tally:
+    """What every exchange with a client and every multicast of a peer counts, as plain attributes: to count by name
+    would take as long as to choose the address. :meth:`named` gives the counters that these belong to."""
 
-    __slots__ = ("acks", "discovers", "offers", "received", "received_bytes", "requests", "sent", "sent_bytes")
+    __slots__ = (
+        "acks", "claims_heard", "discovers", "heard", "heard_bytes", "offers", "received", "received_bytes", "requests",
+        "sent", "sent_bytes",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.received = self.received_bytes = self.sent = self.sent_bytes = 0
         self.discovers = self.offers = self.requests = self.acks = 0
+        self.heard = self.heard_bytes = self.claims_heard = 0
 
     def named(self) -> dict[str, int]:
         """By the names of classic nodes."""
         return {
             "dhcp.recv_pkg": self.received, "dhcp.recv_byte": self.received_bytes, "dhcp.send_pkg": self.sent,
             "dhcp.send_byte": self.sent_bytes, "dhcp.recv_discover": self.discovers, "dhcp.send_offer": self.offers,
-            "dhcp.recv_request": self.requests, "dhcp.send_ack": self.acks,
+            "dhcp.recv_request": self.requests, "dhcp.send_ack": self.acks, "mcast.recv_pkg": self.heard,
+            "mcast.recv_byte": self.heard_bytes, "mcast.recv_updateclaim": self.claims_heard,
         }  # fmt: skip
 
 
@@ -89,7 +94,7 @@ class Context:
         self.codec = self._make_codec()
         self.effects: list[Effect] = []
         self.counters: dict[str, int] = dict.fromkeys(CLASSIC_COUNTERS, 0)
-        self.tally = DhcpTally()
+        self.tally = Tally()
         self.trust = Trust(
             config.keys, self.incarnation, own_address=lambda: self.address, write=lambda m: self.codec.write(m),
             send=self._unicast_as_is, count=self.count,
@@ -170,7 +175,7 @@ class Context:
     def reset_statistics(self) -> None:
         """Count from 0 again."""
         self.counters = dict.fromkeys(self.counters, 0)
-        self.tally = DhcpTally()
+        self.tally = Tally()
 
     def log(self, level: int, event: str, **fields: object) -> None:
         """Emit one log line."""

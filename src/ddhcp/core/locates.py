@@ -28,7 +28,6 @@ class Locates:
         self._peers = peers
         self._presence = presence
         self._replication = replication
-        self._taken = self._taken_bytes = 0  # since they were last counted
 
     def take(self, event: SwarmReceived, now: float) -> bool:
         """Take a datagram in if it is such a question; false, with nothing done, if it is not. To be asked only while
@@ -57,12 +56,7 @@ class Locates:
             if lease is not None and lease.state in HELD:
                 return False
         self._peers.hear_again(peer, now)
-        self._taken += 1
-        self._taken_bytes += len(data)
+        tally = self._context.tally
+        tally.heard += 1
+        tally.heard_bytes += len(data)
         return True
-
-    def count(self) -> None:
-        """Add what was taken in to the counters."""
-        self._context.count("mcast.recv_pkg", self._taken)
-        self._context.count("mcast.recv_byte", self._taken_bytes)
-        self._taken = self._taken_bytes = 0

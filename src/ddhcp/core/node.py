@@ -168,9 +168,8 @@ class Node:
 
     def _on_start(self, event: e.Start, now: float) -> None:
         self._block_out_unusable()
-        self._context.past_until = (
-            now + self._claims.longest_promise_s
-        )  # even if nothing is known of it: a disk gets lost
+        # Even if the store knows of nothing: a disk gets lost.
+        self._context.past_until = now + self._claims.longest_promise_s
         self._leases.begin_restoring()
         restoring = Restoring(self._context, self._leases, event.leases)
         ends = restoring.latest_ends()
@@ -249,9 +248,12 @@ class Node:
 
     def _on_swarm(self, event: e.SwarmReceived, now: float) -> None:
         context = self._context
-        channel = "mcast" if event.multicast else "direct"
-        context.counters[f"{channel}.recv_pkg"] += 1
-        context.counters[f"{channel}.recv_byte"] += len(event.data)
+        if event.multicast:
+            context.tally.heard += 1
+            context.tally.heard_bytes += len(event.data)
+        else:
+            context.counters["direct.recv_pkg"] += 1
+            context.counters["direct.recv_byte"] += len(event.data)
         if event.source == context.address:
             context.count("swarm.drop.own")
             return
@@ -277,7 +279,7 @@ class Node:
         self._presence.heard(peer)
         self._extensions.on_heard(peer, now)
         if isinstance(message, UpdateClaim):
-            context.counters["mcast.recv_updateclaim"] += 1
+            context.tally.claims_heard += 1
             peer.note_refresh(now - waited_s)
             claims = self._extensions.believable(_aged(message.claims, int(waited_s)), peer)
             self._claims.on_update_claim(peer, claims, now)
@@ -329,7 +331,6 @@ class Node:
             self._server.serve_waiting(now)
 
     def _on_reset_statistics(self, event: e.ResetStatistics, now: float) -> None:
-        self._count_taken()
         self._context.reset_statistics()
 
     # --- views ----------------------------------------------------------------------------------
@@ -407,13 +408,8 @@ class Node:
         """What is remembered, in case of a restart, of other nodes' claims."""
         return self._claims.memory.rows()
 
-    def _count_taken(self) -> None:
-        self._refreshes.count()
-        self._locates.count()
-
     def statistics(self) -> dict[str, int]:
         """The counters and gauges by name, those of classic nodes under their classic names."""
-        self._count_taken()
         counts = self._claims.table.counts
         free = len(self._claims.table.free)
         return self._context.statistics() | {

@@ -28,7 +28,6 @@ class Refreshes:
         self._context = context
         self._claims = claims
         self._peers = peers
-        self._taken = self._taken_bytes = 0  # since they were last counted
 
     def remember(self, peer: Peer, data: bytes, claims: Sequence[Claim], until: float, now: float) -> None:
         """``data``, an UPDATECLAIM by multicast, has just been taken in; nothing but its ``claims`` came of it, and
@@ -95,8 +94,10 @@ class Refreshes:
         for block in blocks:
             if block.refresh is not refresh:
                 return False
-        self._taken += 1
-        self._taken_bytes += len(event.data)
+        tally = self._context.tally
+        tally.heard += 1
+        tally.heard_bytes += len(event.data)
+        tally.claims_heard += 1
         self._peers.hear_again(peer, now)
         peer.note_refresh(now)
         until = now + refresh.longest_s
@@ -106,11 +107,3 @@ class Refreshes:
         for number in range(len(blocks)):
             blocks[number].expires_at = now + timeouts_s[number]
         return True
-
-    def count(self) -> None:
-        """Add what was taken in to the counters."""
-        context = self._context
-        context.count("mcast.recv_pkg", self._taken)
-        context.count("mcast.recv_byte", self._taken_bytes)
-        context.count("mcast.recv_updateclaim", self._taken)
-        self._taken = self._taken_bytes = 0
