@@ -12,7 +12,7 @@ from typing import Final
 from ..core.effects import SendDhcp
 from ..core.events import ClientLink, DhcpReceived
 from ..dhcp import constants, udp_frame
-from .datagrams import SendQueue, Slots
+from .datagrams import SO_TIMESTAMPNS, STAMP, SendQueue, Slots, waited_s
 from .errors import StartError
 from .interfaces import Interface
 
@@ -24,14 +24,12 @@ _IPPROTO_IP: Final = int(socket.IPPROTO_IP)
 _MSG_TRUNC: Final = int(socket.MSG_TRUNC)  # a plain number: combining enums takes longer than all else here
 _AF_INET = socket.htons(socket.AF_INET)  # of a socket address all but the family is in network byte order
 _NAME: Final = struct.Struct("!HHI8x")  # struct sockaddr_in
-_SO_TIMESTAMPNS: Final = 35  # <asm-generic/socket.h>: the kernel tells when it took a datagram in, by the wall clock
-_SOL_SOCKET: Final = int(socket.SOL_SOCKET)
 _SENT_CONTROL_BYTES: Final = socket.CMSG_SPACE(12)
 # struct cmsghdr and in_pktinfo: size, level, type, interface, source for a reply, destination of a request
 _PACKET_INFO: Final = struct.Struct("@Niii4s4s")
 # What comes with a datagram, in this order: size, level and type of its time with seconds and nanoseconds, and of its
 # packet information with the destination.
-_CONTROL_BYTES: Final = socket.CMSG_SPACE(struct.calcsize("@ll")) + _SENT_CONTROL_BYTES
+_CONTROL_BYTES: Final = STAMP.size + _SENT_CONTROL_BYTES
 _RECEIVED_INFO: Final = struct.Struct(f"@NiillNii8x4s{_SENT_CONTROL_BYTES - _PACKET_INFO.size}x")
 _RECEIVED_BYTES: Final = _CONTROL_BYTES - (_SENT_CONTROL_BYTES - _PACKET_INFO.size)
 _BROADCAST: Final = b"\xff\xff\xff\xff"
@@ -58,7 +56,7 @@ class ClientSockets:
             self.udp.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
             self._enlarge_buffer()
             self.udp.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-            self.udp.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+            self.udp.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
             self.udp.bind(("", constants.SERVER_PORT))
             # Protocol 0: this socket only sends, so the kernel queues nothing for it.
             self.raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
@@ -105,15 +103,14 @@ class ClientSockets:
             if flags & _MSG_TRUNC:
                 self.oversized += 1
             else:
-                destination, waited_s = constants.BROADCAST_ADDRESS, 0.0
+                destination, late_s = constants.BROADCAST_ADDRESS, 0.0
                 _, stamp_level, stamp_kind, seconds, nanoseconds, _, level, kind, to = info
                 if control_size >= _RECEIVED_BYTES and level == _IPPROTO_IP and kind == _IP_PKTINFO:
                     if to != _BROADCAST:
                         destination = int.from_bytes(to, "big")
-                    if stamp_level == _SOL_SOCKET and stamp_kind == _SO_TIMESTAMPNS:
-                        waited_s = max(0.0, wall_now - (seconds + nanoseconds / 1e9))
+                    late_s = waited_s(stamp_level, stamp_kind, seconds, nanoseconds, wall_now)
                 data = payload[start : start + length].tobytes()
-                events.append(DhcpReceived(name, data, source, destination, waited_s))
+                events.append(DhcpReceived(name, data, source, destination, late_s))
             start += MAX_DHCP_BYTES
         return events
 

@@ -15,6 +15,18 @@ _RECEIVED: Final = struct.Struct(
     f"@{mmsg.CONTROL_SIZE_AT}xNi{mmsg.LENGTH_AT - mmsg.FLAGS_AT - 4}xI{mmsg.MESSAGE_SIZE - mmsg.LENGTH_AT - 4}x"
 )
 
+SO_TIMESTAMPNS: Final = 35  # <asm-generic/socket.h>: the kernel tells when it took a datagram in, by the wall clock
+_SOL_SOCKET: Final = int(socket.SOL_SOCKET)
+STAMP: Final = struct.Struct("@Niill")  # so it tells: struct cmsghdr (size, level, type), then struct timespec
+
+
+def waited_s(level: int, kind: int, seconds: int, nanoseconds: int, wall_now: float) -> float:
+    """How long ago the kernel took a datagram in, by the fields of its stamp; 0 if that is none. A step of the wall
+    clock meanwhile counts in: what waited just then may be taken for late, and is as good as lost."""
+    if level != _SOL_SOCKET or kind != SO_TIMESTAMPNS:
+        return 0.0
+    return max(0.0, wall_now - (seconds + nanoseconds / 1e9))
+
 
 class Slots:
     """Room for ``count`` messages, as recvmmsg fills it and sendmmsg reads it.

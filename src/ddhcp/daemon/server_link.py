@@ -11,7 +11,7 @@ from typing import Final
 from ..core.effects import SendMulticast, SendUnicast
 from ..core.events import SwarmReceived
 from ..swarm import MAX_DATAGRAM, MULTICAST_GROUP, MULTICAST_PORT, UNICAST_PORT
-from .datagrams import SendQueue, Slots
+from .datagrams import SO_TIMESTAMPNS, STAMP, SendQueue, Slots, waited_s
 from .errors import StartError
 from .interfaces import Interface
 
@@ -19,9 +19,6 @@ BATCH = 64  # datagrams taken from one socket before others get their turn
 _RECEIVE_BUFFER_BYTES = 1 << 20
 _NAME: Final = struct.Struct("@HH4x16sI")  # struct sockaddr_in6: family, port in network byte order, address, scope
 _SENDER: Final = struct.Struct("@8x16s4x")
-_SO_TIMESTAMPNS = 35  # <asm-generic/socket.h>: the kernel tells when it took a datagram in, by the wall clock
-_STAMP: Final = struct.Struct("@Niill")  # struct cmsghdr (size, level, type), then struct timespec
-_CONTROL_BYTES = socket.CMSG_SPACE(struct.calcsize("@ll"))
 
 
 def open_socket(interface: str) -> socket.socket:
@@ -30,7 +27,7 @@ def open_socket(interface: str) -> socket.socket:
     sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     # Without SO_REUSEADDR a second node on this interface is refused instead of taking our datagrams.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
-    sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
     return sock
 
@@ -40,7 +37,7 @@ class Incoming:
 
     def __init__(self) -> None:
         # One byte more than anybody may send: the core sees that a longer datagram was too long.
-        self._slots = Slots(BATCH, MAX_DATAGRAM + 1, _NAME.size, _CONTROL_BYTES)
+        self._slots = Slots(BATCH, MAX_DATAGRAM + 1, _NAME.size, STAMP.size)
 
     def take_from(self, sock: socket.socket, *, is_multicast: bool) -> list[SwarmReceived]:
         """The datagrams that are pending at a socket, at most ``BATCH``, and how long each waited there. Raises OSError
@@ -51,13 +48,16 @@ class Incoming:
         except ConnectionRefusedError:
             return []
         payload = memoryview(slots.payload)
+        sources = slots.names_of(len(received), _SENDER)
+        stamps = slots.control_of(len(received), STAMP)
         events = []
+        start = 0
         wall_now = time.time()
-        for index, (control_size, _, length) in enumerate(received):
-            start = index * slots.size
-            (source,) = _SENDER.unpack_from(slots.names, index * _NAME.size)
-            waited_s = _waited_s(slots.control, index * _CONTROL_BYTES, control_size, wall_now)
-            events.append(SwarmReceived(bytes(payload[start : start + length]), source, is_multicast, waited_s))
+        for (control_size, _, length), (source,), stamp in zip(received, sources, stamps, strict=True):
+            _, level, kind, seconds, nanoseconds = stamp
+            late_s = waited_s(level, kind, seconds, nanoseconds, wall_now) if control_size >= STAMP.size else 0.0
+            events.append(SwarmReceived(bytes(payload[start : start + length]), source, is_multicast, late_s))
+            start += slots.size
         return events
 
 
@@ -109,17 +109,6 @@ class ServerLink:
         """Give the sockets back."""
         self.multicast.close()
         self.unicast.close()
-
-
-def _waited_s(control: bytearray, start: int, size: int, wall_now: float) -> float:
-    """How long ago the kernel took a datagram in. A step of the wall clock meanwhile counts in: what waited just then
-    may be taken for late, and is as good as lost."""
-    if size < _STAMP.size:
-        return 0.0
-    _, level, kind, seconds, nanoseconds = _STAMP.unpack_from(control, start)
-    if (level, kind) != (socket.SOL_SOCKET, _SO_TIMESTAMPNS):
-        return 0.0
-    return max(0.0, wall_now - float(seconds + nanoseconds / 1e9))
 
 
 def check_at_start(interface: Interface) -> None:
