@@ -24,13 +24,10 @@ from .replies import Exchange, Replies, mac_text, relayed
 
 _ONE_ADDRESS: Final = Remedy.ONE_ADDRESS  # asked for with every DISCOVER, and slow to be looked up in Python 3.11
 OFFER_LIFETIME_S: Final = 12.0  # an offer nobody took up is free again after this, as in classic nodes
-OFFER_GRACE_S: Final = (
-    4.0  # one nobody took up by now makes room when addresses are short: its client has asked again by now,
-)
-#                      or was none (RFC 2131 4.1: the first retransmission comes after 4 s)
-WAIT_LIFETIME_S: Final = (
-    30.0  # how long a DISCOVER that could not be answered is remembered; a live client repeats it sooner
-)
+# One that nobody took up by now makes room when addresses are short: its client has asked again by now, or was none
+# (RFC 2131 4.1: the first retransmission comes after 4 s).
+OFFER_GRACE_S: Final = 4.0
+WAIT_LIFETIME_S: Final = 30.0  # a DISCOVER that could not be answered is remembered; a live client repeats it sooner
 MAX_WAITING: Final = 16384  # clients remembered while no address is free: an avalanche at one node
 
 
@@ -280,8 +277,8 @@ class Offers:
         x = self._probing.take(event.address)
         if x is None:
             return
-        lease = self._leases.at(event.address)
-        if lease is None or lease.state not in ITS_CLIENTS or not self._leases.belongs(lease, x.key, x.chaddr):
+        lease = self._binding_of(x, event.address)
+        if lease is None:
             return
         if not event.in_use or event.mac == x.chaddr[: len(event.mac)]:
             self._probe_passed(x, event.address, now)
@@ -292,14 +289,15 @@ class Offers:
     def _probe_passed(self, x: Exchange, address: int, now: float) -> None:
         self._leases.untaint(address)
         current = self._refresh(x)
-        lease = self._leases.at(address)
-        if (
-            current is not None
-            and lease is not None
-            and lease.state in ITS_CLIENTS
-            and self._leases.belongs(lease, x.key, x.chaddr)
-        ):
+        if current is not None and self._binding_of(x, address) is not None:
             self._send(current, address, now)
+
+    def _binding_of(self, x: Exchange, address: int) -> Lease | None:
+        """The binding of ``address`` if it still is the client's."""
+        lease = self._leases.at(address)
+        if lease is None or lease.state not in ITS_CLIENTS or not self._leases.belongs(lease, x.key, x.chaddr):
+            return None
+        return lease
 
     # --- waiting --------------------------------------------------------------------------------
 

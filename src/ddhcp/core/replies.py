@@ -16,9 +16,8 @@ from .policy import Broadcast
 from .pool import dotted
 from .terms import Terms
 
-TIMER_JITTER: Final = (
-    0.05  # T1 and T2 are spread by up to this share of the lease, so that clients do not renew in step (C8)
-)
+# T1 and T2 are spread by up to this share of the lease, so that clients do not renew in step (C8).
+TIMER_JITTER: Final = 0.05
 # The members by name, for what every reply passes (see leases.py).
 _ALWAYS: Final = Broadcast.ALWAYS
 _NEVER: Final = Broadcast.NEVER

@@ -297,15 +297,10 @@ class OurHost(Host):
         return self._latest
 
     def receive_swarm(self, event: e.SwarmReceived) -> None:
-        if not self.is_paused:
+        if self.is_paused:
+            self._read_later(lambda late_s: e.SwarmReceived(event.data, event.source, event.multicast, late_s))
+        else:
             self.feed(event)
-            return
-        came_at = self.engine.now
-
-        def read() -> None:
-            self.feed(e.SwarmReceived(event.data, event.source, event.multicast, self.engine.now - came_at))
-
-        self.later(read)
 
     def owned_blocks(self) -> set[int]:
         return self.node.own_blocks(self.now()) if self.node is not None else set()
@@ -313,15 +308,15 @@ class OurHost(Host):
     def receive_dhcp(self, data: bytes, source: int, destination: int) -> None:
         if not self.is_up:
             return
-        if not self.is_paused:
+        if self.is_paused:
+            self._read_later(lambda late_s: e.DhcpReceived(CLIENT_LINK, data, source, destination, late_s))
+        else:
             self.feed(e.DhcpReceived(CLIENT_LINK, data, source, destination))
-            return
+
+    def _read_later(self, read: Callable[[float], e.Event]) -> None:
+        """A datagram waits in a socket; ``read(seconds)`` makes the event of it when it has waited so long."""
         came_at = self.engine.now
-
-        def read() -> None:
-            self.feed(e.DhcpReceived(CLIENT_LINK, data, source, destination, self.engine.now - came_at))
-
-        self.later(read)
+        self.later(lambda: self.feed(read(self.engine.now - came_at)))
 
     def feed(self, event: e.Event) -> None:
         """Give the node an event, carry out what it wants, arm the timer."""
