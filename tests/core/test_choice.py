@@ -118,8 +118,9 @@ def test_own_former_blocks_come_first_then_never_owned_then_the_longest_free() -
         table.apply(index, BlockEvent.GIVEN_UP)
     table.apply(5, BlockEvent.WE_INQUIRE)
     table.apply(5, BlockEvent.UNCONTESTED)
-    chooser.choice.remember(5)
+    chooser.choice.own(5)
     table.apply(5, BlockEvent.WE_GIVE_UP)
+    chooser.choice.let_go(5)
     chosen = chooser.choice.choose(16, 0.0)
     assert chosen[0] == 5
     assert chosen[-3:] == [3, 7, 9]

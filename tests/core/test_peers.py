@@ -8,7 +8,7 @@ from test_node import PEER, POOL, claimed
 
 from ddhcp.core import effects as f
 from ddhcp.core import events as e
-from ddhcp.core.peers import GREETINGS, Peers
+from ddhcp.core.peers import GREETINGS, KNOWN_FOR_S, LOOK_AGAIN_S, MAX_PEERS, Peers
 from ddhcp.sim import VirtualSwarm
 from ddhcp.swarm import RENEWLEASE, Extension, Hello, ReplicateAck, SwarmCodec, read_extension
 
@@ -25,6 +25,59 @@ def test_a_peer_whose_hellos_were_lost_leaves_no_classic_node_behind() -> None:
         peer.is_ours = True
         peers.turned_out_ours()
         assert peers.has_classic(1300.0) is still_there
+
+
+class Sharing(Peers):
+    """Notes with whom the pool is shared."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[bytes] = []
+        self.on_sharing = lambda peer: self.told.append(peer.address)
+
+
+def test_the_pool_is_shared_with_whoever_was_heard_or_is_said_to_own_blocks() -> None:
+    peers = Sharing()
+    for _ in range(2):
+        peers.hear(FIRST, bytes(8), 1000.0)
+        peers.note_missing(SECOND, bytes(8), 3000.0, 1000.0)
+        peers.note_missing(bytes(16), bytes(8), 3000.0, 1000.0)
+    assert peers.told == [FIRST, SECOND]
+
+
+def test_the_pool_is_no_longer_shared_with_whoever_was_long_not_heard_and_owns_nothing() -> None:
+    peers = Sharing()
+    peers.hear(FIRST, bytes(8), 1000.0)
+    peers.note_missing(SECOND, bytes(8), 3000.0, 1000.0)
+    assert not peers.has_sharing_ended(999.0 + KNOWN_FOR_S)
+    assert peers.has_sharing_ended(1000.0 + KNOWN_FOR_S)
+    assert [peer.address for peer in peers if peer.has_share] == [SECOND]
+    assert not peers.has_sharing_ended(2999.0)
+    assert peers.has_sharing_ended(3000.0)
+    for _ in range(2):
+        peers.hear(FIRST, bytes(8), 3001.0)
+    assert peers.told == [FIRST, SECOND, FIRST]
+    peers.hear(FIRST, bytes(8), 3500.0)
+    assert not peers.has_sharing_ended(3600.0)
+    assert not peers.has_sharing_ended(4099.0)
+    assert peers.has_sharing_ended(4100.0 + LOOK_AGAIN_S)
+
+
+def test_the_pool_is_no_longer_shared_with_whoever_had_to_be_forgotten() -> None:
+    peers = Sharing()
+
+    def hear(number: int, now: float) -> None:
+        peers.hear(FIRST[:8] + number.to_bytes(8, "big"), bytes(8), now)
+
+    for number in range(MAX_PEERS):
+        hear(number, 1000.0)
+    assert not peers.has_sharing_ended(1000.0)
+    hear(MAX_PEERS, 1000.0)
+    assert peers.has_sharing_ended(1000.0)
+    assert not peers.has_sharing_ended(1000.0)
+    hear(MAX_PEERS + 1, 1001.0)
+    assert not peers.has_sharing_ended(1001.0), "not all are looked at for each"
+    assert peers.has_sharing_ended(1000.0 + LOOK_AGAIN_S)
 
 
 CODEC = SwarmCodec(b"\x01" * 8, POOL.prefix, POOL.prefix_len, POOL.block_size)

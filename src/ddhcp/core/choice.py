@@ -1,8 +1,8 @@
 """Which free block to claim.
 
-Own former blocks first, because their clients are remembered; then blocks that nobody is known ever to have owned; then
-those free for longest. Among the never-owned, each node has a share of its own (``shares.py``): nodes that start
-together, and the sides of a parted link, hardly ever want the same block.
+Own former blocks first, because their clients are remembered, the latest given up before the others; then blocks that
+nobody is known ever to have owned; then those free for longest. Among the never-owned, each node has a share of its
+own (``shares.py``): nodes that start together, and the sides of a parted link, hardly ever want the same block.
 
 While a known node is missing without goodbye, or has not answered the question that is asked before anything but the
 own share is claimed, it may be at work on the far side of a parted link. So only blocks from this node's own share are
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 from .blocks import BlockState, BlockTable
@@ -24,14 +24,12 @@ from .context import Context
 from .leases import LeaseTable
 from .peers import Peer, Peers
 from .remedies import Remedy
-from .shares import Key, Shares, score
+from .shares import Shares
 
-CANDIDATES = 16  # free blocks looked at for each block wanted, at least
+CANDIDATES = 16  # blocks drawn for each block wanted, of those that may be free
 MAX_CANDIDATES = 4096  # and no more than this, so that a choice costs milliseconds in the largest pool
-CANDIDATES_PER_NODE = 3  # of a subnet, for each block wanted and each known node: see TRIES_PER_NODE
 MAX_FORMER = 1024  # blocks remembered as once ours
 
-LOOK_AGAIN_S = 5.0  # who is reckoned with is looked at again after this, if nobody new was heard
 FRESH_S = 5.0  # whoever of ours was heard within this is there
 MAX_PROBED = 32  # nodes that are asked each by itself whether they are there; more are asked together
 PROBE_PAUSE_S = 0.5  # at least, between two such rounds
@@ -50,15 +48,20 @@ class BlockChoice:
         self._leases = leases
         self._peers = peers
         self._shares = Shares(context.pool.block_count)
-        self._others: list[Key] = []
-        self._others_as_of = (-math.inf, -1)
-        self._former: dict[int, None] = {}
+        self._shared_by: bytes | None = None  # our address, for which that is the share
+        self._former: dict[int, None] = {}  # the latest that ceased to be ours last
         self.probe: Callable[[bytes], None] = lambda address: None
         self._probed_at = -math.inf
         self._sought_at = -math.inf
 
-    def remember(self, index: int) -> None:
-        """Block ``index`` is, or once was, ours."""
+        peers.on_sharing = self._share_with
+
+    def own(self, index: int) -> None:
+        """Block ``index`` is ours."""
+        self._former.pop(index, None)
+
+    def let_go(self, index: int) -> None:
+        """Block ``index``, ours up to now, is not, or may become free."""
         self._former.pop(index, None)
         self._former[index] = None
         if len(self._former) > MAX_FORMER:
@@ -66,33 +69,39 @@ class BlockChoice:
 
     def choose_between(self, first: int, last: int, wanted: int, now: float) -> list[int]:
         """Up to ``wanted`` FREE blocks from ``first`` to ``last``, of those that a few draws hit."""
-        rng, count = self._context.rng, last - first + 1
         self._look_who_is_there(now)
-        tries = min(MAX_CANDIDATES, max(CANDIDATES, CANDIDATES_PER_NODE * len(self._others)) * wanted)
-        indices = range(first, last + 1) if count <= tries else {rng.randint(first, last) for _ in range(tries)}
-        is_useful = self._leases.plan.is_useful
-        free = [index for index in indices if self._table.state(index) is BlockState.FREE and is_useful(index)]
-        free.sort(key=self._score)
-        chosen = self._take(free, wanted, only_share=True)
-        rest = [index for index in free if index not in chosen]
+        chosen = self._draw(self._shares.between(first, last), wanted)
+        rest = self._draw([range(first, last + 1)], wanted, without=chosen)
         if rest and len(chosen) < wanted and not self.is_cautious(now) and not self._is_in_doubt(now):
             chosen += rest[: wanted - len(chosen)]
         return chosen
 
-    def _score(self, index: int) -> bytes:
-        return score(index, self._context.node_id, self._context.address)
+    def _draw(self, ranges: list[range], wanted: int, without: Sequence[int] = ()) -> list[int]:
+        """Up to ``wanted`` useful FREE blocks from these ranges of blocks, in no order."""
+        count, found = sum(map(len, ranges)), list[int]()
+        is_useful, state = self._leases.plan.is_useful, self._table.state
+        for position in self._context.rng.sample(range(count), min(count, MAX_CANDIDATES, CANDIDATES * (wanted + 3))):
+            if len(found) == wanted:
+                break
+            index = _nth(ranges, position)
+            if state(index) is BlockState.FREE and is_useful(index) and index not in without:
+                found.append(index)
+        return found
 
     def _look_who_is_there(self, now: float) -> None:
-        """Find out which other nodes may claim blocks. That changes when one is heard that was not reckoned with, and
-        now and then when one has long been silent."""
-        looked_at, changes = self._others_as_of
-        if changes != self._peers.changes or not 0.0 <= now - looked_at < LOOK_AGAIN_S:
-            peers, is_one = self._peers, self._peers.is_to_be_reckoned_with
-            others = [(peer.node_id, peer.address) for peer in peers if is_one(peer, now)]
-            if others != self._others:
-                self._others = others
-            self._others_as_of = (now, peers.changes)
-        self._shares.set_nodes((self._context.node_id, self._context.address), self._others)
+        """Find out which other nodes may claim blocks: who is heard for the first time is counted in at once, and now
+        and then who has long been silent is left out."""
+        address = self._context.address
+        if self._peers.has_sharing_ended(now) or address != self._shared_by:
+            self._shared_by = address
+            self._shares.begin(address)
+            for peer in self._peers:
+                if peer.has_share:
+                    self._share_with(peer)
+
+    def _share_with(self, peer: Peer) -> None:
+        if peer.address != self._context.address:
+            self._shares.add(peer.address)
 
     def is_cautious(self, now: float) -> bool:
         """Whether a known node is missing, so that only this node's own share of the free blocks may be claimed."""
@@ -142,14 +151,15 @@ class BlockChoice:
     def may_own(self, index: int, inquired_at: float, now: float) -> bool:
         """Whether nobody can be claiming, out of our hearing, a block that was first inquired then: it is of this
         node's share, or everybody was heard since."""
-        unheard = self._unheard_since(inquired_at, now) if self._minds_doubt() else []
-        if not unheard:
+        if not self._minds_doubt():
             return True
         self._look_who_is_there(now)
         if self._shares.is_ours(index):
             return True
-        self._seek(unheard, now)
-        return False
+        unheard = self._unheard_since(inquired_at, now)
+        if unheard:
+            self._seek(unheard, now)
+        return not unheard
 
     def choose(self, wanted: int, now: float) -> list[int]:
         """Up to ``wanted`` FREE blocks that belong to no subnet, the best first."""
@@ -161,11 +171,12 @@ class BlockChoice:
         chosen += self._shares.take(wanted - len(chosen), self._is_new)
         if len(chosen) == wanted:
             return chosen
-        rest, freed = self._rest(wanted - len(chosen), chosen)
-        if rest or freed:  # else there is nothing to ask for
-            is_cautious = is_cautious or self._is_in_doubt(now)
+        rest = self._rest(wanted - len(chosen), chosen)
+        freed = self._freed()
+        if not is_cautious and (rest or any(True for _ in self._freed())):  # else there is nothing to ask for
+            is_cautious = self._is_in_doubt(now)
         if not is_cautious:
-            chosen += rest[: wanted - len(chosen)]
+            chosen += rest
         return chosen + self._take(freed, wanted - len(chosen), only_share=is_cautious)
 
     def _is_home(self, index: int) -> bool:
@@ -175,15 +186,22 @@ class BlockChoice:
         """Whether a block is free and was, as far as is known, never owned."""
         return self._is_home(index) and index not in self._table.freed and index not in self._former
 
-    def _rest(self, wanted: int, chosen: list[int]) -> tuple[list[int], list[int]]:
-        """Free blocks beyond those chosen that never were ours: the never-owned by this node's score, others by how
-        long they are free."""
-        table, number = self._table, min(MAX_CANDIDATES, CANDIDATES * wanted + len(chosen))
-        sample = table.free.sample(self._context.rng, number)
-        taken = set(chosen)
-        rest = sorted((i for i in sample if i not in taken and self._is_new(i)), key=self._score)
-        freed = [i for i in islice(table.freed, MAX_CANDIDATES) if i not in self._former and self._is_home(i)]
-        return rest, freed
+    def _rest(self, wanted: int, chosen: list[int]) -> list[int]:
+        """Never-owned blocks beyond those chosen, drawn at random: nodes that draw at the same time seldom meet."""
+        rng, free = self._context.rng, self._table.free
+        for number in (2 * wanted, CANDIDATES * wanted):  # as a rule nearly all are new
+            number = min(MAX_CANDIDATES, number + len(chosen))
+            sample = free.sample(rng, number)
+            if len(free) <= number:
+                rng.shuffle(sample)
+            rest = list(islice((i for i in sample if i not in chosen and self._is_new(i)), wanted))
+            if len(rest) == wanted or len(free) <= number:
+                break
+        return rest
+
+    def _freed(self) -> Iterator[int]:
+        """Free blocks that others owned, the longest free first."""
+        return (i for i in islice(self._table.freed, MAX_CANDIDATES) if i not in self._former and self._is_home(i))
 
     def _take(self, candidates: Iterable[int], wanted: int, *, only_share: bool) -> list[int]:
         taken: list[int] = []
@@ -198,3 +216,12 @@ class BlockChoice:
     def _same_for_all(self) -> list[int]:
         """What classic nodes do that were started within one second: all draw the same blocks."""
         return self._table.free.sample(random.Random(0), MAX_CANDIDATES)
+
+
+def _nth(ranges: list[range], position: int) -> int:
+    """What stands at ``position`` of these ranges, one after the other."""
+    for each in ranges:
+        if position < len(each):
+            return each[position]
+        position -= len(each)
+    raise IndexError(position)

@@ -449,6 +449,7 @@ class Claims:
         """Forget, here and in the store, that a block was ours; returns the leases it had."""
         leases = self._leases.drop_block(block.index)
         self._holds.forget(block.index)
+        self._choice.let_go(block.index)
         self._context.effects.append(ForgetBlock(block.index))
         self._context.effects.extend(ForgetLease(lease.address) for lease in leases)
         return leases
@@ -511,7 +512,7 @@ class Claims:
         self._leases.resume_block(block.index)
         if block.index in self._holds:
             self._leases.suspend_block(block.index)
-        self._choice.remember(block.index)
+        self._choice.own(block.index)
         self.orphans.on_owned(block, now)
 
     # --- announcing -----------------------------------------------------------------------------
@@ -560,6 +561,7 @@ class Claims:
             return
         self.table.apply(block.index, BlockEvent.TIMED_OUT)
         self._leases.suspend_block(block.index)
+        self._choice.let_go(block.index)
         self._inquirer.begin(block, now)
         self._context.count("swarm.blocks_fenced")
         self._context.log(logging.WARNING, "promise-lapsed", block=block.index)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ..swarm import AddressOrder
 from ..values import dataclass
@@ -14,6 +14,7 @@ UNKNOWN_COUNTS_S = 120.0  # a peer of unknown kind is taken for classic for this
 CLASSIC_COUNTS_S = 3600.0  # after a classic peer was last heard, others like it may still come
 MISSING_AFTER = 1.5  # refresh periods without a word: one refresh was lost, or the peer is missing
 KNOWN_FOR_S = 600.0  # a peer without blocks is reckoned with for this long after it was heard
+LOOK_AGAIN_S = 5.0  # at least, between two looks at who is to be reckoned with no more
 MAX_PEERS = 4096  # the longest unheard is forgotten beyond this, so that a flood of senders costs bounded memory
 SAME_REFRESH_S = 1.0  # claims of a peer that come closer together are packets of one refresh, or answers in a dispute
 REFRESH_WEIGHT = 0.25  # of the latest interval in the running mean of a peer's refresh period
@@ -51,6 +52,7 @@ class Peer:
     ``version``, ``capabilities``, ``incarnation``, ``software``: what its HELLO said, zeros and empty before.
     ``plans``: digests of our address plan and of its own when they were last compared.
     ``refresh``: its last announcement, if hearing it again would tell nothing new.
+    ``has_share``: it was told to ``Peers.on_sharing``, and is still one of those that the pool is shared with.
     """
 
     address: bytes
@@ -72,6 +74,7 @@ class Peer:
     software: str = ""
     plans: tuple[bytes, bytes] = (b"", b"")
     refresh: Refresh | None = None
+    has_share: bool = False
 
     def note_refresh(self, now: float) -> None:
         """It announced its blocks; called before what it announced is taken in. Refreshes carry no number, so what was
@@ -101,12 +104,16 @@ class Peer:
 class Peers:
     """The peers by source address, the most recently heard last.
 
-    ``changes`` counts when a node was heard, or heard of, that was not reckoned with before, or by another id.
+    ``on_sharing``, which whoever divides the pool sets: called with a peer that is to be reckoned with and was not
+    before.
     """
 
     def __init__(self) -> None:
         self._peers: dict[bytes, Peer] = {}
-        self.changes = 0
+        self.on_sharing: Callable[[Peer], None] = lambda peer: None
+        self._sharing_until = math.inf  # a lower bound of when one of those peers is to be reckoned with no more
+        self._looked_at = -math.inf
+        self._is_one_forgotten = False
         self._unknown_at = -math.inf
         self._classic_at = -math.inf
         self._none_missing = (-math.inf, -math.inf)  # from when to when certainly no peer is missing
@@ -119,14 +126,44 @@ class Peers:
         peer = self._peers.get(address)
         if peer is None:
             peer = self._peers[address] = Peer(address, node_id, now)
-            self.changes += 1
             if len(self._peers) > MAX_PEERS:
-                del self._peers[next(iter(self._peers))]
-        elif peer.node_id != node_id or not self.is_to_be_reckoned_with(peer, now):
-            self.changes += 1
+                self._forget(next(iter(self._peers)))
         peer.node_id = node_id
         self.hear_again(peer, now)
+        self._share_with(peer)
         return peer
+
+    def _forget(self, address: bytes) -> None:
+        if self._peers.pop(address).has_share:
+            self._is_one_forgotten, self._sharing_until = True, -math.inf
+
+    def _share_with(self, peer: Peer) -> None:
+        """This peer is to be reckoned with."""
+        if not peer.has_share:
+            peer.has_share = True
+            self._sharing_until = min(self._sharing_until, self._sharing_ends(peer))
+            self.on_sharing(peer)
+
+    @staticmethod
+    def _sharing_ends(peer: Peer) -> float:
+        """Up to when a peer that says nothing is to be reckoned with."""
+        return max(peer.claimed_until, peer.heard_at + KNOWN_FOR_S)
+
+    def has_sharing_ended(self, now: float) -> bool:
+        """Whether a peer is to be reckoned with no more, and ``has_share`` no more, since this was asked last. It may
+        be found out a few seconds late; all peers are looked at only when it may have come to that."""
+        if now < self._sharing_until or 0.0 <= now - self._looked_at < LOOK_AGAIN_S:
+            return False
+        has_ended, until = self._is_one_forgotten, math.inf
+        for peer in self._peers.values():
+            if not peer.has_share:
+                continue
+            if self.is_to_be_reckoned_with(peer, now):
+                until = min(until, self._sharing_ends(peer))
+            else:
+                peer.has_share, has_ended = False, True
+        self._is_one_forgotten, self._sharing_until, self._looked_at = False, until, now
+        return has_ended
 
     def hear_again(self, peer: Peer, now: float) -> None:
         """The same of a peer that is known, and reckoned with."""
@@ -159,8 +196,9 @@ class Peers:
             if any(address) and len(self._peers) < MAX_PEERS:
                 self._peers[address] = peer
         if peer.heard_at == -math.inf:
-            self.changes += peer.claimed_until <= now
             self.note_claim(peer, until)
+            if address in self._peers:
+                self._share_with(peer)
         return peer
 
     def note_claim(self, peer: Peer, until: float) -> None:
