@@ -99,6 +99,18 @@ def test_what_was_given_up_is_forgotten_soon() -> None:
     assert 7 not in written.rows
 
 
+def test_a_claim_that_was_shortened_is_not_remembered_for_as_long_as_before() -> None:
+    node, written = node_at(0.0), Written()
+    written.take(node.handle(claims((5, 1000)), 1.0))
+    run(node, written, 10.0)
+    assert written.rows[5].closed_until > 1700
+    for now in range(20, 500, 20):
+        written.take(node.handle(claims((5, 60)), float(now)))
+        run(node, written, now + 19.0)
+    assert 500 < written.rows[5].closed_until < 480 + 60 + 1.25 * 700
+    assert written.commits <= 4
+
+
 def test_a_node_that_stops_writes_what_is_left_to_write() -> None:
     node, written = node_at(0.0), Written()
     node.handle(claims((7, 700)), 10.0)

@@ -20,6 +20,7 @@ from .remedies import Remedy
 
 SAVE_AFTER_S = 1.0  # what is to be written waits so long for company,
 SAVE_PAUSE_S = 5.0  # and so long after the commit before: flash wears out by writing
+MOST_SLACK = 1.25  # of what a row is to outlast a claim by; one that outlasts it by more is written anew in time
 MAX_ROWS_AT_ONCE = 4096  # in one commit; more follow in the next ones
 MAX_REMEMBERED = 65536  # rows in the store, some 5 MB; claims beyond that are not remembered
 
@@ -66,11 +67,15 @@ class ClaimMemory:
     def heard(self, block: Block, now: float) -> None:
         """Another node owns ``block`` (CLAIMED) up to its ``expires_at``."""
         owner, until = self._rows.get(block.index, (b"", -math.inf))
-        if block.owner_address == owner and block.expires_at + self._slack_s(block) / 2 <= until:
+        slack_s = self._slack_s(block)
+        is_too_long = until > block.expires_at + MOST_SLACK * slack_s and not block.is_hearsay
+        if block.owner_address == owner and block.expires_at + slack_s / 2 <= until and not is_too_long:
             return
         self._stale[block.index] = None
         if block.owner_address != owner or block.expires_at > until:
             self._save_by(now + SAVE_AFTER_S)
+        elif is_too_long:
+            self._save_by(now + self._context.longest_lease_s)
 
     def covered_until(self, block: Block) -> float:
         """Up to which ``expires_at`` of ``block`` (CLAIMED) hearing of it again changes nothing here."""
