@@ -5,15 +5,15 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from test_node import CONFIG, PEER, POOL, STRONGER, claim_of, claimed, hears, lease, message, own_block
+from test_node import CONFIG, PEER, POOL, STRONGER, claim_of, claimed, hears, lease, message, own_block, sent
 
-from ddhcp.core import NodeConfig
+from ddhcp.core import NodeConfig, Pool
 from ddhcp.core import effects as f
 from ddhcp.core import events as e
 from ddhcp.core.remedies import Remedy
 from ddhcp.dhcp import constants as c
 from ddhcp.sim import VirtualSwarm
-from ddhcp.swarm import SwarmCodec
+from ddhcp.swarm import SwarmCodec, UpdateClaim
 
 
 def state(swarm: VirtualSwarm, index: int) -> int:
@@ -65,6 +65,20 @@ def test_a_block_whose_announcements_never_leave_is_fenced_when_the_last_promise
             fails_to_send(swarm)
     assert state(swarm, index) == 3
     assert swarm.client_sends(0, message(c.DISCOVER)) == []
+
+
+def test_the_announcement_of_a_block_that_was_fenced_waits_for_no_commit() -> None:
+    """A renewal that an earlier row covers needs none, and would pass it."""
+    swarm = claimed(1)
+    lease(swarm, 0)
+    swarm.feed(0, e.ServerLinkDown())
+    swarm.run_for(800)
+    swarm.feed(0, e.ServerLinkUp(b"\x02\0\0\0\x01\0", swarm.addresses[0]))
+    effects: list[f.Effect] = []
+    while not any(isinstance(told, UpdateClaim) for told in sent(effects)):
+        swarm.now = swarm.nodes[0].deadline() or swarm.now
+        effects = swarm.feed(0, e.Wake())
+    assert [effect.durable for effect in effects if isinstance(effect, f.SendMulticast)] == [False]
 
 
 @pytest.mark.parametrize("first", ["client", "swarm", "wake"])

@@ -450,6 +450,7 @@ class Claims:
         leases = self._leases.drop_block(block.index)
         self._holds.forget(block.index)
         self._choice.let_go(block.index)
+        block.is_saved = False
         self._context.effects.append(ForgetBlock(block.index))
         self._context.effects.extend(ForgetLease(lease.address) for lease in leases)
         return leases
@@ -505,9 +506,9 @@ class Claims:
 
     def _own(self, block: Block, now: float) -> None:
         self.table.set_owner(block, self._context.node_id, self._context.address)
+        block.timeout_s = 0
         block.expires_at = now  # what a former owner promised, or another node told of it, is no promise of ours
         block.empty_since = now
-        block.is_saved = False
         self.memory.forgotten(block.index, now)
         self._leases.resume_block(block.index)
         if block.index in self._holds:
