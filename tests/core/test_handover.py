@@ -164,3 +164,16 @@ def test_the_leases_of_a_lost_block_go_to_the_winner_and_the_younger_of_two_bind
         swarm.client_sends(number, message(c.REQUEST, client, 50 + client, o50=contested))
         swarm.run_for(1)
         assert swarm.answers[-1].message.message_type == (c.ACK if client == stays else c.NAK)
+
+
+def test_an_address_that_is_only_kept_does_not_become_a_lease_by_a_merge() -> None:
+    """Another node tells of the same client's lease, which has ended as well: the address stays kept for the client,
+    and no promise has to cover that time."""
+    swarm, held = with_leases(1, 1)
+    node, address = swarm.nodes[0], held[1] ^ 1
+    for kept_s in (800, 30):
+        told = StoredLease(address, b"\1\1" + chaddr(9)[:6], chaddr(9), "leased", swarm.now - 1, kept_s=kept_s)
+        assert node._extensions.handover.merge(told, None, swarm.now)
+    (merged,) = [lease for lease in node.leases() if lease.address == address]
+    assert (merged.state, merged.expires_at) == ("kept", swarm.now + 799)
+    assert node._context.longest_lease_s == 300

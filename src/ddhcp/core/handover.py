@@ -301,7 +301,7 @@ class Handover:
         if leases.is_reserved(lease.address):
             return True
         ours = leases.at(lease.address)
-        expires_at, is_uncontested = lease.expires_at, True
+        expires_at, kept_until, is_uncontested = lease.expires_at, lease.expires_at + lease.kept_s, True
         if ours is not None and ours.state in TAKEN:
             if ours.state is LeaseState.DECLINED:
                 return True
@@ -313,11 +313,13 @@ class Handover:
                         return False
                 else:
                     leases.forget(ours)  # an offer, which a lease outweighs
-            else:
+            elif ours.state is LeaseState.LEASED:
                 expires_at = max(expires_at, ours.expires_at)
+            elif ours.state is LeaseState.KEPT:
+                kept_until = max(kept_until, ours.expires_at)
         state = LeaseState.LEASED
         if expires_at <= now:
-            state, expires_at = LeaseState.KEPT, expires_at + lease.kept_s
+            state, expires_at = LeaseState.KEPT, kept_until
         else:
             self._context.cover_lease(expires_at - now)
         bound = leases.bind(lease.address, lease.identity, lease.chaddr, state, expires_at, lease.hostname)
