@@ -16,8 +16,8 @@ T_S, LEASE_S = 60, 300
 NODES = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
 LINES: tuple[tuple[str, str, Callable[[int], float]], ...] = (
     ("classic", "#b04a3a", lambda nodes: nodes * classic_per_s(T_S, 1)),
-    ("ours, spare blocks only", "#c08a2b", lambda nodes: nodes * predicted_per_s(T_S, LEASE_S, 1, has_empty=True)),
-    ("ours, blocks with leases", "#1f7a72", lambda nodes: nodes * predicted_per_s(T_S, LEASE_S, 1, has_empty=False)),
+    ("ours, pool crowded, spares", "#c08a2b", lambda nodes: nodes * predicted_per_s(T_S, LEASE_S, 1, crowded=True)),
+    ("ours", "#1f7a72", lambda nodes: nodes * predicted_per_s(T_S, LEASE_S, 1)),
 )
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 640, 360, 60, 310, 20
 _DECADES_X, _DECADES_Y = (1, 4), (-2, 3)

@@ -25,8 +25,11 @@ def fails_to_send(swarm: VirtualSwarm) -> None:
     swarm.feed(0, e.SendFailed())
 
 
+WHOLE_POOL = NodeConfig(Pool(0x0A000000, 27, 32), tentative_timeout_s=3, learning_phase=False)  # one block
+
+
 def test_an_announcement_that_did_not_leave_promises_nothing() -> None:
-    swarm = claimed(1)
+    swarm = claimed(1, WHOLE_POOL)
     index = own_block(swarm, 0)
     address = lease(swarm, 0)
     fails_to_send(swarm)  # the announcement that raised the promise for this lease
@@ -37,6 +40,15 @@ def test_an_announcement_that_did_not_leave_promises_nothing() -> None:
     swarm.run_for(3)
     (ack,) = swarm.client_sends(0, message(c.REQUEST, xid=9, ciaddr=address))
     assert ack.lease_time_s == 300, "the next announcement left, as far as is known"
+
+
+def test_another_packet_that_does_not_leave_takes_nothing_back_that_left_long_ago() -> None:
+    swarm = claimed(1, WHOLE_POOL)
+    address = lease(swarm, 0)
+    swarm.run_for(5)
+    fails_to_send(swarm)
+    (ack,) = swarm.client_sends(0, message(c.REQUEST, ciaddr=address))
+    assert ack.lease_time_s == 300
 
 
 def test_it_is_tried_again_soon_and_then_ever_less_often() -> None:
@@ -55,7 +67,7 @@ def test_it_is_tried_again_soon_and_then_ever_less_often() -> None:
 
 
 def test_a_block_whose_announcements_never_leave_is_fenced_when_the_last_promise_ends() -> None:
-    swarm = claimed(1)
+    swarm = claimed(1, WHOLE_POOL)
     index = own_block(swarm, 0)
     fails_at = swarm.now
     while swarm.now < fails_at + 61:

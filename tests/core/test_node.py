@@ -21,6 +21,7 @@ from ddhcp.swarm import LEASEACK, LEASENAK, RENEWLEASE, Inquire, LeaseMessage, S
 POOL = Pool(0x0A000000, 20, 32)
 CONFIG = NodeConfig(POOL, tentative_timeout_s=3, learning_phase=False)
 SERVER_ID = 0x0A000001
+EMPTY_S, FULL_S = 399, 700  # what blocks without and with leases are announced for, while most blocks are free
 STRONGER, WEAKER = b"\xff" * 8, bytes(8)
 PEER = b"\xfe\x80" + bytes(13) + b"\x99"
 
@@ -55,9 +56,9 @@ def claimed(count: int = 3, config: NodeConfig = CONFIG) -> VirtualSwarm:
     return swarm
 
 
-def sent(effects: list[f.Effect]) -> list[UpdateClaim | Inquire | LeaseMessage]:
+def sent(effects: list[f.Effect], pool: Pool = POOL) -> list[UpdateClaim | Inquire | LeaseMessage]:
     """The messages among ``effects``, but for extensions and the questions of a newcomer (empty INQUIREs)."""
-    codec = SwarmCodec(bytes(8), POOL.prefix, POOL.prefix_len, POOL.block_size)
+    codec = SwarmCodec(bytes(8), pool.prefix, pool.prefix_len, pool.block_size)
     messages = [codec.decode(x.data)[1] for x in effects if isinstance(x, f.SendMulticast | f.SendUnicast)]
     return [m for m in messages if isinstance(m, UpdateClaim | Inquire | LeaseMessage) and m != Inquire(())]
 
@@ -156,7 +157,7 @@ def test_an_objection_counts_until_the_moment_of_owning() -> None:
 def test_an_inquired_own_block_is_claimed_at_once_but_not_for_a_flood() -> None:
     swarm = claimed(1)
     index = own_block(swarm, 0)
-    assert hears(swarm, STRONGER, Inquire((index,))) == [claim_of(index)]
+    assert hears(swarm, STRONGER, Inquire((index,))) == [claim_of(index, EMPTY_S)]
     answers = sum(len(hears(swarm, STRONGER, Inquire((index,)))) for _ in range(100))
     assert answers < 5
 
@@ -164,7 +165,7 @@ def test_an_inquired_own_block_is_claimed_at_once_but_not_for_a_flood() -> None:
 def test_a_weaker_claim_of_our_block_is_answered_a_stronger_one_obeyed() -> None:
     swarm = claimed(1)
     index = own_block(swarm, 0)
-    assert hears(swarm, WEAKER, claim_of(index))[0] == claim_of(index)
+    assert hears(swarm, WEAKER, claim_of(index))[0] == claim_of(index, EMPTY_S)
     assert own_block(swarm, 0) == index
     hears(swarm, STRONGER, claim_of(index))
     assert {v.index: (v.state, v.owner) for v in swarm.nodes[0].block_views(swarm.now)}[index] == (2, STRONGER)
@@ -192,12 +193,59 @@ def test_a_claim_lapses_unless_refreshed_and_timeout_0_ends_it_at_once() -> None
     assert index not in {v.index for v in swarm.nodes[0].block_views(swarm.now)}
 
 
-def test_own_blocks_are_refreshed_so_that_two_may_be_lost() -> None:
+def refreshes(swarm: VirtualSwarm, seconds: float) -> int:
+    """How many announcements node 1 hears meanwhile."""
+    before = swarm.nodes[1].statistics()["mcast.recv_updateclaim"]
+    swarm.run_for(seconds)
+    return swarm.nodes[1].statistics()["mcast.recv_updateclaim"] - before
+
+
+@pytest.mark.parametrize(
+    ("prefix_len", "timeout_s"),
+    [pytest.param(25, 60, id="most blocks are taken"), pytest.param(20, EMPTY_S, id="most blocks are free")],
+)
+def test_blocks_without_leases_are_refreshed_so_that_two_may_be_lost(prefix_len: int, timeout_s: int) -> None:
+    """While free blocks abound that is as seldom as with leases: nobody needs them soon if their owner dies."""
+    pool = Pool(POOL.prefix, prefix_len, 32)
+    swarm = claimed(2, replace(CONFIG, pool=pool, spare_leases=40))
+    swarm.run_for(120)  # the first ones come in quick succession
+    assert all(view.timeout_s <= timeout_s for view in swarm.nodes[0].block_views(swarm.now))
+    assert 3 * 1800 / timeout_s <= refreshes(swarm, 1800) <= 6 * 1800 / timeout_s
+
+
+def announced(effects: list[f.Effect], pool: Pool = POOL) -> list[int]:
+    """For how long the blocks in these effects are announced."""
+    return [claim.timeout_s for told in sent(effects, pool) if isinstance(told, UpdateClaim) for claim in told.claims]
+
+
+def test_the_first_lease_of_a_block_that_is_promised_for_long_enough_is_told_within_a_second() -> None:
+    """Who has leases may be asked about clients, so the others are to know it soon; several such blocks are told of
+    together."""
     swarm = claimed(2)
-    swarm.run_for(600)
-    refreshes = swarm.nodes[1].statistics()["mcast.recv_updateclaim"]
-    assert 600 / (60 / 3) <= refreshes <= 600 / (60 / 6)
-    assert swarm.nodes[0].block_views(swarm.now)[0].timeout_s <= 60
+    (offer,) = swarm.client_sends(0, message(c.DISCOVER))
+    request = message(c.REQUEST, o50=offer.yiaddr, o54=SERVER_ID)
+    effects = swarm.feed(0, e.DhcpReceived("client0", request.encode(), 0, 0xFFFFFFFF))
+    assert any(isinstance(effect, f.SendDhcp) for effect in effects)
+    assert announced(effects) == []
+    swarm.run_for(1.1)
+    (view,) = [view for view in swarm.nodes[1].block_views(swarm.now) if view.index == own_block(swarm, 0)]
+    assert FULL_S - 2 <= view.timeout_s <= FULL_S
+
+
+def test_a_block_whose_leases_ended_is_promised_for_no_longer_than_was_said_last() -> None:
+    """Else a new lease in it could outlast what the others were told."""
+    pool = Pool(POOL.prefix, 27, 32)
+    swarm = claimed(1, replace(CONFIG, pool=pool))
+    address = lease(swarm, 0)
+    swarm.run_for(1)
+    swarm.client_sends(0, message(c.RELEASE, ciaddr=address))
+    swarm.run_for(140)
+    (view,) = swarm.nodes[0].block_views(swarm.now)
+    assert view.timeout_s <= 60
+    (offer,) = swarm.client_sends(0, message(c.DISCOVER, 2))
+    request = message(c.REQUEST, 2, o50=offer.yiaddr, o54=SERVER_ID)
+    effects = swarm.feed(0, e.DhcpReceived("client0", request.encode(), 0, 0xFFFFFFFF))
+    assert announced(effects, pool) == [FULL_S]
 
 
 def test_a_needless_block_is_given_up() -> None:

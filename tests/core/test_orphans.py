@@ -237,6 +237,8 @@ def test_what_a_former_owner_promised_is_no_promise_of_the_one_that_adopts() -> 
     all_hear(swarm, newcomer.inquire([BLOCK]), b"\xfe\x80" + bytes(13) + b"\x66")
     assert states(swarm) == [4]
     effects = swarm.feed(0, e.DhcpReceived("client0", message(c.REQUEST, 1, o50=ADDRESS).encode(), 0, 0xFFFFFFFF))
+    swarm.now += 1.0
+    effects += swarm.feed(0, e.Wake())
     promised = [
         claim.timeout_s
         for effect in effects

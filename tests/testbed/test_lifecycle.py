@@ -22,18 +22,19 @@ def test_silence_is_a_result() -> None:
 
 
 def test_the_formula_at_the_defaults() -> None:
-    """T 60 s, L 300 s: a block with leases is announced every 131 s at most, 15 % sooner on average."""
-    assert 1 / predicted_per_s(60, 300, 1, has_empty=False) == pytest.approx(131.67 * 0.85, rel=1e-3)
-    assert 1 / predicted_per_s(60, 300, 1, has_empty=True) == pytest.approx(55 / 3 * 0.85, rel=1e-3)
+    """T 60 s, L 300 s: blocks are announced every 131 s at most, 15 % sooner on average; spare ones in a crowded pool
+    three times in T."""
+    assert 1 / predicted_per_s(60, 300, 1) == pytest.approx(131.67 * 0.85, rel=1e-3)
+    assert 1 / predicted_per_s(60, 300, 1, crowded=True) == pytest.approx(55 / 3 * 0.85, rel=1e-3)
     assert 1 / classic_per_s(60, 1) == pytest.approx(16.0)
 
 
 @pytest.mark.parametrize("blocks", [1, 32, 205])
 def test_up_to_205_blocks_cost_the_same(blocks: int) -> None:
-    assert predicted_per_s(60, 300, blocks, has_empty=False) == predicted_per_s(60, 300, 1, has_empty=False)
+    assert predicted_per_s(60, 300, blocks) == predicted_per_s(60, 300, 1)
 
 
 def test_more_blocks_need_more_packets() -> None:
-    assert predicted_per_s(60, 300, 206, has_empty=False) == 2 * predicted_per_s(60, 300, 1, has_empty=False)
+    assert predicted_per_s(60, 300, 206) == 2 * predicted_per_s(60, 300, 1)
     assert classic_per_s(60, 33) == 2 * classic_per_s(60, 1)
-    assert predicted_per_s(60, 300, 0, has_empty=False) == 0.0
+    assert predicted_per_s(60, 300, 0) == 0.0

@@ -24,6 +24,9 @@ LOST_REFRESHES_TOLERATED: Final = 2  # refreshes that may be lost in a row witho
 PROMISE_MARGIN_S: Final = 5.0  # between the end of a lease and the end of the promise: transit, clock drift, rounding
 PROMISE_SLACK_S = 100  # a block with leases is announced for 2 L + this, which leaves (L + slack) / 3 between refreshes
 MAX_TIMEOUT_S = 65535  # two bytes
+EMPTY_PERIODS = 10  # of T, for which a block without leases is announced at most while free blocks abound
+ABUNDANCE = 2  # free blocks abound while they are at least one in this many
+SOON_S = 1.0  # after which the swarm is told that a block, promised for long enough, has its first lease
 REFRESH_JITTER = 0.3  # a refresh comes at 70-100 % of its period, so that a swarm never falls into step
 CLASSIC_NEWCOMER_FACTOR = 2.4  # refreshes in T while classic nodes, which learn for T and no longer, are about
 REPEAT_S = 2.0  # between two announcements of what should not be missed
@@ -47,7 +50,7 @@ class Announcer:
         self._leases = leases
         self._peers = peers
         self.refresh_at = math.inf
-        self._quick_refreshes = 0  # still to come at the pace of an empty block, because a promise was raised
+        self._quick_refreshes = 0  # still to come three in T, because a block is new or its promise was raised
         self._failures = 0  # in a row, since a multicast last left; and when the latest was
         self._failed_at = -math.inf
         self._doubtful_until = -math.inf
@@ -58,17 +61,38 @@ class Announcer:
     # --- promises -------------------------------------------------------------------------------
 
     def timeout_s(self, block: Block) -> int:
-        """For how long a block of ours is announced: T, or with leases in it long enough to outlast any of them even
-        when refreshes are lost (promise >= lease)."""
+        """For how long a block of ours is announced: with leases in it long enough to outlast any of them even when
+        refreshes are lost (promise >= lease). Without leases nobody needs it soon if free blocks abound: then so that
+        it is refreshed as seldom as one with leases, else for T."""
         if self._leases.is_unused(block.index) or not self._context.has(_PROMISE):
-            return self._context.config.block_timeout_s
+            return self._unused_timeout_s()
         return self.full_timeout_s
 
     @property
     def full_timeout_s(self) -> int:
-        """For how long a block with leases is announced."""
+        """For how long a block with leases is announced: more than T, and an even number of seconds or the longest."""
         context = self._context
-        return min(MAX_TIMEOUT_S, max(context.config.block_timeout_s, 2 * context.longest_lease_s + PROMISE_SLACK_S))
+        least_s = max(context.config.block_timeout_s + 1, 2 * context.longest_lease_s + PROMISE_SLACK_S)
+        return min(MAX_TIMEOUT_S, least_s + least_s % 2)
+
+    def _unused_timeout_s(self) -> int:
+        """For how long a block without leases is announced: T, or if free blocks abound an odd number of seconds."""
+        context = self._context
+        block_timeout_s = context.config.block_timeout_s
+        is_wanted = ABUNDANCE * len(self._table.free) < context.pool.block_count
+        if is_wanted or not context.has(_PROMISE):
+            return block_timeout_s
+        longest_s = int(min(self._full_spare_s(), EMPTY_PERIODS * block_timeout_s, MAX_TIMEOUT_S - 1))
+        return max(block_timeout_s, longest_s - 1 + longest_s % 2)
+
+    def _full_spare_s(self) -> float:
+        """What the promise of a block with leases has beyond its leases."""
+        full_s = self.full_timeout_s
+        return full_s - min(self._context.longest_lease_s, full_s / 2)
+
+    def may_have_leases(self, timeout_s: int) -> bool:
+        """Whether a block that a node of ours announced for ``timeout_s`` may have leases."""
+        return (timeout_s > self._context.config.block_timeout_s and timeout_s % 2 == 0) or timeout_s == MAX_TIMEOUT_S
 
     def promise(self, block: Block, lease_s: int, now: float) -> int:
         """How long a lease in ``block`` (ours, and with the lease already entered) may run, in seconds, at most
@@ -81,6 +105,8 @@ class Announcer:
                 self.announce_all(now)
             else:
                 self.announce([block], now)
+        elif not self.may_have_leases(block.timeout_s):
+            self.refresh_at = min(self.refresh_at, now + SOON_S)
         return max(0, min(lease_s, int(block.expires_at - PROMISE_MARGIN_S - now)))
 
     def announce_all(self, now: float) -> None:
@@ -99,22 +125,27 @@ class Announcer:
         if not self._context.link_up or not blocks:
             return
         claims = []
-        has_new = False
+        has_new = False  # whether a block is not in the store yet
         if now > self._last_sent_at:
             self._last_promised.clear()
             self._unconfirmed.clear()
             self._last_sent_at = now
         for block in blocks:
-            timeout_s = self.timeout_s(block)
+            block.timeout_s = timeout_s = self.timeout_s(block)
+            is_unused = self._leases.is_unused(block.index)
+            if block.expires_at <= now:
+                self._quick_refreshes = LOST_REFRESHES_TOLERATED
             if not block.is_saved:
                 has_new = block.is_saved = True
                 self._context.effects.append(SaveBlock(StoredBlock(block.index, now + timeout_s)))
-            elif not self._leases.is_unused(block.index):
+            elif not is_unused:
                 # What earlier announcements promised: this one may yet fail to leave. A restart resumes until then.
                 self._context.effects.append(SaveBlock(StoredBlock(block.index, block.expires_at)))
+            elif block.expires_at > now + timeout_s:
+                self._context.effects.append(SaveBlock(StoredBlock(block.index, now + timeout_s)))
             if now <= self._doubtful_until:
                 self._unconfirmed.append((block, now + timeout_s))
-            elif block.expires_at < now + timeout_s:
+            elif block.expires_at < now + timeout_s or is_unused:
                 self._last_promised.append((block, block.expires_at))
                 self._table.set_lapse(block, now + timeout_s)
             claims.append((block.index, timeout_s))
@@ -133,11 +164,12 @@ class Announcer:
         number in a row still holds every block, and every lease in it is still covered."""
         context = self._context
         empty_s = context.config.block_timeout_s
-        full_s = self.full_timeout_s
-        spare_s = full_s - min(context.longest_lease_s, full_s / 2)  # what a full block's promise has beyond its leases
-        has_empty = self._quick_refreshes > 0 or any(self._leases.is_unused(block.index) for block in blocks)
+        shortest_s = self._full_spare_s() if context.has(_PROMISE) else empty_s
+        if any(self._leases.is_unused(block.index) for block in blocks):
+            shortest_s = min(shortest_s, self._unused_timeout_s())
+        if self._quick_refreshes:
+            shortest_s = min(shortest_s, empty_s)
         margin_s = min(PROMISE_MARGIN_S, empty_s / 10)
-        shortest_s = min(empty_s, spare_s) if has_empty or not context.has(_PROMISE) else spare_s
         period_s = (shortest_s - margin_s) / (LOST_REFRESHES_TOLERATED + 1)
         if self._peers.has_classic(now):
             period_s = min(period_s, empty_s / CLASSIC_NEWCOMER_FACTOR)
@@ -193,7 +225,8 @@ class Announcer:
         """What was last announced did not leave: it counts as not promised, and is tried again, ever less often.
         From now on an announcement counts only once it is clear that it left. Returns in how many seconds sending is
         to be tried again."""
-        for block, before_at in reversed(self._last_promised):
+        is_recent = now <= self._last_sent_at + CONFIRMED_AFTER_S  # else another packet failed, not the announcement
+        for block, before_at in reversed(self._last_promised) if is_recent else ():
             if self._table.ours.get(block.index) is block:
                 self._table.set_lapse(block, before_at)
         self._last_promised.clear()

@@ -134,7 +134,7 @@ class Block:
     ``next_inquiry_at``: when the next inquiry, or owning, is due. ``answer_tokens``/``answered_at``: a
     small bucket that bounds how often an INQUIRE makes us speak. ``objected_at``/``objection_wait_s``: when a weaker
     claim was last answered, and how long none is after that. ``empty_since``: since when an own block has had no lease.
-    ``is_saved``: whether our owning it is in the store. ``timeout_s``: what its foreign owner last announced it for.
+    ``is_saved``: whether our owning it is in the store. ``timeout_s``: what its owner last announced it for.
     ``orphan_until``: up to when leases of an owner that fell silent may run in it, 0 if none do. ``is_urgent``: a
     client waits for it, so it is inquired in quick succession. ``is_hearsay``: its owner's claim was not heard from the
     owner, but from a third node or the store, and holds exactly that long. ``unsure_until``: up to when peers may stand

@@ -136,6 +136,10 @@ class Claims:
         """For how long a block with leases is announced."""
         return self._announcer.full_timeout_s
 
+    def may_have_leases(self, block: Block) -> bool:
+        """Whether its owner, if it is of our kind, announced that there are leases in a block."""
+        return self._announcer.may_have_leases(block.timeout_s)
+
     @property
     def held_count(self) -> int:
         """How many blocks of ours are held."""

@@ -219,13 +219,13 @@ class Lookup:
         return True
 
     def _may_be_elsewhere(self, now: float) -> bool:
-        """Whether a node of ours may have leases of which nothing is known here: it has announced a block for longer
-        than one without leases, and no replica of that is kept here. Looked at every few seconds at most."""
+        """Whether a node of ours may have leases of which nothing is known here: it has announced a block as one with
+        leases, and no replica of that is kept here. Looked at every few seconds at most."""
         if now - self._remote_checked_at >= REMOTE_CHECK_S:
             self._remote_checked_at = now
             self._has_remote = self._context.has(Remedy.REPLICATION) and any(
                 block.state is BlockState.CLAIMED
-                and block.expires_at - now > self._context.config.block_timeout_s
+                and self._claims.may_have_leases(block)
                 and not self._replicas.is_complete(block.index)
                 and (peer := self._peers.get(block.owner_address)) is not None
                 and peer.can(CAN_LOOKUP)

@@ -12,7 +12,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ddhcp.core.announcing import LOST_REFRESHES_TOLERATED, PROMISE_MARGIN_S, PROMISE_SLACK_S, REFRESH_JITTER
+from ddhcp.core.announcing import (
+    ABUNDANCE,
+    LOST_REFRESHES_TOLERATED,
+    PROMISE_MARGIN_S,
+    PROMISE_SLACK_S,
+    REFRESH_JITTER,
+)
 from ddhcp.ctl.answers import parse_blocks, parse_options
 from ddhcp.ctl.connection import CtlError, ask
 from ddhcp.ctl.protocol import SOCKET_NAME, Command, Request
@@ -157,7 +163,10 @@ def _predictions(socket_path: Path) -> tuple[float, float] | None:
         return None
     ours = [row for row in rows if row["state_name"] == "ours"]
     has_empty = any(not row["leased"] for row in ours)
-    return predicted_per_s(timeout_s, lease_time_s, len(ours), has_empty), classic_per_s(timeout_s, len(ours))
+    count, in_use = table.get("block_count"), table.get("blocks_in_use")
+    is_crowded = isinstance(count, int) and isinstance(in_use, int) and ABUNDANCE * (count - in_use) < count
+    crowded = has_empty and is_crowded
+    return predicted_per_s(timeout_s, lease_time_s, len(ours), crowded=crowded), classic_per_s(timeout_s, len(ours))
 
 
 def summarise(sent: Sequence[Sent], nodes: int, seconds: float) -> LifeCycle:
@@ -184,13 +193,14 @@ def _peak(instants: Sequence[float]) -> int:
     return most
 
 
-def predicted_per_s(block_timeout_s: int, lease_time_s: int, blocks: int, has_empty: bool) -> float:
-    """Packets a second that a node of ours with ``blocks`` blocks sends. ``has_empty``: one of them has no lease."""
+def predicted_per_s(block_timeout_s: int, lease_time_s: int, blocks: int, *, crowded: bool = False) -> float:
+    """Packets a second that a node of ours with ``blocks`` blocks sends. ``crowded``: one of them has no lease, and
+    less than half of the pool is free, so that it is announced for T only."""
     if not blocks:
         return 0.0
     full_s = max(block_timeout_s, 2 * lease_time_s + PROMISE_SLACK_S)
     spare_s = full_s - min(lease_time_s, full_s / 2)
-    shortest_s = min(block_timeout_s, spare_s) if has_empty else spare_s
+    shortest_s = min(block_timeout_s, spare_s) if crowded else spare_s
     margin_s = min(PROMISE_MARGIN_S, block_timeout_s / 10)
     period_s = (shortest_s - margin_s) / (LOST_REFRESHES_TOLERATED + 1) * (1 - REFRESH_JITTER / 2)
     return -(-blocks // MAX_CLAIMS_PER_PACKET) / period_s

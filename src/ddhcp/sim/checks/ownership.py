@@ -135,7 +135,7 @@ class IdleChecker:
         seconds = self._watch.engine.now - began_at
         allowed = 0.0
         for timeout_s in (self._shortest or {}).values():
-            has_leases = timeout_s > setup.block_timeout_s
+            has_leases = timeout_s > setup.block_timeout_s and timeout_s % 2 == 0
             period_s = ((timeout_s - setup.lease_s if has_leases else timeout_s * 0.9) - 5) / 3
             allowed += 2 + seconds / (0.7 * max(1.0, period_s))
         self._shortest = None
