@@ -33,8 +33,8 @@ from .pool import dotted
 from .questions import Questions
 from .records import StoredLease
 from .remedies import Remedy
-from .rendezvous import stand_ins
 from .replicas import Replicas
+from .ring import stand_ins
 
 # After each of the askings; then the client's own retransmission is awaited.
 RETRY_DELAYS_S = (0.25, 0.25, 0.5, 1.0, 2.0)

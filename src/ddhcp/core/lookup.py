@@ -29,8 +29,8 @@ from .leases import HELD, Lease, LeaseTable
 from .peers import Peer, Peers
 from .questions import Questions
 from .remedies import Remedy
-from .rendezvous import stand_ins
 from .replicas import Replicas
+from .ring import stand_ins
 
 DELAYS_S = (0.1, 0.15)  # of the two askings; then the client is offered another address: it would soon ask again anyway
 MAX_LOOKUPS = 1024  # under way at once; each is a client that is waiting for its OFFER

@@ -27,7 +27,7 @@ from .leases import SHORTEST_GRANT_S, TAKEN, LeaseState, LeaseTable
 from .peers import Peer, Peers
 from .records import StoredLease
 from .remedies import Remedy
-from .rendezvous import rendezvous
+from .ring import distance
 
 MAX_RANK = 16  # survivors beyond this begin together, in the hope that one before them has
 URGENCY = 8  # by this factor the survivors follow each other more quickly if there are clients
@@ -135,9 +135,9 @@ class Orphans:
     def rank(self, index: int, now: float) -> int:
         """How many of the nodes of ours that are known to live come before this one as guardian of block ``index``."""
         context = self._context
-        own = rendezvous(index, context.address)
+        own = distance(index, context.address)
         living = (peer for peer in self._peers if peer.is_ours and self._peers.is_present(peer, now))
-        return sum(rendezvous(index, peer.address) > own for peer in living)
+        return sum(distance(index, peer.address) < own for peer in living)
 
     def _plan(self, block: Block, now: float, pace_s: float, wait_s: float = 0.0) -> None:
         """This node adopts the block when its turn comes, ``pace_s`` for each node before it, after ``wait_s``."""

@@ -1,6 +1,6 @@
 """Telling k peers of ours about every lease of this node's blocks (SAFETY, Lease replication to k peers).
 
-For each block the k peers first by a rendezvous hash over (block, peer) keep a replica. To each of them runs one stream
+For each block the k peers that come first for it (``ring.py``) keep a replica. To each of them runs one stream
 of sections a block, numbered from 1, the next sent when the last is acknowledged; a section says how the leases stand
 that changed, not what happened to them, so saying it again does no harm. A replica that lost the thread asks for a
 reset, which tells the whole block. Nothing is sent while no lease changes.
@@ -28,7 +28,7 @@ from .context import Context
 from .effects import Effect, ForgetBlock, ForgetLease, ProlongLease, SaveLease
 from .leases import LASTING, LEASED, LeaseTable
 from .peers import MAX_PEERS, Peer
-from .rendezvous import first_by_rendezvous, rendezvous
+from .ring import Ring, distance
 from .told_leases import given_back, gone, told
 
 RENEWAL_DELAY_S = 1.0  # a renewal waits this long for company: until then the replicas know the lease's former end
@@ -97,11 +97,11 @@ class Replication:
         self._claims = claims
         self._leases = leases
         self._probe = probe
-        self._candidates: dict[bytes, None] = {}  # peers that can keep replicas and are not taken for gone
+        self._candidates = Ring()  # peers that can keep replicas and are not taken for gone
         self._gone: dict[bytes, _Gone] = {}
         self._refusals: dict[int, dict[bytes, None]] = {}  # block -> peers that will not keep it
         self._links: dict[bytes, _Link] = {}
-        self._targets: dict[int, tuple[bytes, ...]] = {}  # block -> its replicas, the first by rendezvous first
+        self._targets: dict[int, tuple[bytes, ...]] = {}  # block -> its replicas, in their order on the ring
         self._stream_number = context.rng.getrandbits(32)
         self._due: list[tuple[float, bytes]] = []
         self.on_acknowledged: Callable[[tuple[int, ...], float], None] = lambda addresses, now: None
@@ -199,7 +199,7 @@ class Replication:
         gone = self._gone.pop(address, None)
         if address in self._candidates or len(self._candidates) >= MAX_PEERS:
             return
-        self._candidates[address] = None
+        self._candidates.add(address)
         self._context.has_stand_ins = True
         for index in self._claims.table.ours:
             targets = self._targets.get(index)
@@ -207,7 +207,7 @@ class Replication:
                 if self._leases.usage(index)[1]:
                     self._target(index, now)
             elif len(targets) < self._context.config.replicas or (
-                rendezvous(index, address) > rendezvous(index, targets[-1])
+                distance(index, address) < distance(index, targets[-1])
             ):
                 self._retarget(index, now)
         for index in gone.blocks if gone is not None else ():
@@ -224,7 +224,7 @@ class Replication:
         """A peer does not answer: others take its place."""
         if len(self._gone) >= MAX_PEERS:
             del self._gone[next(iter(self._gone))]
-        self._candidates.pop(address, None)
+        self._candidates.discard(address)
         self._context.epoch += 1  # its next word, whatever it says, tells that it is there
         link = self._links.pop(address, None)
         blocks = tuple(link.streams) if link is not None else ()
@@ -252,8 +252,7 @@ class Replication:
         refusals = self._refusals.get(index, {})
         if len(refusals) >= MAX_REFUSALS:
             return tuple(a for a in self._targets[index] if a in self._candidates and a not in refusals)
-        willing = (address for address in self._candidates if address not in refusals)
-        return first_by_rendezvous(index, willing, self._context.config.replicas)
+        return self._candidates.first(index, self._context.config.replicas, refusals)
 
     def _target(self, index: int, now: float) -> None:
         """Choose the replicas of a block that has none yet, and tell them everything."""

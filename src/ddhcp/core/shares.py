@@ -1,7 +1,7 @@
 """Which free blocks are this node's to take first, by a hash that all nodes agree on without a word.
 
-The pool is bent into a ring on which each node has some points, by a hash of its address. A block is the share of the
-node whose point is the last before it (consistent hashing): one node more or less changes nothing between the others,
+The pool is bent into the ring on which each node has some points (``ring.py``). A block is the share of the node whose
+point is the last before it: one node more or less changes nothing between the others,
 and of two nodes that know each other at most one takes a block for its own, whoever else each of them knows. A node
 keeps the stretches of the ring that begin at its own points. They take as much memory, and finding a block in them
 takes as long, with thousands of nodes and millions of blocks as with a few; a node more costs the same few steps.
@@ -9,22 +9,13 @@ takes as long, with thousands of nodes and millions of blocks as with a few; a n
 
 from __future__ import annotations
 
-import hashlib
-import struct
 from bisect import bisect_right
 from collections.abc import Callable
 from typing import Final
 
-POINTS: Final = 8  # of a node: the size of most shares is then within a third of the mean
+from .ring import POINTS, RING, RING_BITS, points
+
 MAX_IN_VAIN: Final = 32  # blocks of one stretch looked at in a row, none of which may be taken, before the next
-_RING_BITS: Final = 32
-_RING: Final = 1 << _RING_BITS
-_POINTS: Final = struct.Struct(f">{POINTS}L")
-
-
-def points(address: bytes) -> tuple[int, ...]:
-    """Where on the ring the node at ``address`` (16 bytes) has its points."""
-    return _POINTS.unpack(hashlib.blake2b(address, digest_size=_POINTS.size).digest())
 
 
 class Shares:
@@ -32,19 +23,18 @@ class Shares:
 
     def __init__(self, block_count: int) -> None:
         self._block_count = block_count
-        self._shift = _RING_BITS + 1 - block_count.bit_length()
+        self._shift = RING_BITS + 1 - block_count.bit_length()
         self._starts: list[int] = [0]  # of the stretches, in order,
-        self._lengths: list[int] = [_RING]  # each up to where the next node's point is
+        self._lengths: list[int] = [RING]  # each up to where the next node's point is
         self._cursors = [0]  # by stretch: the block of it to be looked at next
         self._next = 0  # the stretch to be looked at next
 
     def begin(self, address: bytes) -> None:
         """We are the node at ``address``, and nobody else is there."""
-        own = points(address)
-        starts = sorted(own)
-        if starts != self._starts:
-            self._starts, self._cursors, self._next = starts, [0] * POINTS, starts.index(own[0])
-        ends = [*starts[1:], starts[0] + _RING]
+        starts = list(points(address))
+        if starts != self._starts:  # begin anywhere: who began with the first would meet others at the pool's beginning
+            self._starts, self._cursors, self._next = starts, [0] * POINTS, sum(starts) % POINTS
+        ends = [*starts[1:], starts[0] + RING]
         self._lengths = [end - start for start, end in zip(starts, ends, strict=True)]
 
     def add(self, address: bytes) -> None:
@@ -52,7 +42,7 @@ class Shares:
         starts, lengths = self._starts, self._lengths
         for point in points(address):
             stretch = bisect_right(starts, point) - 1
-            length = point - starts[stretch] if stretch >= 0 else point + _RING - starts[stretch]
+            length = point - starts[stretch] if stretch >= 0 else point + RING - starts[stretch]
             if length < lengths[stretch]:
                 lengths[stretch] = length
 
@@ -60,7 +50,7 @@ class Shares:
         """Whether block ``index`` is of this node's share."""
         starts, point = self._starts, index << self._shift
         stretch = bisect_right(starts, point) - 1
-        distance = point - starts[stretch] if stretch >= 0 else point + _RING - starts[stretch]
+        distance = point - starts[stretch] if stretch >= 0 else point + RING - starts[stretch]
         return distance < self._lengths[stretch]
 
     def take(self, wanted: int, may_take: Callable[[int], bool]) -> list[int]:
