@@ -61,7 +61,7 @@ def owners(swarm: VirtualSwarm, addresses: list[int]) -> Counter[int]:
 
 @pytest.mark.parametrize("loss", [0.0, 0.2])
 def test_many_blocks_are_handed_over_and_spread(loss: float) -> None:
-    swarm, held = with_leases(4, 100)
+    swarm, held = with_leases(4, 100, seed=4)
     assert len({POOL.index_of(address) for address in held.values()}) > MAX_UNDER_WAY
     swarm.loss = loss
     swarm.feed(0, e.Stop())
