@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Final
 
 from ..values import dataclass
@@ -34,7 +35,9 @@ class Decisions:
     __slots__ = ("_latest",)
 
     def __init__(self) -> None:
-        self._latest: dict[bytes, list[_Entry]] = {}  # clients: the longest silent first; of each, the oldest first
+        # Clients, the longest silent first; of each, the oldest first. A plain dictionary would look for its first
+        # entry among all that were taken out before.
+        self._latest: OrderedDict[bytes, list[_Entry]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._latest)
@@ -43,13 +46,13 @@ class Decisions:
         """Remember a decision. The same one again only counts, so that a client that goes on asking does not push out
         what came before."""
         latest = self._latest
-        kept = latest.pop(chaddr, None)
+        kept = latest.get(chaddr)
         if kept is None:
             latest[chaddr] = [(at, message, outcome, reason, address, 1)]
             if len(latest) > MAX_CLIENTS:
-                del latest[next(iter(latest))]
+                latest.popitem(last=False)
             return
-        latest[chaddr] = kept
+        latest.move_to_end(chaddr)
         _, its_message, its_outcome, its_reason, its_address, times = kept[-1]
         if address == its_address and message == its_message and outcome == its_outcome and reason == its_reason:
             kept[-1] = (at, message, outcome, reason, address, times + 1)

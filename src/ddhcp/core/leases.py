@@ -37,11 +37,19 @@ LEASED: Final = LeaseState.LEASED
 KEPT: Final = LeaseState.KEPT
 DECLINED: Final = LeaseState.DECLINED
 
+_crc32: Final = zlib.crc32  # by names of their own: in compiled code looking them up takes as long as they do
+_heappush: Final = heapq.heappush
+
 ACTIVE: Final = (OFFERED, LEASED)
 HELD: Final = (LEASED, KEPT)  # by a client that was acknowledged it
 LASTING: Final = (*HELD, DECLINED)  # what peers, and this node after a restart, are to know
 ITS_CLIENTS: Final = (OFFERED, LEASED, KEPT)
 TAKEN: Final = (OFFERED, LEASED, KEPT, DECLINED)
+
+
+def _is_taken(state: LeaseState | None) -> bool:
+    """Whether it is one of TAKEN, for what every packet passes: ``in`` asks each member whether it is equal."""
+    return state is OFFERED or state is LEASED or state is KEPT or state is DECLINED
 
 
 class Lease:
@@ -386,7 +394,7 @@ class LeaseTable:
         for index in self._with_free[zone]:
             free = self._blocks[index].free
             first = self._pool.first_address(index)
-            wanted = first + zlib.crc32(identity) % self._pool.block_size
+            wanted = first + _crc32(identity) % self._pool.block_size
             if wanted in free and self.at(wanted) is None and wanted not in self._tainted:
                 return wanted
             return next(iter(free))
@@ -586,7 +594,7 @@ class LeaseTable:
         # A later end keeps the earlier entry, which is looked at again when it comes up: a renewal costs nothing here.
         if lease.scheduled_at == 0.0 or lease.expires_at < lease.scheduled_at:
             lease.scheduled_at = lease.expires_at
-            heapq.heappush(self._expiries, (lease.expires_at, lease.address))
+            _heappush(self._expiries, (lease.expires_at, lease.address))
 
     def _unindex(self, lease: Lease) -> None:
         if self._by_identity.get(lease.identity) is lease:
@@ -607,7 +615,7 @@ class LeaseTable:
             del self._offers[address]
         elif new is OFFERED:
             self._offers[address] = None
-        was_taken, is_taken = old in TAKEN, new in TAKEN
+        was_taken, is_taken = _is_taken(old), _is_taken(new)
         if was_taken == is_taken:
             return
         self._count_client(lease.chaddr, 1 if is_taken else -1)

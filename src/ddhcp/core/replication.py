@@ -282,16 +282,17 @@ class Replication:
         """Learn from what an event has this node store which leases have changed."""
         if not self._context.is_replicated:
             return
-        index_of = self._context.pool.index_of
-        for effect in effects[:]:  # what is sent is added to it
+        for at in range(len(effects)):  # what is sent meanwhile is added to it
+            effect = effects[at]
             if isinstance(effect, SaveLease):
-                self._changed(index_of(effect.lease.address), effect.lease.address, now)
-            elif isinstance(effect, (ForgetLease, ProlongLease)):
-                self._changed(index_of(effect.address), effect.address, now)
+                self._changed(effect.lease.address, now)
+            elif isinstance(effect, (ProlongLease, ForgetLease)):
+                self._changed(effect.address, now)
             elif isinstance(effect, ForgetBlock):
                 self._forget(effect.index, now)
 
-    def _changed(self, index: int, address: int, now: float) -> None:
+    def _changed(self, address: int, now: float) -> None:
+        index = self._context.pool.index_of(address)
         targets = self._targets.get(index)
         if targets is None:
             if index not in self._claims.table.ours:

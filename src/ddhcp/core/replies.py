@@ -72,6 +72,7 @@ class Replies:
     def __init__(self, context: Context, decisions: Decisions) -> None:
         self._context = context
         self._decisions = decisions
+        self._random = context.rng.random
 
     def offer(self, x: Exchange, address: int, lease_s: int, now: float) -> None:
         """Offer an address; 0 tells a client that asked for it to do without IPv4 (RFC 8925)."""
@@ -118,7 +119,7 @@ class Replies:
         )  # fmt: skip
 
     def _lease(self, x: Exchange, kind: int, address: int, lease_s: int, *, is_rapid: bool = False) -> None:
-        jitter = self._context.rng.random() * TIMER_JITTER * lease_s
+        jitter = self._random() * TIMER_JITTER * lease_s
         t1_s, t2_s = int(lease_s * 0.5 - jitter), int(lease_s * 0.875 - jitter)
         if not 0 < t1_s < t2_s:  # of a lease of a second or two: the client knows better
             t1_s = t2_s = 0

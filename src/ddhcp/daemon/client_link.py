@@ -12,7 +12,7 @@ from typing import Final
 from ..core.effects import SendDhcp
 from ..core.events import ClientLink, DhcpReceived
 from ..dhcp import constants, udp_frame
-from .datagrams import SO_TIMESTAMPNS, STAMP, SendQueue, Slots, waited_s
+from .datagrams import HEADER, SO_TIMESTAMPNS, STAMP, SendQueue, Slots, waited_s
 from .errors import StartError
 from .interfaces import Interface
 
@@ -23,14 +23,16 @@ _IP_PKTINFO: Final = 8
 _IPPROTO_IP: Final = int(socket.IPPROTO_IP)
 _MSG_TRUNC: Final = int(socket.MSG_TRUNC)  # a plain number: combining enums takes longer than all else here
 _AF_INET = socket.htons(socket.AF_INET)  # of a socket address all but the family is in network byte order
-_NAME: Final = struct.Struct("!HHI8x")  # struct sockaddr_in
+_NAME: Final = struct.Struct("!HHI8x")  # struct sockaddr_in: family, port, address
+_SOURCE: Final = struct.Struct("!4xI8x")  # of it, what matters of a datagram that came
 _SENT_CONTROL_BYTES: Final = socket.CMSG_SPACE(12)
-# struct cmsghdr and in_pktinfo: size, level, type, interface, source for a reply, destination of a request
-_PACKET_INFO: Final = struct.Struct("@Niii4s4s")
-# What comes with a datagram, in this order: size, level and type of its time with seconds and nanoseconds, and of its
-# packet information with the destination.
+# The header and in_pktinfo: interface, source for a reply, destination of a request
+_PACKET_INFO: Final = struct.Struct(f"@{HEADER.size}si4s4s")
+_PACKET_INFO_HEADER: Final = HEADER.pack(_PACKET_INFO.size, _IPPROTO_IP, _IP_PKTINFO)
+# What comes with a datagram, in this order: its time with header, seconds and nanoseconds, and its packet information
+# with header and destination. Headers are compared as they are: each number that is read takes time.
 _CONTROL_BYTES: Final = STAMP.size + _SENT_CONTROL_BYTES
-_RECEIVED_INFO: Final = struct.Struct(f"@NiillNii8x4s{_SENT_CONTROL_BYTES - _PACKET_INFO.size}x")
+_RECEIVED_INFO: Final = struct.Struct(f"@{HEADER.size}sll{HEADER.size}s8x4s{_SENT_CONTROL_BYTES - _PACKET_INFO.size}x")
 _RECEIVED_BYTES: Final = _CONTROL_BYTES - (_SENT_CONTROL_BYTES - _PACKET_INFO.size)
 _BROADCAST: Final = b"\xff\xff\xff\xff"
 BATCH: Final = 64  # datagrams taken from one socket before others get their turn; one commit serves them all
@@ -94,21 +96,21 @@ class ClientSockets:
         except ConnectionRefusedError:  # an earlier reply found nobody
             return []
         payload = memoryview(slots.payload)
-        sources = slots.names_of(len(received), _NAME)
+        sources = slots.names_of(len(received), _SOURCE)
         infos = slots.control_of(len(received), _RECEIVED_INFO)
         events = []
         start = 0
         wall_now = time.time()
-        for (control_size, flags, length), (_, _, source), info in zip(received, sources, infos, strict=True):
+        for (control_size, flags, length), (source,), info in zip(received, sources, infos, strict=True):
             if flags & _MSG_TRUNC:
                 self.oversized += 1
             else:
                 destination, late_s = constants.BROADCAST_ADDRESS, 0.0
-                _, stamp_level, stamp_kind, seconds, nanoseconds, _, level, kind, to = info
-                if control_size >= _RECEIVED_BYTES and level == _IPPROTO_IP and kind == _IP_PKTINFO:
+                stamp, seconds, nanoseconds, header, to = info
+                if control_size >= _RECEIVED_BYTES and header == _PACKET_INFO_HEADER:
                     if to != _BROADCAST:
                         destination = int.from_bytes(to, "big")
-                    late_s = waited_s(stamp_level, stamp_kind, seconds, nanoseconds, wall_now)
+                    late_s = waited_s(stamp, seconds, nanoseconds, wall_now)
                 data = payload[start : start + length].tobytes()
                 events.append(DhcpReceived(name, data, source, destination, late_s))
             start += MAX_DHCP_BYTES
@@ -127,9 +129,7 @@ class ClientSockets:
         if effect.source != self._source:
             self._source = effect.source
             source = effect.source.to_bytes(4, "big")
-            self._replies.set_control(
-                _PACKET_INFO.pack(_PACKET_INFO.size, _IPPROTO_IP, _IP_PKTINFO, 0, source, bytes(4))
-            )
+            self._replies.set_control(_PACKET_INFO.pack(_PACKET_INFO_HEADER, 0, source, bytes(4)))
         self._replies.add(effect.payload, _NAME.pack(_AF_INET, effect.port, effect.address))
 
     def flush(self) -> list[OSError]:

@@ -16,16 +16,18 @@ _RECEIVED: Final = struct.Struct(
 )
 
 SO_TIMESTAMPNS: Final = 35  # <asm-generic/socket.h>: the kernel tells when it took a datagram in, by the wall clock
-_SOL_SOCKET: Final = int(socket.SOL_SOCKET)
-STAMP: Final = struct.Struct("@Niill")  # so it tells: struct cmsghdr (size, level, type), then struct timespec
+HEADER: Final = struct.Struct("@Nii")  # struct cmsghdr: size, level and type of a piece of control data
+STAMP: Final = struct.Struct(f"@{HEADER.size}sll")  # so it tells: the header, then struct timespec
+_STAMP_HEADER: Final = HEADER.pack(STAMP.size, int(socket.SOL_SOCKET), SO_TIMESTAMPNS)
 
 
-def waited_s(level: int, kind: int, seconds: int, nanoseconds: int, wall_now: float) -> float:
+def waited_s(header: bytes, seconds: int, nanoseconds: int, wall_now: float) -> float:
     """How long ago the kernel took a datagram in, by the fields of its stamp; 0 if that is none. A step of the wall
     clock meanwhile counts in: what waited just then may be taken for late, and is as good as lost."""
-    if level != _SOL_SOCKET or kind != SO_TIMESTAMPNS:
+    if header != _STAMP_HEADER:
         return 0.0
-    return max(0.0, wall_now - (seconds + nanoseconds / 1e9))
+    late_s = wall_now - (seconds + nanoseconds / 1e9)
+    return late_s if late_s > 0.0 else 0.0
 
 
 class Slots:

@@ -54,8 +54,8 @@ class Incoming:
         start = 0
         wall_now = time.time()
         for (control_size, _, length), (source,), stamp in zip(received, sources, stamps, strict=True):
-            _, level, kind, seconds, nanoseconds = stamp
-            late_s = waited_s(level, kind, seconds, nanoseconds, wall_now) if control_size >= STAMP.size else 0.0
+            header, seconds, nanoseconds = stamp
+            late_s = waited_s(header, seconds, nanoseconds, wall_now) if control_size >= STAMP.size else 0.0
             events.append(SwarmReceived(bytes(payload[start : start + length]), source, is_multicast, late_s))
             start += slots.size
         return events

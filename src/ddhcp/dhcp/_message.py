@@ -18,10 +18,14 @@ from ._nested import suboptions
 _SIZES: Final = c.FIXED_SIZES
 _FIXED: Final = struct.Struct("!4BIHH4I16s64s128s4s")
 HEADER_SIZE: Final = _FIXED.size  # 240: the BOOTP header and the magic cookie
+_read_fixed: Final = _FIXED.unpack_from  # by a name of its own: in compiled code looking it up takes long
+_COOKIE: Final = c.MAGIC_COOKIE
 _MAX_HOSTNAME: Final = 255  # the longest domain name (RFC 1035 2.3.4)
 _MAX_INSTANCE: Final = 255  # bytes in one instance of an option
 _END: Final = b"\xff"
-_NO_CHADDR, _NO_SNAME, _NO_FILE = bytes(c.CHADDR_SIZE), bytes(c.SNAME_SIZE), bytes(c.FILE_SIZE)
+_NO_CHADDR: Final = bytes(c.CHADDR_SIZE)
+_NO_SNAME: Final = bytes(c.SNAME_SIZE)
+_NO_FILE: Final = bytes(c.FILE_SIZE)
 _OVERLOADS: Final = (b"\1", b"\2", b"\3")
 _OVERLOAD_FILE: Final = 1
 _OVERLOAD_SNAME: Final = 2
@@ -113,8 +117,8 @@ class Message:
             raise DecodeError("too-short")
         (
             op, htype, hlen, hops, xid, secs, flags, ciaddr, yiaddr, siaddr, giaddr, chaddr, sname, file, cookie,
-        ) = _FIXED.unpack_from(data)  # fmt: skip
-        if cookie != c.MAGIC_COOKIE:
+        ) = _read_fixed(data)  # fmt: skip
+        if cookie != _COOKIE:
             raise DecodeError("bad-cookie")
         options: dict[int, bytes] = {}
         message = Message(
@@ -146,7 +150,7 @@ class Message:
         """
         fixed = _FIXED.pack(
             self.op, self.htype, self.hlen, self.hops, self.xid, self.secs, self.flags, self.ciaddr, self.yiaddr,
-            self.siaddr, self.giaddr, self.chaddr, self.sname, self.file, c.MAGIC_COOKIE,
+            self.siaddr, self.giaddr, self.chaddr, self.sname, self.file, _COOKIE,
         )  # fmt: skip
         if c.OPT_PAD in self.options or c.OPT_END in self.options:
             raise ValueError("0 (Pad) and 255 (End) are no options")

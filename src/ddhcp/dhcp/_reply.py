@@ -15,13 +15,16 @@ MIN_REPLY: Final = 300  # clients and relays exist that drop anything shorter (R
 _IP_UDP_HEADERS: Final = 28
 _MIN_DATAGRAM: Final = 576  # what every client must take (RFC 2131 section 2)
 
-# The fixed part with the two options that every answer has, and the three of a lease. Neighbours are packed as one
-# number: each number takes time.
-_HEAD: Final = struct.Struct("!7I16s64s128s4s IBI")
+# The fixed part with the two options that every answer has. Neighbours are packed as one number or one string, since
+# each takes time; with the three options of a lease, and without sname and file, it is most answers.
+_pack_head: Final = struct.Struct("!7I16s64s128s9sI").pack
+_pack_usual_head: Final = struct.Struct("!7I16s192x9sI 2sI2sI2sI").pack
 _BOOTREPLY_AT: Final = c.BOOTREPLY << 24  # in the word of op, htype, hlen and hops
-_TYPE_AND_SERVER: Final = c.OPT_MESSAGE_TYPE << 24 | 1 << 16 | c.OPT_SERVER_ID  # the type belongs between the two
+# By message type: the magic cookie, the message type, and the server identifier's code and size.
+_OPENINGS: Final = [
+    c.MAGIC_COOKIE + bytes((c.OPT_MESSAGE_TYPE, 1, kind, c.OPT_SERVER_ID, 4)) for kind in range(c.LEASEACTIVE + 1)
+]
 _SNAME_AT, _FILE_AT, _COOKIE_AT = 44, 108, 236  # in it
-_LEASE: Final = struct.Struct("!2sI 2sI 2sI")
 _LEASE_TIME: Final = bytes((c.OPT_LEASE_TIME, 4))
 _T1: Final = bytes((c.OPT_T1, 4))
 _T2: Final = bytes((c.OPT_T2, 4))
@@ -142,20 +145,18 @@ def build_reply(
     struct.error for a number out of its field's range.
     """
     flags = request.flags | c.FLAG_BROADCAST if broadcast else request.flags
-    lease = b""
     if message_type == c.NAK:
         if request.giaddr:
             flags |= c.FLAG_BROADCAST
         ciaddr = your_address = next_server = 0
+        lease_time_s = None
         boot_file = server_name = b""
         options = {c.OPT_MESSAGE: text} if text else _NO_OPTIONS
         encoded = pack_options(options)
     else:
         # DISCOVER has no ciaddr to copy, even where an ACK answers it.
         ciaddr = request.ciaddr if message_type == c.ACK else 0
-        if lease_time_s is not None:
-            lease = _lease_options(lease_time_s, t1_s, t2_s)
-        elif request.giaddr:
+        if lease_time_s is None and request.giaddr:
             flags |= c.FLAG_BROADCAST
         if boot_file or server_name:
             boot_file, server_name, options, forced = _place_boot(request, boot_file, server_name, options, forced)
@@ -163,24 +164,32 @@ def build_reply(
             encoded = options.encoded(request)
         else:
             encoded = pack_options(_answer(options, request, forced))
-    head = _HEAD.pack(
-        _BOOTREPLY_AT | request.htype << 16 | request.hlen << 8, request.xid, flags,
-        ciaddr, your_address, next_server, request.giaddr, request.chaddr, server_name, boot_file, c.MAGIC_COOKIE,
-        _TYPE_AND_SERVER | message_type << 8, 4, server_identifier,
-    )  # fmt: skip
+    kinds = _BOOTREPLY_AT | request.htype << 16 | request.hlen << 8
+    if lease_time_s is not None and t1_s and t2_s and not server_name and not boot_file:
+        head: bytes = _pack_usual_head(
+            kinds, request.xid, flags, ciaddr, your_address, next_server, request.giaddr, request.chaddr,
+            _OPENINGS[message_type], server_identifier, _LEASE_TIME, lease_time_s, _T1, t1_s, _T2, t2_s,
+        )  # fmt: skip
+    else:
+        head = _pack_head(
+            kinds, request.xid, flags, ciaddr, your_address, next_server, request.giaddr, request.chaddr, server_name,
+            boot_file, _OPENINGS[message_type], server_identifier,
+        )  # fmt: skip
+        if lease_time_s is not None:
+            head += _lease_options(lease_time_s, t1_s, t2_s)
     client_id = request.options.get(c.OPT_CLIENT_ID) if echo_client_id else None
     client_echo = pack_option(c.OPT_CLIENT_ID, client_id) if client_id else b""
     relay = request.options.get(c.OPT_RELAY_AGENT)
     relay_echo = pack_option(c.OPT_RELAY_AGENT, relay) if relay else b""
-    packet = b"".join((head, lease, encoded, client_echo, relay_echo, _END))
+    packet = b"".join((head, encoded, client_echo, relay_echo, _END))
     limit = _payload_limit(request.max_size, mtu)
     if len(packet) <= limit:
         return packet if len(packet) >= MIN_REPLY else packet.ljust(MIN_REPLY, b"\0")
     if message_type == c.NAK:
-        return _squeeze(head + lease, options, (client_echo, relay_echo), limit, 0, omitted)  # no overload: Table 3
+        return _squeeze(head, options, (client_echo, relay_echo), limit, 0, omitted)  # no overload: Table 3
     free_fields = (0 if boot_file else _FILE) | (0 if server_name else _SNAME)
     wanted = _answer(options, request, forced)
-    return _squeeze(head + lease, wanted, (client_echo, relay_echo), limit, free_fields, omitted)
+    return _squeeze(head, wanted, (client_echo, relay_echo), limit, free_fields, omitted)
 
 
 def _payload_limit(max_size: int | None, mtu: int) -> int:
@@ -194,8 +203,6 @@ def _payload_limit(max_size: int | None, mtu: int) -> int:
 
 def _lease_options(lease_time_s: int, t1_s: int | None, t2_s: int | None) -> bytes:
     """Options 51, 58 and 59, encoded."""
-    if t1_s and t2_s:
-        return _LEASE.pack(_LEASE_TIME, lease_time_s, _T1, t1_s, _T2, t2_s)
     return b"".join(
         (
             _U32_OPTION.pack(c.OPT_LEASE_TIME, 4, lease_time_s),
