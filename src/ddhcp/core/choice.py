@@ -91,16 +91,21 @@ class BlockChoice:
     def _look_who_is_there(self, now: float) -> None:
         """Find out which other nodes may claim blocks: who is heard for the first time is counted in at once, and now
         and then who has long been silent is left out."""
-        address = self._context.address
-        if self._peers.has_sharing_ended(now) or address != self._shared_by:
-            self._shared_by = address
-            self._shares.begin(address)
-            for peer in self._peers:
-                if peer.has_share:
-                    self._share_with(peer)
+        if self._peers.has_sharing_ended(now) or self._context.address != self._shared_by:
+            self._share_anew()
+
+    def _share_anew(self) -> None:
+        self._shared_by = self._context.address
+        self._shares.begin(self._shared_by)
+        for peer in self._peers:
+            if peer.has_share:
+                self._share_with(peer)
 
     def _share_with(self, peer: Peer) -> None:
-        if peer.address != self._context.address:
+        """One more peer is to be reckoned with: done as it is heard, so that no claim has to do it for many."""
+        if self._context.address != self._shared_by:
+            self._share_anew()
+        elif peer.address != self._shared_by:
             self._shares.add(peer.address)
 
     def is_cautious(self, now: float) -> bool:
