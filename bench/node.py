@@ -24,6 +24,7 @@ from ddhcp.swarm import SwarmCodec
 
 LEASE_TIME_S = 3600
 ARRIVAL_S = 0.001  # from one new client to the next
+NOTED_S = 10.0  # after which a node has written down whose blocks it heard of
 _MAC = b"\x02\0\0\0\0\x01"
 _ADDRESS = b"\xfe\x80" + bytes(13)
 _PAYLOAD_AT = 42  # in a frame
@@ -57,6 +58,7 @@ class Subject:
             codec = SwarmCodec(node_id, pool.prefix, pool.prefix_len, pool.block_size)
             data = codec.update_claim([(half + peer % half, 60000)])
             self.node.handle(e.SwarmReceived(data, b"\xfe\x80" + bytes(6) + node_id, True), self.now)
+        self.elapse(NOTED_S)
 
     def settle(self, free: int) -> int:
         """Let time pass until ``free`` addresses are ready; returns the nanoseconds on the processor that it takes.

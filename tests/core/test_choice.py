@@ -48,7 +48,8 @@ class Chooser:
         for other in range(count):
             if other != number:
                 peer = self.peers.hear(address_of(other), node_id_of(other), 0.0)
-                peer.claimed_until, peer.expected_s = 60.0, 20.0
+                peer.expected_s = 20.0
+                self.peers.note_claim(peer, 60.0)
 
     def _asked(self, now: float) -> None:
         self.questions += 1

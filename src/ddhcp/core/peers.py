@@ -116,7 +116,7 @@ class Peers:
         self._is_one_forgotten = False
         self._unknown_at = -math.inf
         self._classic_at = -math.inf
-        self._none_missing = (-math.inf, -math.inf)  # from when to when certainly no peer is missing
+        self._none_missing = (-math.inf, math.inf)  # from when to when certainly no peer is missing
 
     def __len__(self) -> int:
         return len(self._peers)
