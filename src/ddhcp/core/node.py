@@ -110,7 +110,7 @@ class Node:
             type(event) is SwarmReceived
             and event.multicast
             and self._may_take()
-            and self._refreshes.take_and_note(event, now)
+            and (self._refreshes.take_and_note(event, now) or self._locates.take(event, now))
         )
         if is_repeated:
             self._claims.ensure_supply(now)
