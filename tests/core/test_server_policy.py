@@ -102,6 +102,16 @@ def test_c3_any_address_of_the_server_names_it() -> None:
     assert segment.send(request(o50=offer.address, o54=elsewhere + 1)) == []
 
 
+def test_c3_a_configured_server_identifier_names_it() -> None:
+    """M1: the same on every node, so that a client that moved renews at the node it came to."""
+    anycast = address("172.16.0.1")
+    segment = Segment(options={c.OPT_SERVER_ID: anycast.to_bytes(4, "big")})
+    offer = segment.ask(discover())
+    assert offer.message.server_identifier == anycast
+    ack = segment.ask(request(o50=offer.address, o54=anycast))
+    assert (ack.kind, ack.message.server_identifier) == (c.ACK, anycast)
+
+
 def test_c3_server_identifier_override() -> None:
     """RFC 5107: option 54 as the relay wants it, which then names us."""
     segment = Segment(RELAYED)

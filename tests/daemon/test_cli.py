@@ -60,6 +60,11 @@ def test_options_may_be_given_by_name() -> None:
     assert given[dhcp.LEASE_TIME_OF_ALL] == 600
 
 
+def test_the_server_identifier_may_be_named_as_with_the_classic_daemon() -> None:
+    for line in ("-o 54:4:10.0.0.1", "-o server-identifier=10.0.0.1"):
+        assert node_config(parsed(line), IPv4Network("10.0.0.0/24")).options == {54: bytes([10, 0, 0, 1])}
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [
@@ -70,6 +75,8 @@ def test_options_may_be_given_by_name() -> None:
         ("-N 10.0.0.1/24", "host bits"),
         ("-N fe80::/64", "10.0.0.0/16"),
         ("-o 51:1:5", "4 bytes"),
+        ("-o 54:3:10.0.0", "option 54 (server identifier) has 4 bytes"),
+        ("-o 54:4:0.0.0.0", "option 54 (server identifier) has 4 bytes"),
         ("-o x", "CODE:LEN"),
         ("-d -D", "-D"),
         ("-S -c a", "-S"),

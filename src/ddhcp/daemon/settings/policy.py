@@ -9,6 +9,7 @@ from typing import TypeVar
 from ...core import policy as core
 from ...core.errors import ConfigError
 from ...core.pool import Pool
+from ...dhcp.constants import OPT_SERVER_ID
 from . import dhcp
 from .setting import Entries, Entry, Problem, Setting, Settings
 
@@ -130,7 +131,11 @@ def _everyone(settings: Settings) -> core.Profile:
     def get(setting: Setting[object]) -> object:
         return settings[by_name[setting.name]]
 
-    _make_profile(get, settings[dhcp.LEASE_TIME_OF_ALL], settings[dhcp.OPTIONS_OF_ALL])  # to have them checked together
+    options = dict(settings[dhcp.OPTIONS_OF_ALL])
+    server_id = options.pop(OPT_SERVER_ID, None)  # unlike a host, a subnet or a class, the node may name itself
+    if server_id is not None and (len(server_id) != 4 or not any(server_id)):
+        raise ConfigError("option 54 (server identifier) has 4 bytes that are not all 0")
+    _make_profile(get, settings[dhcp.LEASE_TIME_OF_ALL], options)  # to have them checked together
     return _make_profile(get, None, {})
 
 
