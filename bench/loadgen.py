@@ -54,11 +54,20 @@ def measure(clients: Clients, plan: Plan, server_cpu_s: Callable[[], float | Non
     }
 
 
+def with_children(pid: int) -> list[int]:
+    """Process ``pid`` and those that it started, by number. Raises OSError if it is gone."""
+    found = [pid]
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found += with_children(int(child))
+    return found
+
+
 def process_cpu_s(pid: int) -> float | None:
-    """How long the threads of process ``pid`` have been on a processor, in seconds; None if it is gone or the kernel
-    does not count."""
+    """How long the threads of process ``pid`` and of the processes that it started have been on a processor, in
+    seconds; None if it is gone or the kernel does not count."""
     try:
-        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        tasks = [task for each in with_children(pid) for task in Path(f"/proc/{each}/task").iterdir()]
         return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / NS_PER_S
     except OSError:
         return None

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import node_cases
+from bench.loadgen import with_children
 from bench.network import CLIENT_INTERFACE, Namespaces, inside, namespaces
 from bench.peers import AVALANCHE_SPARES, BLOCK_BITS, CEILING, Peer, all_peers, version
 from bench.report import describe, machine, table
@@ -244,9 +245,13 @@ def _generate(peer: Peer, names: Namespaces, *arguments: object) -> dict[str, An
 
 
 def _resident_mb(pid: int) -> float | None:
+    """The memory of a process and of those that it started, in MB. What several of them have counts once."""
+    kilobytes = 0
     with suppress(OSError):
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        return round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
+        for each in with_children(pid):
+            lines = Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()
+            kilobytes += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        return round(kilobytes * 1024 / 1e6, 1)
     return None
 
 

@@ -149,6 +149,50 @@ def test_a_disk_that_stays_full_does_not_keep_the_process(tmp_path: Path) -> Non
     SqliteStore(path).close()  # the lock was given back
 
 
+def test_without_the_process_that_writes_nothing_is_acknowledged_any_more(tmp_path: Path) -> None:
+    path = tmp_path / "leases.sqlite"
+    others = children()
+    committer = Committer(SqliteStore(path))
+    committer.put([SaveLease(lease(1))], [send(1)])
+    assert sent(until(committer, bool)) == [send(1)]
+    (writer,) = children() - others
+    os.kill(writer, signal.SIGKILL)
+    while not committer.failure:
+        committer.put([SaveLease(lease(2))], [send(2)])
+        assert sent(committer.take_done()) in ([], [send(2)]), "the kill may come after a commit"
+    committer.put([SaveLease(lease(3))], [send(3)])
+    assert committer.take_done() == []
+    assert not committer.is_clean
+    committer.close()
+    assert writer not in children()
+    assert 3 not in addresses(path)
+    SqliteStore(path).close()  # the lock was given back
+
+
+def test_the_process_that_writes_ends_with_the_daemon_and_holds_nothing_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "leases.sqlite"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE, env=environment
+    ) as daemon:
+        assert daemon.stdout is not None
+        daemon.stdout.readline()
+        (writer,) = children(daemon.pid)
+        held = {os.readlink(each) for each in Path(f"/proc/{writer}/fd").iterdir()}
+        assert not any("lock" in name or "pipe" in name for name in held)
+        ended = os.pidfd_open(writer)
+        daemon.send_signal(signal.SIGKILL)
+        ready, _, _ = select.select([ended], [], [], PATIENCE_S)
+        assert ready
+        os.close(ended)
+
+
+def children(pid: int | None = None) -> set[int]:
+    """The processes that one, or this one, has started and that have not been waited for."""
+    tasks = Path(f"/proc/{os.getpid() if pid is None else pid}/task").iterdir()
+    return {int(child) for task in tasks for child in (task / "children").read_text().split()}
+
+
 @pytest.mark.parametrize("acknowledged", [1, 50, 200])
 def test_whatever_was_acknowledged_survives_kill_9(tmp_path: Path, acknowledged: int) -> None:
     path = tmp_path / "leases.sqlite"

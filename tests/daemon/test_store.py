@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import shutil
+import socket
 import sqlite3
 import threading
 from collections.abc import Iterable
@@ -25,7 +26,8 @@ from ddhcp.core.records import StoredBlock, StoredClaim, StoredLease
 from ddhcp.daemon.clock import boot_time
 from ddhcp.daemon.committer import MAX_WAITING, Batch, Committer
 from ddhcp.daemon.errors import StartError
-from ddhcp.daemon.store import MemoryStore, Remembered, SqliteStore
+from ddhcp.daemon.store import Handover, MemoryStore, Remembered, SqliteStore
+from ddhcp.daemon.writer import Writer, serve
 
 PATIENCE_S = 10
 
@@ -147,6 +149,27 @@ def test_a_newer_schema_and_an_unusable_place_are_refused(tmp_path: Path) -> Non
         SqliteStore(tmp_path / "directory")
 
 
+class ThreadedWriter(Writer):
+    """Writes to an object of this process, in a thread."""
+
+    def __init__(self, disk: FakeDisk) -> None:
+        self._disk = disk
+        super().__init__()
+
+    def _start(self, theirs: socket.socket, memory: int) -> None:
+        self._thread = threading.Thread(target=serve, args=(theirs, memory, lambda handover: self._disk))
+        self._thread.start()
+
+    def end(self, within_s: float) -> bool:
+        self._socket.close()
+        self._thread.join(PATIENCE_S)
+        return not self._thread.is_alive()
+
+
+def committing_to(disk: FakeDisk) -> Committer:
+    return Committer(disk, ThreadedWriter(disk))
+
+
 class FakeDisk(MemoryStore):
     """A store that blocks and fails when told to, and otherwise keeps what it is given."""
 
@@ -158,6 +181,12 @@ class FakeDisk(MemoryStore):
         self.entered = threading.Event()
         self.commits: list[list[StoreEffect]] = []
         self.written = threading.Event()
+
+    def hand_over(self) -> Handover:
+        return "", 0.0, False
+
+    def disconnect(self) -> None:
+        """There is no file."""
 
     def commit(self, effects: Iterable[StoreEffect]) -> bool:
         self.entered.set()
@@ -185,7 +214,7 @@ def send(number: int) -> SendMulticast:
 
 def test_what_comes_during_a_commit_shares_the_next_one() -> None:
     disk = FakeDisk()
-    committer = Committer(disk)
+    committer = committing_to(disk)
     disk.may_write.clear()
     committer.put([ForgetBlock(0)], [send(0)])
     assert disk.entered.wait(PATIENCE_S)
@@ -202,7 +231,7 @@ def test_what_comes_during_a_commit_shares_the_next_one() -> None:
 
 def test_answers_are_withheld_while_the_disk_is_full_and_rows_are_kept() -> None:
     disk = FakeDisk()
-    committer = Committer(disk)
+    committer = committing_to(disk)
     disk.is_full = True
     committer.put([ForgetLease(1)], [send(1)])
     (failed,) = finished(committer)
@@ -223,7 +252,7 @@ def test_answers_are_withheld_while_the_disk_is_full_and_rows_are_kept() -> None
 
 def test_rows_of_a_failed_commit_are_tried_again_without_new_ones() -> None:
     disk = FakeDisk()
-    committer = Committer(disk)
+    committer = committing_to(disk)
     disk.is_full = True
     committer.put([ForgetLease(1)], [])
     assert finished(committer)[0].error is not None
@@ -235,7 +264,7 @@ def test_rows_of_a_failed_commit_are_tried_again_without_new_ones() -> None:
 
 def test_a_stalled_disk_does_not_make_the_tail_grow() -> None:
     disk = FakeDisk()
-    committer = Committer(disk)
+    committer = committing_to(disk)
     disk.may_write.clear()
     committer.put([ForgetBlock(0)], [])
     assert disk.entered.wait(PATIENCE_S)
@@ -249,7 +278,7 @@ def test_a_stalled_disk_does_not_make_the_tail_grow() -> None:
 
 def test_a_store_that_was_begun_anew_is_told() -> None:
     disk = FakeDisk()
-    committer = Committer(disk)
+    committer = committing_to(disk)
     for is_new in (False, True, False):
         disk.is_new = is_new
         committer.put([ForgetLease(1)], [])
@@ -259,7 +288,7 @@ def test_a_store_that_was_begun_anew_is_told() -> None:
 
 def test_closing_writes_what_is_left() -> None:
     disk = FakeDisk()
-    committer = Committer(disk)
+    committer = committing_to(disk)
     committer.put([ForgetLease(1)], [])
     committer.close()
     assert disk.commits == [[ForgetLease(1)]]

@@ -14,9 +14,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddhcp.core.effects import SaveBlock, SaveLease
-from ddhcp.core.records import StoredBlock, StoredLease
+from ddhcp.core.effects import (
+    ForgetBlock,
+    ForgetClaim,
+    ForgetLease,
+    SaveBlock,
+    SaveClaim,
+    SaveLease,
+    StoreEffect,
+    key_of,
+)
+from ddhcp.core.records import StoredBlock, StoredClaim, StoredLease
 from ddhcp.daemon import store as store_module
+from ddhcp.daemon.changes import pack, unpack
 from ddhcp.daemon.errors import StartError
 from ddhcp.daemon.store import SqliteStore
 
@@ -31,6 +41,26 @@ _LEASES = st.builds(
     hostname=st.binary(max_size=255),
 )
 _BLOCKS = st.builds(StoredBlock, index=st.integers(0, 2**24), promised_until=_INSTANTS_S)
+_CLAIMS = st.builds(
+    StoredClaim,
+    index=st.integers(0, 2**24),
+    owner_id=st.binary(min_size=8, max_size=8),
+    owner=st.binary(min_size=16, max_size=16),
+    closed_until=_INSTANTS_S,
+)
+_EFFECTS = (
+    st.builds(SaveLease, _LEASES)
+    | st.builds(SaveBlock, _BLOCKS)
+    | st.builds(SaveClaim, _CLAIMS)
+    | st.builds(ForgetLease, st.integers(0, 2**32 - 1))
+    | st.builds(ForgetBlock, st.integers(0, 2**24))
+    | st.builds(ForgetClaim, st.integers(0, 2**24))
+)
+
+
+@given(st.lists(_EFFECTS, max_size=8, unique_by=key_of))
+def test_a_batch_gets_to_the_process_that_writes_as_it_is(effects: list[StoreEffect]) -> None:
+    assert sorted(unpack(pack(effects)), key=key_of) == sorted(effects, key=key_of)
 
 
 @settings(max_examples=40, deadline=None)

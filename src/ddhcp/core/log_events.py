@@ -295,6 +295,14 @@ EVENTS: tuple[LogEvent, ...] = (
         answers_withheld="how many answers are not sent",
         advice="what to do",
     ),
+    _event(
+        "store-process-ended",
+        _E,
+        "The process that writes the database has ended, and with it the daemon does (exit status 1): nothing could be "
+        "acknowledged any more. Whoever was acknowledged a lease has it on disk.",
+        "See in the kernel's log whether it was killed for lack of memory; have a service manager restart the daemon.",
+        because="what was seen of it",
+    ),
     _event("store-recovered", _W, "The database can be written again.", seconds="how long it could not"),
     _event(
         "store-corrupt",

@@ -1,20 +1,18 @@
-"""Group commit: a thread that writes while the loop goes on, and tells it when what waits on the disk may leave."""
+"""Group commit: rows gather while others are being written, and what waits on the disk leaves when it may."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import threading
+import time
 from collections.abc import Iterable
-from time import perf_counter
 
 from ..core.effects import Effect, StoreEffect, key_of
 from ..values import dataclass, field
 from .latency import COMMIT_BOUNDS_S, Histogram
 from .store import Store
+from .writer import Result, Writer, WriterEnded
 
-FIRST_RETRY_S = 0.5  # after a commit that failed; doubled each time up to MAX_RETRY_S
-MAX_RETRY_S = 30.0
 MAX_WAITING = 8192  # effects that wait on the disk; beyond that they are dropped, and clients ask again
 CLOSE_WITHIN_S = 5.0  # for the last commit; a disk that hangs must not keep the process
 
@@ -37,102 +35,114 @@ class Batch:
 class Committer:
     """Commits one batch at a time; while that one is being written the next one gathers.
 
-    ``fileno()`` becomes readable when :meth:`take_done` has something. Rows of a failed commit are kept, the latest of
-    each key, and written with the next batch or when the disk is tried again. All methods belong to the loop's thread.
-    ``durations``: how long commits took that succeeded.
+    A durable store, which no other part may use from then on, is written by a process of its own: ``writer``, or one
+    that is made here. ``fileno()`` becomes readable when :meth:`take_done` has something. Rows of a failed commit are
+    kept, the latest of each key, and written with the next batch or when the disk is tried again. ``durations``: how
+    long commits took that succeeded. ``failure``: why nothing can be made durable any more, "" while it can.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, writer: Writer | None = None) -> None:
         self._store = store
-        self._wakeup = threading.Condition()
-        # Guarded by _wakeup: what the loop gathers, what the thread has in hand, and what came back.
         self._gathered = Batch()
-        self._is_writing = False
-        self._done: list[Batch] = []
+        self._flying: Batch | None = None
         self._unwritten: dict[tuple[str, int], StoreEffect] = {}
-        self._closing = False
         self.dropped = 0
+        self.failure = ""
         self.durations = Histogram(COMMIT_BOUNDS_S)
-        self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._writer = threading.Thread(target=self._run, name="ddhcp-commit", daemon=True)
-        self._writer.start()
+        handover = store.hand_over()
+        self._writer: Writer | None = None
+        if handover is not None:
+            self._writer = writer or Writer()
+            self._writer.begin(handover)
+        self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # of a store without a process
 
     def fileno(self) -> int:
         """The descriptor to poll."""
-        return self._event
+        return self._event if self._writer is None else self._writer.fileno()
 
     @property
     def is_idle(self) -> bool:
         """Whether everything given so far has come back, written or not."""
-        with self._wakeup:
-            return not (self._gathered.rows or self._gathered.waiting or self._is_writing or self._done)
+        return self._flying is None and not (self._gathered.rows or self._gathered.waiting)
 
     @property
     def is_clean(self) -> bool:
         """Whether everything given so far is on disk."""
-        with self._wakeup:
-            return not (self._gathered.rows or self._gathered.waiting or self._is_writing or self._unwritten)
+        return self.is_idle and not self._unwritten
 
     def put(self, rows: Iterable[StoreEffect], waiting: Iterable[Effect]) -> None:
         """Have rows written, and get ``waiting`` back after them."""
-        with self._wakeup:
-            gathered = self._gathered
-            for row in rows:
-                gathered.rows[key_of(row)] = row
-            gathered.waiting.extend(waiting)
-            excess = len(gathered.waiting) - MAX_WAITING
-            if excess > 0:  # the newest go: the oldest are nearest to their answer
-                del gathered.waiting[MAX_WAITING:]
-                self.dropped += excess
-            self._wakeup.notify()
+        gathered = self._gathered
+        for row in rows:
+            gathered.rows[key_of(row)] = row
+        gathered.waiting.extend(waiting)
+        excess = len(gathered.waiting) - MAX_WAITING
+        if excess > 0:  # the newest go: the oldest are nearest to their answer
+            del gathered.waiting[MAX_WAITING:]
+            self.dropped += excess
+        self._begin()
 
     def take_done(self) -> list[Batch]:
-        """The batches that are through, in order."""
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self._event)
-        with self._wakeup:
-            done, self._done = self._done, []
-        return done
+        """The batches that are through, in order. Nothing any more once there is a ``failure``."""
+        if self._writer is None:
+            return self._commit_here()
+        return self._take_results(0.0)
 
     def close(self) -> None:
-        """Write what is left, then end the thread and close the store. A disk that hangs is left alone."""
-        with self._wakeup:
-            self._closing = True
-            self._wakeup.notify()
-        self._writer.join(CLOSE_WITHIN_S)
-        if not self._writer.is_alive():
-            self._store.close()
-            os.close(self._event)
+        """Write what is left, then end the process and close the store. A disk that hangs is left alone."""
+        deadline = time.monotonic() + CLOSE_WITHIN_S
+        if self._writer is None:
+            self._commit_here()
+        else:
+            self._begin()
+            while not self.is_idle and not self.failure and (left_s := deadline - time.monotonic()) > 0:
+                self._take_results(left_s)
+            self._writer.end(max(0.0, deadline - time.monotonic()))
+        self._store.close()
+        os.close(self._event)
 
-    def _run(self) -> None:
-        retry_s = FIRST_RETRY_S
-        while True:
-            with self._wakeup:
-                while not (self._gathered.rows or self._gathered.waiting or self._closing):
-                    if not self._wakeup.wait(retry_s if self._unwritten else None):
-                        break  # time to try the disk again
-                if self._closing and not (self._gathered.rows or self._gathered.waiting or self._unwritten):
-                    return
-                batch, self._gathered = self._gathered, Batch()
-                self._is_writing = True
-                closing = self._closing
-            self._commit(batch)
-            retry_s = FIRST_RETRY_S if batch.error is None else min(retry_s * 2, MAX_RETRY_S)
-            with self._wakeup:
-                self._is_writing = False
-                self._done.append(batch)
+    def _begin(self) -> None:
+        """Have what has gathered written, if nothing is being written."""
+        if self._flying is not None or self.failure or not (self._gathered.rows or self._gathered.waiting):
+            return
+        self._flying, self._gathered = self._gathered, Batch()
+        if self._writer is None:
             os.eventfd_write(self._event, 1)
-            if closing and batch.error is not None:
-                return
-
-    def _commit(self, batch: Batch) -> None:
-        rows = batch.rows = self._unwritten | batch.rows
+            return
         try:
-            if rows:
-                began = perf_counter()
-                batch.is_first = self._store.commit(rows.values())
-                self.durations.observe(perf_counter() - began)
-        except Exception as error:  # whatever it is, nothing of this batch may leave, and the thread must go on
-            batch.error = str(error) or type(error).__name__
-        with self._wakeup:
-            self._unwritten = {} if batch.error is None else rows
+            self._writer.write(self._flying.rows.values())
+        except WriterEnded as error:
+            self.failure = str(error)
+
+    def _take_results(self, wait_s: float) -> list[Batch]:
+        assert self._writer is not None
+        done: list[Batch] = []
+        try:
+            for result in self._writer.results(wait_s):
+                done.append(self._conclude(result))
+        except WriterEnded as error:
+            self.failure = str(error)
+        return done
+
+    def _conclude(self, result: Result) -> Batch:
+        if result.is_retry or self._flying is None:
+            batch = Batch()
+        else:
+            batch, self._flying = self._flying, None
+        batch.rows = self._unwritten | batch.rows
+        batch.error, batch.is_first = result.error, result.is_first
+        self._unwritten = {} if batch.error is None else batch.rows
+        if batch.error is None and batch.rows:
+            self.durations.observe(result.seconds)
+        self._begin()
+        return batch
+
+    def _commit_here(self) -> list[Batch]:
+        """What a store does that waits for no disk."""
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._event)
+        done: list[Batch] = []
+        while self._flying is not None:
+            self._store.commit(self._flying.rows.values())
+            done.append(self._conclude(Result(False, None, False, 0.0)))
+        return done

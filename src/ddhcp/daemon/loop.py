@@ -34,6 +34,7 @@ from .service import ServiceManager
 from .settings import schema
 from .store import Remembered, Store
 from .timer import BootTimer
+from .writer import Writer
 
 if TYPE_CHECKING:
     from .http.service import HttpServer
@@ -73,6 +74,7 @@ class Loop:
         hooks: Hooks | None,
         reloader: Reloader | None = None,
         service: ServiceManager | None = None,
+        writer: Writer | None = None,
     ) -> None:
         self._node = node
         self._reloader = reloader
@@ -81,7 +83,7 @@ class Loop:
         self._remembered = store.load()
         self._counters = dict.fromkeys(_COUNTERS, 0)
         self._guard = Guard(log, self._counters)
-        self._committer = Committer(store)
+        self._committer = Committer(store, writer)
         self._hooks = hooks
         self._selector = selectors.DefaultSelector()
         self._timer = BootTimer()
@@ -139,20 +141,24 @@ class Loop:
             signal.signal(number, _leave_to_the_loop)
         signal.set_wakeup_fd(self._signal_writer.fileno(), warn_on_full_buffer=False)
 
-    def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
+    def run(self, on_ready: Callable[[], None] = lambda: None) -> bool:
         """Serve until SIGTERM or SIGINT, then stop in good order. ``on_ready()`` is called when the blocks and leases
-        of the run before are in force."""
+        of the run before are in force. False if it ended because nothing can be made durable any more."""
         try:
             self._guard.run(self._start, boot_time())
             on_ready()
             while not (self._performer.has_stopped and self._committer.is_idle):
                 self._turn()
+                if self._committer.failure:
+                    self._log.write(logging.ERROR, "store-process-ended", {"because": self._committer.failure})
+                    return False
                 if self._stop_by is not None and boot_time() >= self._stop_by:
                     break
         finally:
             self._performer.flush()
             self._links.flush()
             self._log.write(logging.INFO, "stopped")
+        return True
 
     def statistics(self) -> dict[str, int]:
         """The node's counters and the daemon's own."""

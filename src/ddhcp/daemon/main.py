@@ -34,6 +34,7 @@ from .server_link import check_at_start
 from .service import ServiceManager
 from .settings import Settings, schema
 from .store import MemoryStore, SqliteStore, Store
+from .writer import Writer
 
 GC_THRESHOLDS = (50_000, 20, 50)  # new objects until a young collection, and collections until an older generation's
 _DEFAULT_PID_FILE = "ddhcp.pid"
@@ -122,8 +123,8 @@ def _run(
             "started",
             {"version": __version__, "pool": str(config.pool), "block_size": config.pool.block_size},
         )
-        loop.run(lambda: _on_ready(background, service))
-    return 0
+        is_sound = loop.run(lambda: _on_ready(background, service))
+    return 0 if is_sound else 1
 
 
 def _on_ready(background: Background | None, service: ServiceManager) -> None:
@@ -193,6 +194,7 @@ def _make_loop(
     service: ServiceManager,
     reloader: Reloader | None,
 ) -> Loop:
+    writer = Writer() if _store_path(settings, config.pool) is not None else None  # before all leases are in memory
     return Loop(
         Node(config, random.Random(os.urandom(16))),
         log,
@@ -202,6 +204,7 @@ def _make_loop(
         hooks=Hooks(hook, log, settings[schema.HOOK_EVENTS]),
         reloader=reloader,
         service=service,
+        writer=writer,
     )
 
 

@@ -68,6 +68,9 @@ where block_index between 0 and 4294967295
     and typeof(owner) = 'blob' and length(owner) = 16
     and typeof(closed_until) = 'real' and abs(closed_until) < 1e11
 """
+# What a process needs to know to write a store that another one has opened: the path, what instants in the file are
+# more than boot times, and whether the file says so for this boot.
+Handover = tuple[str, float, bool]
 _COUNT_ROWS = "select (select count(*) from block) + (select count(*) from lease) + (select count(*) from claim)"
 
 
@@ -84,7 +87,7 @@ class Remembered:
 
 
 class Store(Protocol):
-    """Where bindings survive. ``commit`` is called on a thread of its own."""
+    """Where bindings survive."""
 
     is_durable: bool
 
@@ -96,6 +99,9 @@ class Store(Protocol):
 
         True means that the store had to be begun anew: what was committed earlier is lost and must be written again.
         """
+
+    def hand_over(self) -> Handover | None:
+        """Leave the file to another process, which needs to know this; None if commits are to be made here."""
 
     def close(self) -> None:
         """Give the file back."""
@@ -113,6 +119,9 @@ class MemoryStore:
     def commit(self, effects: Iterable[StoreEffect]) -> bool:
         """Nothing to do."""
         return False
+
+    def hand_over(self) -> None:
+        """Nothing to leave to anybody."""
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -132,14 +141,8 @@ class SqliteStore:
     is_durable = True
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._db: sqlite3.Connection | None = None
-        self._inode: int | None = None
-        self._has_room = False
-        self._remembered = Remembered()
-        # Instants in the file are boot times plus this. Once the file says so for this boot, _is_clock_saved.
-        self._wall_minus_boot = wall_minus_boot()
-        self._is_clock_saved = False
+        self._lock: int | None = None
+        self._set_up(path, wall_minus_boot(), is_clock_saved=False)
         self._lock, is_known = self._take_lock()
         try:
             try:
@@ -158,6 +161,29 @@ class SqliteStore:
             self.close()
             raise
 
+    def _set_up(self, path: Path, wall_minus_boot: float, *, is_clock_saved: bool) -> None:
+        self.path = path
+        self._db: sqlite3.Connection | None = None
+        self._inode: int | None = None
+        self._has_room = False
+        self._remembered = Remembered()
+        # Instants in the file are boot times plus this. Once the file says so for this boot, _is_clock_saved.
+        self._wall_minus_boot, self._is_clock_saved = wall_minus_boot, is_clock_saved
+
+    def hand_over(self) -> Handover:
+        """Close the file and leave it to another process, which needs to know this. The lock stays here."""
+        self.disconnect()
+        return str(self.path), self._wall_minus_boot, self._is_clock_saved
+
+    @classmethod
+    def taken_over(cls, handover: Handover) -> SqliteStore:
+        """The store that another process opened, locked and closed again. It is opened with the first commit."""
+        path, wall_minus_boot, is_clock_saved = handover
+        store = cls.__new__(cls)
+        store._lock = None
+        store._set_up(Path(path), wall_minus_boot, is_clock_saved=is_clock_saved)
+        return store
+
     def load(self) -> Remembered:
         """What was remembered when the file was opened; rows that made no sense are counted."""
         remembered, self._remembered = self._remembered, Remembered()
@@ -166,7 +192,7 @@ class SqliteStore:
     def commit(self, effects: Iterable[StoreEffect]) -> bool:
         """Write a batch in one transaction with full sync; True if the file had gone or was corrupt."""
         if self._db is not None and self._inode != _inode(self.path):
-            self._disconnect()
+            self.disconnect()
         clock = self._wall_minus_boot, self._is_clock_saved
         is_new = False
         try:
@@ -178,7 +204,7 @@ class SqliteStore:
                 self._commit(self._connection(), Changes(effects))
         except BaseException as error:
             self._wall_minus_boot, self._is_clock_saved = clock
-            self._disconnect()  # rolls back
+            self.disconnect()  # rolls back
             if isinstance(error, _CorruptError):
                 raise OSError(f"{error}; the file is now {self._move_aside()}") from None
             raise
@@ -186,8 +212,9 @@ class SqliteStore:
 
     def close(self) -> None:
         """Give the file and its lock back."""
-        self._disconnect()
-        os.close(self._lock)
+        self.disconnect()
+        if self._lock is not None:
+            os.close(self._lock)
 
     # --- opening --------------------------------------------------------------------------------
 
@@ -265,14 +292,15 @@ class SqliteStore:
         assert self._db is not None
         return self._db
 
-    def _disconnect(self) -> None:
+    def disconnect(self) -> None:
+        """Close the file, the next commit opens it again."""
         if self._db is not None:
             with contextlib.suppress(sqlite3.Error):
                 self._db.close()
             self._db = None
 
     def _move_aside(self) -> Path:
-        self._disconnect()
+        self.disconnect()
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         aside = self.path.with_name(f"{self.path.name}.corrupt-{stamp}")
         count = 1
