@@ -117,12 +117,17 @@ def _flat(results: Results) -> str:
     ]  # fmt: skip
     head = ["block", "pool", "peers", "new client, median µs", "all in all, mean µs", "first blocks µs", "p99 µs"]
     tables = table([*head, "renewal, median µs"], rows)
-    worst = [f"blocks of {size}: {_spread(found)}" for size, found in _by_block_size(cases).items()]
-    small, *_, large = _by_block_size(cases).values()
-    tiny = statistics.mean(case["new_mean_us"] for case in small) / statistics.mean(c["new_mean_us"] for c in large)
-    text = f"The dearest pool against the cheapest one, {'; '.join(worst)}. "
-    text += f"Blocks of {small[0]['block_size']} against blocks of {large[0]['block_size']}, all in all: {tiny:.2f} ×."
-    return f"{tables}\n\n{text}"
+    sizes = _by_block_size(cases)
+    text = "; ".join(f"blocks of {size}: {_spread(found)}" for size, found in sizes.items())
+    if len(sizes) > 1:
+        few, many = min(sizes), max(sizes)
+        median, mean = (
+            statistics.mean(case[figure] for case in sizes[few]) / statistics.mean(case[figure] for case in sizes[many])
+            for figure in _FLAT_FIGURES[:2]
+        )
+        text += f".\n\nBlocks of {few} against blocks of {many}: a new client {median:.2f} × (median), "
+        text += f"all in all {mean:.2f} × (mean)"
+    return f"{tables}\n\nThe dearest against the cheapest, {text}."
 
 
 def _by_block_size(cases: Sequence[Results]) -> dict[int, list[Results]]:

@@ -14,6 +14,7 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Sequence
+from itertools import chain
 
 from bench.frames import FRAME_SIZE, SLOT_SIZE, ClientFrames
 from ddhcp.core import Node, NodeConfig, Pool
@@ -25,6 +26,9 @@ from ddhcp.swarm import SwarmCodec
 LEASE_TIME_S = 3600
 ARRIVAL_S = 0.001  # from one new client to the next
 NOTED_S = 10.0  # after which a node has written down whose blocks it heard of
+CLIENTS = 40  # of a round: with as many spares, and as many more as are expected to come, they fit into half of a /24
+RENEWALS = 5  # of each client
+UNDISTURBED = 0.25
 _MAC = b"\x02\0\0\0\0\x01"
 _ADDRESS = b"\xfe\x80" + bytes(13)
 _PAYLOAD_AT = 42  # in a frame
@@ -33,6 +37,7 @@ _START = 1000.0
 _BROADCAST = 0xFFFFFFFF
 
 
+Found = dict[str, str | int | float]
 Remembered = tuple[tuple[StoredBlock, ...], tuple[StoredLease, ...]]
 
 
@@ -96,23 +101,25 @@ class Subject:
         return taken, next(effect.payload for effect in effects if isinstance(effect, SendDhcp))
 
 
-def costs(pool: Pool, peers: int, clients: int, rounds: int) -> dict[str, float]:
-    """Microseconds for DISCOVER and REQUEST of a new client, and for a renewal: median and 99th percentile.
+class Costs:
+    """What clients of a node cost in one pool, among so many peers: each round is another node with ``clients`` new
+    clients, which then renew."""
 
-    ``new_mean_us``: all that a node does from when it claims its first block until its ``clients`` are bound, for one
-    of them: finding, claiming and announcing blocks included. ``claim_us``: what claiming the first blocks, for all
-    the clients, has of that. Both are the median of the rounds: each is another node."""
-    taken: list[int] = []
-    means: list[float] = []
-    claims: list[int] = []
-    renewals: list[int] = []
-    for number in range(rounds):
-        subject = Subject(pool, peers, clients + 2)
+    def __init__(self, pool: Pool, peers: int, clients: int) -> None:
+        self.pool, self.peers, self.clients = pool, peers, clients
+        self._new: list[list[int]] = []
+        self._renewals: list[list[int]] = []
+        self._claims: list[int] = []
+        self._means: list[float] = []
+
+    def measure(self) -> None:
+        """One round."""
+        clients = self.clients
+        subject, frames = Subject(self.pool, self.peers, clients + 2), ClientFrames(clients + 1)
         gc.collect()
-        claims.append(subject.settle(clients + 2))
-        besides = claims[-1]
-        frames = ClientFrames(clients)
-        gc.collect()
+        taken: list[int] = []
+        besides = claims = subject.settle(clients + 2)
+        subject.timed(_payload(frames, clients))  # so that what is looked at every few seconds has been
         for client in range(clients):
             offered, reply = subject.timed(_payload(frames, client))
             address = int.from_bytes(reply[_YIADDR], "big")
@@ -121,17 +128,57 @@ def costs(pool: Pool, peers: int, clients: int, rounds: int) -> dict[str, float]
             taken.append(offered + granted)
             besides += subject.elapse(ARRIVAL_S)
             frames.renew(client, address, subject.server_id, _MAC)
-        means.append((sum(taken[-clients:]) + besides) / clients)
-        for turn in range(5):
+        renewals: list[int] = []
+        for turn in range(RENEWALS):
             for client in range(clients):
-                frames.stamp(client, number * 5 + turn + 1)
+                frames.stamp(client, len(self._new) * RENEWALS + turn + 1)
                 renewals.append(subject.timed(_payload(frames, client), subject.server_id)[0])
-    return {
-        "new_us": _us(taken, 0.5), "new_p99_us": _us(taken, 0.99),
-        "new_mean_us": round(statistics.median(means) / 1000, 2),
-        "claim_us": round(statistics.median(claims) / 1000, 1),
-        "renew_us": _us(renewals, 0.5), "renew_p99_us": _us(renewals, 0.99),
-    }  # fmt: skip
+        self._new.append(taken)
+        self._renewals.append(renewals)
+        self._claims.append(claims)
+        self._means.append((sum(taken) + besides) / clients)
+
+    def found(self) -> dict[str, float]:
+        """Microseconds for DISCOVER and REQUEST of a new client, and for a renewal: the median of a round, and the 99th
+        percentile of all.
+
+        ``new_mean_us``: all that a node does from when it claims its first block until its clients are bound, for one
+        of them: finding, claiming and announcing blocks included, but not what it looks at every few seconds whoever
+        comes. ``claim_us``: what claiming the first blocks, for all
+        the clients, has of that. Of the rounds the lower quartile is given: the others the machine disturbed more.
+        """
+        return {
+            "new_us": _us(list(map(statistics.median, self._new)), UNDISTURBED),
+            "new_p99_us": _us(list(chain(*self._new)), 0.99),
+            "new_mean_us": _us(self._means, UNDISTURBED),
+            "claim_us": _us(self._claims, UNDISTURBED),
+            "renew_us": _us(list(map(statistics.median, self._renewals)), UNDISTURBED),
+            "renew_p99_us": _us(list(chain(*self._renewals)), 0.99),
+        }
+
+
+def compare(networks: Sequence[str], block_bits: Sequence[int], peers: Sequence[int], rounds: int) -> list[Found]:
+    """The costs in every pool, with blocks of each size, among so many peers. One round of each is measured after the
+    other: what else the machine does, and how fast it runs, changes within seconds and is then not one case's cost."""
+    cases = [
+        (network, Costs(pool_of(network, bits), count, CLIENTS))
+        for bits in block_bits
+        for network in networks
+        for count in peers
+    ]
+    for _ in range(rounds):
+        for _, costs in cases:
+            costs.measure()
+    return [
+        {"network": network, "block_size": costs.pool.block_size, "peers": costs.peers, **costs.found()}
+        for network, costs in cases
+    ]
+
+
+def pool_of(network: str, block_bits: int) -> Pool:
+    """The pool of a network, in blocks of 2^``block_bits`` addresses."""
+    parsed = ipaddress.IPv4Network(network)
+    return Pool(int(parsed.network_address), parsed.prefixlen, 1 << block_bits)
 
 
 def memory(pool: Pool, leases: int) -> dict[str, float]:
@@ -163,26 +210,25 @@ def _payload(frames: ClientFrames, client: int) -> bytes:
     return bytes(frames.buffer[at + _PAYLOAD_AT : at + FRAME_SIZE])
 
 
-def _us(taken_ns: Sequence[int], share: float) -> float:
+def _us(taken_ns: Sequence[float], share: float) -> float:
     return round(sorted(taken_ns)[int(share * (len(taken_ns) - 1))] / 1000, 2)
 
 
 def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="node", description=__doc__)
-    parser.add_argument("--network", type=ipaddress.IPv4Network, default="10.0.0.0/16", metavar="PREFIX/LEN")
-    parser.add_argument("--block-bits", type=int, default=5, metavar="BITS")
-    parser.add_argument("--peers", type=int, default=10, metavar="N")
-    parser.add_argument("--clients", type=int, default=100, metavar="N", help="clients of each round")
-    parser.add_argument("--rounds", type=int, default=10, metavar="N")
+    parser.add_argument("--network", nargs="+", default=["10.0.0.0/16"], metavar="PREFIX/LEN")
+    parser.add_argument("--block-bits", type=int, nargs="+", default=[5], metavar="BITS")
+    parser.add_argument("--peers", type=int, nargs="+", default=[10], metavar="N")
+    parser.add_argument(
+        "--rounds", type=int, default=10, metavar="N", help="nodes, each with some clients, of each case"
+    )
     parser.add_argument("--leases", type=int, metavar="N", help="measure the memory of so many leases instead")
     options = parser.parse_args()
-    network = ipaddress.IPv4Network(options.network)
-    pool = Pool(int(network.network_address), network.prefixlen, 1 << options.block_bits)
     if options.leases:
-        print(json.dumps(memory(pool, options.leases)))
+        print(json.dumps(memory(pool_of(options.network[0], options.block_bits[0]), options.leases)))
     else:
-        print(json.dumps(costs(pool, options.peers, options.clients, options.rounds)))
+        print(json.dumps(compare(options.network, options.block_bits, options.peers, options.rounds)))
     return 0
 
 

@@ -21,8 +21,9 @@ ROOT = Path(__file__).parent.parent
 NETWORKS = ("10.0.0.0/24", "10.0.0.0/16", "10.0.0.0/8")
 BLOCK_BITS = (2, 5)
 PEERS = (10, 500)
+ROUNDS = 60  # of each of these
 LEASES = 100_000
-TURNS = 3  # of each, of which the median counts
+TURNS = 3  # of each start, of which the median counts
 MESHES = (10, 20, 50)  # nodes
 MESH_CLIENTS, MESH_WITHIN_S = 2000, 10.0
 PATIENCE_S = 300.0
@@ -67,20 +68,8 @@ def measure(say: Callable[[str], None], environment: Mapping[str, str], idle: Id
         say(f"our node: {what}")
         return _run(_begin(command, environment), what, results["failed"])
 
-    cases = [(network, bits, peers) for bits in BLOCK_BITS for network in NETWORKS for peers in PEERS]
-    flat: dict[tuple[str, int, int], list[dict[str, float]]] = {case: [] for case in cases}
-    for _ in range(TURNS):  # by turns, so that what else the machine does meanwhile is not one case's cost
-        for case in cases:
-            network, bits, peers = case
-            what = f"{network} in blocks of {1 << bits}, {peers} peers"
-            found = run(what, "node", "--network", network, "--block-bits", bits, "--peers", peers)
-            if found:
-                flat[case].append(found)
-    results["flat"] = [
-        {"network": network, "block_size": 1 << bits, "peers": peers, **summarise(flat[network, bits, peers])}
-        for network, bits, peers in cases
-        if flat[network, bits, peers]
-    ]
+    pools = ("--network", *NETWORKS, "--block-bits", *BLOCK_BITS, "--peers", *PEERS)
+    results["flat"] = run("pools of several sizes", "node", *pools, "--rounds", ROUNDS) or []
     results["lease"] = run("memory of leases", "node", "--network", "10.0.0.0/8", "--leases", LEASES)
     results["start"] = _starts(say, environment, results["failed"])
     results["roam"] = run("roamed renewals", "roam")

@@ -56,6 +56,29 @@ def test_a_goal_is_not_met_by_a_comparison_with_what_was_not_there(peak: int, ve
     assert goal(found, "Renewals").endswith("| open |")
 
 
+def flat_case(block_size: int, network: str, new_us: float, mean_us: float) -> dict[str, Any]:
+    return {
+        "block_size": block_size, "network": network, "peers": 10, "new_us": new_us, "new_mean_us": mean_us,
+        "claim_us": 400.0, "new_p99_us": 200.0, "renew_us": 8.0, "renew_p99_us": 30.0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("dearest_us", "verdict"), [(44.0, "yes"), (44.5, "no")])
+def test_pools_are_compared_within_one_block_size(dearest_us: float, verdict: str) -> None:
+    flat = [
+        flat_case(4, "10.0.0.0/24", 30.0, 50.0), flat_case(4, "10.0.0.0/8", 30.0, 50.0),
+        flat_case(32, "10.0.0.0/24", 22.0, 40.0), flat_case(32, "10.0.0.0/8", 22.0, dearest_us),
+    ]  # fmt: skip
+    found = {**results(), "node": {"flat": flat}}
+    line = goal(found, "The same cost")
+    assert line.endswith(f"| {verdict} |")
+    assert "blocks of 4: a new client 1.00 × (median), all in all 1.00 × (mean), a renewal 1.00 ×" in line
+    text = SECTIONS["flat"](found)
+    assert f"all in all {dearest_us / 40:.2f} × (mean)" in text
+    told = f"a new client {30 / 22:.2f} × (median), all in all {50 / (20 + dearest_us / 2):.2f} × (mean)."
+    assert f"Blocks of 4 against blocks of 32: {told}" in text
+
+
 def test_a_server_that_is_missing_has_no_line() -> None:
     lines = SECTIONS["servers"](results()).splitlines()
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| ddhcp, compiled", "| Kea, 2 threads, no sync"]

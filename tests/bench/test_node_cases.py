@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from bench.node import LEASE_TIME_S, Subject, costs, stored
+from bench.node import LEASE_TIME_S, Costs, Subject, compare, stored
 from bench.node_cases import describe
 from bench.scale import LINES, draw
 
@@ -19,9 +19,19 @@ def test_a_node_that_heard_peers_keeps_to_its_half() -> None:
 
 
 def test_every_new_client_and_every_renewal_is_answered() -> None:
-    found = costs(POOL, 3, 10, 1)
+    costs = Costs(POOL, 3, 10)
+    for _ in range(2):
+        costs.measure()
+    found = costs.found()
     assert set(found) == {"new_us", "new_p99_us", "new_mean_us", "claim_us", "renew_us", "renew_p99_us"}
     assert all(value > 0 for value in found.values())
+
+
+def test_every_pool_is_measured_with_blocks_of_every_size_among_few_and_many_peers() -> None:
+    found = compare(["10.0.0.0/24", "10.0.0.0/8"], [3, 5], [1, 3], 1)
+    assert [(case["block_size"], case["network"], case["peers"]) for case in found] == [
+        (size, network, peers) for size in (8, 32) for network in ("10.0.0.0/24", "10.0.0.0/8") for peers in (1, 3)
+    ]
 
 
 def test_too_many_clients_for_the_pool_are_told() -> None:
