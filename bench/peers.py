@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Interface
@@ -29,6 +31,7 @@ _CLASSIC_MOST_SPARES = 255
 _CLASSIC_CLIENTS = 150  # it takes no more at once than it has spares, the unloaded ones and the probe included
 _SLOW_CLIENTS = 500  # where each acknowledgement waits for a sync of its own, and may take 20 ms
 _SLOWEST_CLIENTS = 200  # where each writes the whole lease file
+_SYSTEM_PYTHON = "/usr/bin/python3"
 _OTHER_PLACES = (Path("/usr/sbin"), Path("/usr/local/sbin"))  # not in every user's PATH
 
 
@@ -68,9 +71,21 @@ def all_peers() -> list[Peer]:
     kea = _needs("kea-dhcp4", "kea-dhcp4-server")
     return [
         Peer(
-            "ddhcp", _ddhcp_missing, _start_ddhcp, f"SQLite, full sync before each ACK; {_KIND}", control_socket="ctl"
+            "ddhcp",
+            _ddhcp_missing,
+            _start_ddhcp,
+            f"SQLite, full sync before each ACK; {_KIND}",
+            (daemon_python(), "-V"),
+            control_socket="ctl",
         ),
-        Peer("ddhcp-py", _pure_missing, _start_pure, "the same, pure Python", control_socket="ctl"),
+        Peer(
+            "ddhcp-py",
+            _pure_missing,
+            _start_pure,
+            "the same, pure Python",
+            (daemon_python(), "-V"),
+            control_socket="ctl",
+        ),
         Peer("kea-2", kea, _start_kea_threads, "2 threads, memfile, no sync", ("kea-dhcp4", "-v")),
         Peer("kea-1", kea, _start_kea_single, "1 thread, memfile, no sync", ("kea-dhcp4", "-v"), once=True),
         Peer(
@@ -139,7 +154,21 @@ def _pure_missing() -> str:
 
 def compiled_environment() -> dict[str, str]:
     """What to add to the environment to run the compiled package; nothing if it was not built (`make compiled`)."""
-    return {"PYTHONPATH": str(_COMPILED)} if any(_COMPILED.glob("ddhcp__mypyc*.so")) else {}
+    if not any(_COMPILED.glob("ddhcp__mypyc*.so")):
+        return {}
+    return {"PYTHONPATH": os.pathsep.join((str(_COMPILED), sysconfig.get_path("purelib")))}
+
+
+@functools.cache
+def daemon_python() -> str:
+    """The interpreter of the daemons that are measured: the system's, as with a package of ours, if it is of the same
+    version as this one; else this one. The same version may have been built to run by a third faster or slower."""
+    ask = "import sqlite3, sys; print(sys.implementation.cache_tag)"
+    try:
+        answer = subprocess.run([_SYSTEM_PYTHON, "-c", ask], capture_output=True, text=True, check=False).stdout
+    except OSError:
+        return sys.executable
+    return _SYSTEM_PYTHON if answer.strip() == sys.implementation.cache_tag else sys.executable
 
 
 def _start_ddhcp(directory: Path, spares: int) -> Start:
@@ -148,7 +177,7 @@ def _start_ddhcp(directory: Path, spares: int) -> Start:
 
 
 def _start_pure(directory: Path, spares: int) -> Start:
-    command = [sys.executable, "-m", "ddhcp.daemon.main", "-D", "--store", str(directory / "leases.sqlite")]
+    command = [daemon_python(), "-m", "ddhcp.daemon.main", "-D", "--store", str(directory / "leases.sqlite")]
     return Start(command + _node_options(directory, spares), {"DDHCP_STATE_DIR": str(directory)})
 
 

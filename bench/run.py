@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -212,6 +213,7 @@ def _attempt(
 
 def _environment() -> dict[str, str]:
     paths = [str(ROOT), str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths.append(sysconfig.get_path("purelib"))  # the daemon may run with another interpreter
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from ipaddress import IPv4Network
@@ -14,6 +13,7 @@ from pathlib import Path
 from bench.loadgen import process_cpu_s
 from bench.network import inside, namespaces
 from bench.node import stored
+from bench.peers import daemon_python
 from ddhcp.core import Pool
 from ddhcp.core.effects import SaveBlock, SaveLease
 from ddhcp.ctl.answers import parse_statistics
@@ -47,7 +47,7 @@ def measure(
     store, control = directory / f"start-{leases}.sqlite", directory / f"start-{leases}.ctl"
     if leases:
         fill(store, network, block_bits, leases)
-    command = [sys.executable, "-m", "ddhcp.daemon.main", "-D", "-L", "-N", str(network), "-b", str(block_bits)]
+    command = [daemon_python(), "-m", "ddhcp.daemon.main", "-D", "-L", "-N", str(network), "-b", str(block_bits)]
     command += ["-i", "server0", "-c", "client0", "--store", str(store), "-C", str(control)]
     with namespaces() as names, (directory / "start.log").open("wb") as output:
         began = time.monotonic()
