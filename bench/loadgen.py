@@ -15,6 +15,7 @@ import json
 import random
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -71,6 +72,17 @@ def process_cpu_s(pid: int) -> float | None:
         return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / NS_PER_S
     except OSError:
         return None
+
+
+def resident_mb(pid: int) -> float | None:
+    """The memory of a process and of those that it started, in MB. What several of them have counts once."""
+    kilobytes = 0
+    with suppress(OSError):
+        for each in with_children(pid):
+            lines = Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()
+            kilobytes += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        return round(kilobytes * 1024 / 1e6, 1)
+    return None
 
 
 def main() -> int:

@@ -11,12 +11,11 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from bench import node_cases
-from bench.loadgen import with_children
+from bench.loadgen import resident_mb
 from bench.network import CLIENT_INTERFACE, Namespaces, inside, namespaces
 from bench.peers import AVALANCHE_SPARES, BLOCK_BITS, CEILING, Peer, all_peers, version
 from bench.report import describe, machine, table
@@ -57,7 +56,7 @@ def measure(peer: Peer, options: argparse.Namespace) -> dict[str, Any]:
         rounds = min(options.rounds, peer.most_rounds)
         sizes = ["--clients", clients, "--window", options.window, "--rounds", rounds, "--unloaded", unloaded]
         result = _generate(peer, names, *sizes, "--server-pid", process.pid)
-        return {**result, "memory": {"server_rss_mb": _resident_mb(process.pid)}}
+        return {**result, "memory": {"server_rss_mb": resident_mb(process.pid)}}
 
 
 def avalanche(peer: Peer, options: argparse.Namespace) -> dict[str, Any]:
@@ -244,17 +243,6 @@ def _generate(peer: Peer, names: Namespaces, *arguments: object) -> dict[str, An
         raise BenchError(f"the load generator ended with status {error.returncode}") from None
     result: dict[str, Any] = json.loads(finished.stdout)
     return result
-
-
-def _resident_mb(pid: int) -> float | None:
-    """The memory of a process and of those that it started, in MB. What several of them have counts once."""
-    kilobytes = 0
-    with suppress(OSError):
-        for each in with_children(pid):
-            lines = Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()
-            kilobytes += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-        return round(kilobytes * 1024 / 1e6, 1)
-    return None
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

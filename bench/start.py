@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from bench.loadgen import process_cpu_s
+from bench.loadgen import process_cpu_s, resident_mb
 from bench.network import inside, namespaces
 from bench.node import stored
 from bench.peers import daemon_python
@@ -62,12 +62,11 @@ def measure(
                     raise RuntimeError(f"the daemon does not serve: {text.strip().splitlines()[-1:]}")
                 time.sleep(_POLL_S)
             taken_s = time.monotonic() - began
-            pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
             cpu_s = process_cpu_s(process.pid) or 0.0
             return {
                 "ready_s": round(taken_s, 3),
                 "cpu_s": round(cpu_s, 3),
-                "memory_mb": round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1),
+                "memory_mb": resident_mb(process.pid) or 0.0,
             }
         finally:
             process.terminate()
