@@ -34,13 +34,15 @@ QUIET_S = 300.0
 AFTER_DEATH_S = 180.0
 CUT_S = 150.0
 HEALING_S = 480.0  # until the dead owner's promises have ended as well
+LARGE = 1000  # nodes from which on the story is told shorter: each message reaches them all
+LARGE_QUIET_S, LARGE_HEALING_S = 100.0, 180.0
 REST_S = 60.0  # a rest that is shorter is none
 CLIENTS_PER_NODE = 2
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One run. Durations in seconds; ``converged_s`` is None if the swarm had not come to rest within HEALING_S.
+    """One run. Durations in seconds; ``converged_s`` is None if the swarm had not come to rest when the run ended.
     ``kept_after_death``: the share of a dead owner's clients that had their addresses three minutes later;
     ``kept_for_good``: at the end of the run, long after what the owner had promised had ended."""
 
@@ -109,7 +111,7 @@ def _arrive(simulation: Simulation) -> None:
 
 def _be_quiet(simulation: Simulation) -> Idleness:
     simulation.idling.begin()
-    simulation.run_for(QUIET_S)
+    simulation.run_for(QUIET_S if simulation.setup.nodes < LARGE else LARGE_QUIET_S)
     return simulation.idling.end(check=False)
 
 
@@ -155,7 +157,7 @@ def _cut_and_heal(simulation: Simulation) -> float | None:
     healed_at = simulation.now
     rests_since: float | None = None
     converged_s: float | None = None
-    while simulation.now < healed_at + HEALING_S:
+    while simulation.now < healed_at + (HEALING_S if simulation.setup.nodes < LARGE else LARGE_HEALING_S):
         simulation.run_for(1.0)
         if not _is_at_rest(simulation):
             rests_since = None
@@ -350,6 +352,8 @@ def _write(results: list[Measurement], path: Path, campaign: Sequence[str] = ())
         "addresses there; the swarm is cut into two halves for 150 s, while a quarter of the clients move; it heals",
         "and is watched for eight more minutes. The pool is four times as large as needed. Loss applies to every",
         "datagram between nodes, for each receiver on its own.",
+        f"From {LARGE} nodes on the swarm is quiet for {LARGE_QUIET_S:.0f} s and watched for {LARGE_HEALING_S:.0f} s "
+        "after the heal, which is not yet for good.",
         "",
         f"Run: {'; '.join(_what_was_run(results, nodes) for nodes in sizes)}; {len(results)} runs, "
         f"{sum(m.took_s for m in results):.0f} s of processor time with Python {platform.python_version()}. "
