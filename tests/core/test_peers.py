@@ -23,8 +23,19 @@ def test_a_peer_whose_hellos_were_lost_leaves_no_classic_node_behind() -> None:
     for address, still_there in ((FIRST, True), (SECOND, False)):
         peer = peers.hear(address, bytes(8), 1200.0)
         peer.is_ours = True
-        peers.turned_out_ours()
+        peers.turned_out_ours(peer)
         assert peers.has_classic(1300.0) is still_there
+
+
+def test_a_peer_that_says_what_it_is_when_first_heard_counts_as_of_unknown_kind_no_more() -> None:
+    """Else each node that boots would have all the others announce as if a classic one listened, for two minutes."""
+    peers = Peers()
+    peers.hear(FIRST, bytes(8), 1000.0)
+    ours = peers.hear(SECOND, bytes(8), 1050.0)
+    ours.is_ours = True
+    peers.turned_out_ours(ours)
+    assert peers.has_classic(1119.0), "the first one still may be classic"
+    assert not peers.has_classic(1121.0)
 
 
 class Sharing(Peers):

@@ -165,7 +165,7 @@ class Extensions:
 
     def _on_ours(self, peer: Peer, is_new: bool, now: float) -> None:
         if is_new:
-            self._peers.turned_out_ours()
+            self._peers.turned_out_ours(peer)
             self.replicas.on_started_anew(peer.address)
         self.replication.on_ours(peer, is_new, now)
         self.handover.on_alive(peer, now)

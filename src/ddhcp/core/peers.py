@@ -114,7 +114,7 @@ class Peers:
         self._sharing_until = math.inf  # a lower bound of when one of those peers is to be reckoned with no more
         self._looked_at = -math.inf
         self._is_one_forgotten = False
-        self._unknown_at = -math.inf
+        self._unknown: dict[bytes, float] = {}  # when peers of unknown kind were heard, the latest last
         self._classic_at = -math.inf
         self._none_missing = (-math.inf, math.inf)  # from when to when certainly no peer is missing
 
@@ -134,6 +134,7 @@ class Peers:
         return peer
 
     def _forget(self, address: bytes) -> None:
+        self._unknown.pop(address, None)
         if self._peers.pop(address).has_share:
             self._is_one_forgotten, self._sharing_until = True, -math.inf
 
@@ -172,13 +173,16 @@ class Peers:
         if peer.heard_at < now:
             peer.heard_at = now
         if not peer.is_ours:
+            self._unknown.pop(peer.address, None)
             if peer.hello_count < GREETINGS:
-                self._unknown_at = now
+                self._unknown[peer.address] = now
             else:
                 self._classic_at = now
 
-    def turned_out_ours(self) -> None:
-        """A peer whose HELLOs were lost was taken for classic and is not: unless another one is, none was heard."""
+    def turned_out_ours(self, peer: Peer) -> None:
+        """The kind of a peer is known: it is no classic one. If its HELLOs were lost and it was taken for one, none was
+        heard unless another one is."""
+        self._unknown.pop(peer.address, None)
         if self._classic_at == -math.inf:
             return
         if all(peer.is_ours or peer.hello_count < GREETINGS for peer in self._peers.values()):
@@ -213,7 +217,8 @@ class Peers:
 
     def has_classic(self, now: float) -> bool:
         """Whether classic nodes, or nodes that may be, were heard lately."""
-        return now - self._classic_at < CLASSIC_COUNTS_S or now - self._unknown_at < UNKNOWN_COUNTS_S
+        unknown_at = next(reversed(self._unknown.values()), -math.inf)
+        return now - self._classic_at < CLASSIC_COUNTS_S or now - unknown_at < UNKNOWN_COUNTS_S
 
     @staticmethod
     def is_missing(peer: Peer, now: float) -> bool:
