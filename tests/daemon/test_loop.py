@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +15,8 @@ from ddhcp.daemon.clock import boot_time
 from ddhcp.daemon.committer import Committer
 from ddhcp.daemon.logs import EventLog, make_handler
 from ddhcp.daemon.loop import Loop
-from ddhcp.daemon.store import MemoryStore
+from ddhcp.daemon.store import MemoryStore, SqliteStore
+from ddhcp.daemon.writer import Writer
 
 
 class FailingNode:
@@ -67,6 +70,19 @@ def test_a_failing_deadline_is_told_once_and_tried_again(tmp_path: Path) -> None
     loop.close()
     assert store.rows == [ForgetLease(7)]
     assert store.is_closed
+
+
+def test_a_daemon_whose_writing_process_is_killed_ends_and_says_so(tmp_path: Path) -> None:
+    log = EventLog(make_handler(file=str(tmp_path / "log"), syslog=False, as_json=False), logging.INFO)
+    writer = Writer()
+    loop = Loop(
+        cast(Node, FailingNode(failures=0)), log, SqliteStore(tmp_path / "leases.sqlite"),
+        server_interface="no-such-link", client_interfaces=["no-such-link"], hooks=None, writer=writer,
+    )  # fmt: skip
+    os.kill(writer.pid, signal.SIGKILL)
+    assert not loop.run()
+    loop.close()
+    assert (tmp_path / "log").read_text().count("store-process-ended") == 1
 
 
 def test_nothing_is_pending_in_a_new_committer() -> None:

@@ -42,7 +42,7 @@ class Result:
     seconds: float
 
 
-class WriterEnded(Exception):
+class WriterEnded(OSError):
     """The writing process is gone: nothing can be made durable any more."""
 
 
@@ -50,8 +50,8 @@ class Writer:
     """The daemon's end of the writing process, which is forked here and waits until it is given a store.
 
     It gets one batch at a time, through memory that both share, so that giving it one never blocks. ``fileno()``
-    becomes readable when :meth:`results` has something. The process ends with the daemon, however that ends. Make it
-    before there are threads and before anything large is in memory.
+    becomes readable when :meth:`results` has something; ``pid`` is the number of the process. It ends with the daemon,
+    however that ends. Make it before there are threads and before anything large is in memory.
     """
 
     def __init__(self) -> None:
@@ -63,11 +63,11 @@ class Writer:
 
     def _start(self, theirs: socket.socket, memory: int) -> None:
         daemon = os.getpid()
-        self._pid = os.fork()
-        if self._pid == 0:
+        self.pid = os.fork()
+        if self.pid == 0:
             _be_writer(daemon, theirs, memory)
         theirs.close()
-        self._ended = os.pidfd_open(self._pid)
+        self._ended = os.pidfd_open(self.pid)
 
     def fileno(self) -> int:
         """The descriptor to poll."""
@@ -114,9 +114,9 @@ class Writer:
         os.close(self._memory)
         ended, _, _ = select.select([self._ended], [], [], within_s)
         if not ended:
-            os.kill(self._pid, signal.SIGKILL)
+            os.kill(self.pid, signal.SIGKILL)
         else:
-            os.waitpid(self._pid, 0)
+            os.waitpid(self.pid, 0)
         os.close(self._ended)
         return bool(ended)
 
