@@ -159,7 +159,7 @@ def test_without_the_process_that_writes_nothing_is_acknowledged_any_more(tmp_pa
     os.kill(writer, signal.SIGKILL)
     while not committer.failure:
         committer.put([SaveLease(lease(2))], [send(2)])
-        assert sent(committer.take_done()) in ([], [send(2)]), "the kill may come after a commit"
+        committer.take_done()  # the kill may come after another commit
     committer.put([SaveLease(lease(3))], [send(3)])
     assert committer.take_done() == []
     assert not committer.is_clean
