@@ -438,3 +438,39 @@ def test_a_killed_owners_last_lease_is_known_if_it_was_acknowledged() -> None:
             continue
         known = [n for n in (1, 2) if replicas(swarm, n).at(address) is not None]
         assert known
+
+
+def replicates(effects: list[f.Effect]) -> list[f.SendUnicast]:
+    """The REPLICATE messages among these effects."""
+    sent = [effect for effect in effects if isinstance(effect, f.SendUnicast)]
+    codec = SwarmCodec(bytes(8), POOL.prefix, POOL.prefix_len, POOL.block_size)
+    told = [(effect, codec.decode(effect.data)[1]) for effect in sent]
+    return [
+        effect for effect, text in told if isinstance(text, Extension) and isinstance(read_extension(text), Replicate)
+    ]
+
+
+def test_a_replica_is_told_of_a_new_lease_when_it_is_on_disk_and_before_its_client() -> None:
+    """Else a replica could grant the lease again in the place of an owner that ended before its commit, and that would
+    come back without knowing it."""
+    swarm = claimed(2)
+    (offer,) = swarm.client_sends(0, message(c.DISCOVER))
+    request = message(c.REQUEST, o50=offer.yiaddr, o54=SERVER_ID)
+    effects = swarm.feed(0, e.DhcpReceived("client0", request.encode(), 0, 0xFFFFFFFF))
+    (told,) = replicates(effects)
+    (row,) = [effect for effect in effects if isinstance(effect, f.SaveLease)]
+    (ack,) = [effect for effect in effects if isinstance(effect, f.SendDhcp)]
+    assert told.durable
+    assert effects.index(row) < effects.index(told) < effects.index(ack)
+
+
+def test_a_renewal_is_told_whether_or_not_the_disk_works() -> None:
+    swarm = claimed(2)
+    address = lease(swarm, 0)
+    swarm.run_for(100)
+    renewal = message(c.REQUEST, xid=9, ciaddr=address)
+    effects = swarm.feed(0, e.DhcpReceived("client0", renewal.encode(), address, SERVER_ID))
+    while not replicates(effects):
+        swarm.now = swarm.nodes[0].deadline() or swarm.now
+        effects = swarm.feed(0, e.Wake())
+    assert not any(effect.durable for effect in replicates(effects))

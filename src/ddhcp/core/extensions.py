@@ -26,7 +26,7 @@ from ..swarm import (
 from .ack_gate import AckGate
 from .ages import LeaseAges
 from .context import Context
-from .effects import Effect
+from .effects import Effect, SendDhcp, SendUnicast
 from .handover import Handover
 from .hello import Greeting
 from .leases import LeaseTable
@@ -143,8 +143,10 @@ class Extensions:
             return
         if effects:
             self.replication.note(effects, now)
+        count = len(effects)
         self.replication.run(now)
-        if effects:
+        if count:
+            _put_first(effects, count)
             self.ack_gate.hold(now)
 
     def _on_acknowledged(self, addresses: tuple[int, ...], now: float) -> None:
@@ -189,3 +191,15 @@ class Extensions:
             self._lookup.run(now)
             self._surrenders.run(now)
             self.ack_gate.run(now)
+
+
+def _put_first(effects: list[Effect], count: int) -> None:
+    """Put what was added after the first ``count`` before the answers that they promise leases with. What is to be
+    stored stays first."""
+    added = effects[count:]
+    if added:
+        for at, effect in enumerate(effects):
+            if isinstance(effect, (SendDhcp, SendUnicast)) and effect.binding is not None:
+                del effects[count:]
+                effects[at:at] = added
+                return

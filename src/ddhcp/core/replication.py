@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from ..swarm import (
     CAN_REPLICATE,
+    LEASE_LEASED,
     MAX_EXTENSION_TARGET,
     SECTION_OVERHEAD,
     LeaseRecord,
@@ -45,13 +46,15 @@ _MAX_NUMBER = 0xFFFFFFFF
 @dataclass(slots=True)
 class _Stream:
     """What one replica was told of one block. ``flying``: the addresses in the section that is not acknowledged yet,
-    None if there is none. ``told``: the client that each address was last said to be of."""
+    None if there is none; ``has_new``: a client's first lease of an address is in that section. ``told``: the client
+    that each address was last said to be of."""
 
     index: int
     number: int
     sequence: int = 0
     dirty: dict[int, None] = field(default_factory=dict)
     flying: tuple[int, ...] | None = None
+    has_new: bool = False
     told: dict[int, bytes] = field(default_factory=dict)
     is_dropped: bool = False
 
@@ -360,7 +363,9 @@ class Replication:
             heapq.heappush(self._due, (at, link.address))
 
     def run(self, now: float) -> None:
-        """Send what is due: a new lease at once, so that it is under way to its replicas before its client knows it."""
+        """Send what is due: a new lease at once, so that it is under way to its replicas before its client knows it,
+        but not before it is on disk. A replica may grant it anew in this node's place; if this node ended before its
+        commit and came back, it would not know of that, and give the address to another client."""
         while self._due and self._due[0][0] <= now:
             _, address = heapq.heappop(self._due)
             link = self._links.get(address)
@@ -387,7 +392,7 @@ class Replication:
             del link.ready[index]
             stream = link.streams[index]
             stream.sequence = 0 if stream.is_dropped else stream.sequence + 1
-            stream.flying = self._fitting(stream, now)
+            stream.flying, stream.has_new = self._fitting(stream, now), False
             for address in stream.flying:
                 del stream.dirty[address]
             section, section_size = self._section(stream, now)
@@ -405,7 +410,8 @@ class Replication:
 
     def _send(self, link: _Link, sections: list[Section]) -> None:
         link.messages += 1
-        self._context.tell(link.address, Replicate(tuple(sections)))
+        has_new = any(link.streams[section.index].has_new for section in sections)
+        self._context.tell(link.address, Replicate(tuple(sections)), durable=has_new)
 
     def _record(self, address: int, now: float) -> LeaseRecord:
         lease = self._leases.at(address)
@@ -428,6 +434,8 @@ class Replication:
         """The section that is flying, as the leases stand now, and its size."""
         records = tuple(self._record(address, now) for address in stream.flying or ())
         for record in records:
+            if record.state == LEASE_LEASED and stream.told.get(record.address) != record.identity:
+                stream.has_new = True
             stream.told[record.address] = record.identity
         section = Section(
             stream.index, stream.number, stream.sequence, records,
