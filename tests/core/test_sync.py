@@ -170,3 +170,21 @@ def test_refreshes_come_often_enough_for_classic_newcomers_while_classic_nodes_a
             gaps.append(swarm.now - last)
             last, sent = swarm.now, now_sent
     assert max(gaps) <= 60 / 2.4 + 1
+
+
+@pytest.mark.parametrize(("silent_s", "asks"), [(10.0, True), (500.0, False)])
+def test_a_block_of_a_silent_owner_that_another_node_adopts_is_no_sign_of_a_healed_link(
+    silent_s: float, asks: bool
+) -> None:
+    """Else each adoption would have every node speak three times."""
+    swarm = VirtualSwarm(1, CONFIG)
+    swarm.run_for(60)
+    heard = []
+    for sender, wait_s in ((b"\x98", silent_s), (b"\x99", 10.0)):
+        codec = SwarmCodec(sender * 8, POOL.prefix, POOL.prefix_len, POOL.block_size)
+        data = codec.update_claim([(3, 700)])
+        swarm.feed(0, e.SwarmReceived(data, b"\xfe\x80" + bytes(13) + sender, True))
+        before = swarm.nodes[0].statistics().get("mcast.send_sync", 0)
+        swarm.run_for(wait_s)
+        heard.append(swarm.nodes[0].statistics().get("mcast.send_sync", 0) - before)
+    assert bool(heard[1]) is asks

@@ -380,7 +380,7 @@ class Claims:
         if self._leases.has_block(block.index):
             self.give_leases(block, peer, now)
             self._on_lost(block.index, self._forget(block))
-        if before is BlockState.CLAIMED and block.owner_address != peer.address:
+        if before is BlockState.CLAIMED and block.owner_address != peer.address and not self._is_adoption(block, now):
             self._expect_more(now)
         self.orphans.on_claimed(block, now)
         self.table.set_owner(block, peer.node_id, peer.address)
@@ -390,6 +390,12 @@ class Claims:
         self.table.set_lapse(block, now + claim.timeout_s)
         self.memory.heard(block, now)
         return block
+
+    def _is_adoption(self, block: Block, now: float) -> bool:
+        """Whether the owner of a block has been silent, so that another node took it over, as it should; else both are
+        at work, and a link that had parted has healed."""
+        owner = self._peers.get(block.owner_address)
+        return owner is not None and self._peers.is_missing(owner, now)
 
     def _on_heard_claim(self, heard: HeardClaim, now: float) -> None:
         """A peer tells of a block whose owner is silent: it is closed for that long, and for no longer."""
