@@ -177,3 +177,19 @@ def test_an_address_that_is_only_kept_does_not_become_a_lease_by_a_merge() -> No
     (merged,) = [lease for lease in node.leases() if lease.address == address]
     assert (merged.state, merged.expires_at) == ("kept", swarm.now + 799)
     assert node._context.longest_lease_s == 300
+
+
+@pytest.mark.parametrize("ours_runs", [True, False])
+def test_of_a_lease_that_runs_and_one_that_has_ended_the_running_one_stays_however_old_the_other_is(
+    ours_runs: bool,
+) -> None:
+    """A client that was believed to hold the address is not refused for one whose lease has ended (I6)."""
+    swarm, held = with_leases(1, 1)
+    node, address = swarm.nodes[0], held[1] ^ 1
+    age_s = 1000 if ours_runs else 10  # of the other one; ours is between
+    for number, runs, since in ((8, ours_runs, swarm.now - 100), (9, not ours_runs, swarm.now - age_s)):
+        ends_at = swarm.now + (100 if runs else -1)
+        told = StoredLease(address, b"\1\1" + chaddr(number)[:6], chaddr(number), "leased", ends_at, kept_s=500)
+        assert node._extensions.handover.merge(told, since, swarm.now)
+    (merged,) = [lease for lease in node.leases() if lease.address == address]
+    assert (merged.state, merged.chaddr) == ("leased", chaddr(8 if ours_runs else 9))

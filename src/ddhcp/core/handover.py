@@ -295,7 +295,8 @@ class Handover:
         """Enter another node's lease of an address in a block of ours, which its client has had ``since`` then.
 
         False if a client of ours holds the address too. The older binding stays, ours if that cannot be told, and the
-        other client is refused at its next renewal, so that exactly one goes on (rule M7).
+        other client is refused at its next renewal, so that exactly one goes on (rule M7). A lease that has ended,
+        whose address is only kept for its client, gives way to one that runs.
         """
         leases = self._leases
         if leases.is_reserved(lease.address):
@@ -307,9 +308,13 @@ class Handover:
                 return True
             if not leases.belongs(ours, lease.identity, lease.chaddr):
                 if ours.state in HELD:
-                    is_uncontested = False
+                    is_running, is_ours_running = expires_at > now, ours.state is LeaseState.LEASED
+                    if is_ours_running and not is_running:
+                        return True
+                    is_uncontested = is_running and not is_ours_running
                     our_since = self._ages.since(ours.address, ours.identity)
-                    if since is None or our_since is None or since >= our_since:
+                    is_older = since is not None and our_since is not None and since < our_since
+                    if not is_uncontested and not is_older:
                         return False
                 else:
                     leases.forget(ours)  # an offer, which a lease outweighs
