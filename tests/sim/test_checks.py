@@ -184,6 +184,24 @@ def test_what_follows_a_dead_owners_promise_is_no_idle_packet(dies: bool) -> Non
     assert simulation.report().invariants() == ([] if dies else ["I8"])
 
 
+@pytest.mark.parametrize(("is_new", "repetitions", "is_quiet"), [(True, 2, True), (True, 9, False), (False, 5, False)])
+def test_claiming_a_block_in_quiet_time_may_take_a_few_packets(is_new: bool, repetitions: int, is_quiet: bool) -> None:
+    """A client came back whose lease had ended; one that is claimed already needs none of that."""
+    simulation = Simulation(SETUP.replaced(clients=0), 1)
+    pool = simulation.setup.pool
+    codec = SwarmCodec(bytes(8), pool.prefix, pool.prefix_len, pool.block_size)
+    simulation.watch.swarm_sent(0, codec.update_claim([(3, 3000)]), None, 1.0)
+    simulation.idling.begin()
+    simulation.run_for(60)
+    index = 4 if is_new else 3
+    for _ in range(3):
+        simulation.watch.swarm_sent(0, codec.inquire([index]), None, 1.0)
+    for _ in range(1 + repetitions):
+        simulation.watch.swarm_sent(0, codec.update_claim([(index, 3000)]), None, 1.0)
+    simulation.idling.end(check=True)
+    assert simulation.report().invariants() == ([] if is_quiet else ["I8"])
+
+
 @pytest.mark.parametrize("was_declined", [True, False])
 def test_a_lease_of_a_declined_address_may_be_refused(was_declined: bool) -> None:
     """A peer that had not heard of it granted it from its replica."""

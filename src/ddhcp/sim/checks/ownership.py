@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ..watch import Watch
 
 MESSAGES_PER_DISPUTE = 12  # c of I4: three inquiries and a claim, said and answered by two nodes, with room for losses
+MESSAGES_PER_CLAIM = 6  # three inquiries, the claim, and two more announcements in case that is lost
 IDLE_TOLERANCE = 1.25
 ADOPTION_TURNS = 10  # tentative timeouts after which survivors that are not the first have had their turn to adopt
 
@@ -110,23 +111,36 @@ class Idleness:
 
 class IdleChecker:
     """I8: while nothing happens, a node announces all its blocks in one packet, as seldom as its shortest promise
-    allows. That a dead owner's promise ends is something: survivors inquire its block, and one announces it."""
+    allows. That a dead owner's promise ends is something: survivors inquire its block, and one announces it; and so is
+    that a node needs a block, as for a client that comes back when its lease has ended: it inquires, claims and repeats
+    that."""
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
         self._shortest: dict[int, int] | None = None
         self._began = (0.0, 0)
+        self._held: set[tuple[int, int]] = set()  # (node, block): claimed when it began,
+        self._begun: set[tuple[int, int]] = set()  # and those that were claimed only after that
         watch.on_claims.append(self._on_claims)
 
     def begin(self) -> None:
         """From now on nothing happens."""
         self._shortest = {}
-        self._began = (self._watch.engine.now, self._watch.multicasts)
+        now = self._watch.engine.now
+        self._held = {
+            (number, index)
+            for index, witness in self._watch.blocks.items()
+            for number, (_, until) in witness.claims.items()
+            if until > now
+        }
+        self._begun.clear()
+        self._began = (now, self._watch.multicasts)
 
     def _on_claims(self, number: int, claims: list[tuple[int, int]]) -> None:
         if self._shortest is not None and claims:
             timeout_s = min(timeout_s for _, timeout_s in claims)
             self._shortest[number] = min(timeout_s, self._shortest.get(number, timeout_s))
+            self._begun.update({(number, index) for index, _ in claims} - self._held)
 
     def end(self, *, check: bool) -> Idleness:
         """The quiet window is over."""
@@ -139,6 +153,7 @@ class IdleChecker:
             period_s = ((timeout_s - setup.lease_s if has_leases else timeout_s * 0.9) - 5) / 3
             allowed += 2 + seconds / (0.7 * max(1.0, period_s))
         self._shortest = None
+        allowed += MESSAGES_PER_CLAIM * len(self._begun)
         allowed += MESSAGES_PER_DISPUTE * self._orphaned(began_at - ADOPTION_TURNS * setup.tentative_timeout_s)
         idle = Idleness(seconds, self._watch.multicasts - began_with, allowed * IDLE_TOLERANCE)
         if check and idle.multicasts > idle.allowed:
