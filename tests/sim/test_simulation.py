@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from ddhcp.sim.faults import FOR_GOOD, Fault
 from ddhcp.sim.main import main
 from ddhcp.sim.setup import Setup
 from ddhcp.sim.simulation import Simulation, run
@@ -38,6 +39,15 @@ def test_same_seed_same_trace_whatever_the_hash_seed() -> None:
     }
     assert len(digests) == 1
     assert len(digests.pop().split()) == 2
+
+
+def test_clients_leave_a_machine_that_stops_for_good_while_the_faults_end() -> None:
+    """It still is up then, giving its blocks away; nobody could serve them there."""
+    stop = Fault("stop", SMALL.safety_s - 0.001, SMALL.safety_s, (2,), FOR_GOOD)
+    simulation = Simulation(SMALL, 1, faults=[stop])
+    report = run(simulation)
+    assert report.invariants() == []
+    assert not any(client.host is simulation.hosts[2] for client in simulation.clients.values())
 
 
 def test_other_seed_other_trace() -> None:

@@ -399,11 +399,15 @@ class Liveness:
             host.set_link(True)
             host.resume()
             simulation.restart(host.number)
-        alive = [host for host in simulation.hosts.values() if host.is_up and host.number < setup.nodes]
+        alive = [
+            host
+            for host in simulation.hosts.values()
+            if host.is_up and host.number < setup.nodes and host.number not in simulation.gone  # one that still stops
+        ]
         rng = simulation.stream("healing")
         for client in simulation.clients.values():
             client.calm_down()
-            if client.host is None or not client.host.is_up:
+            if client.host not in alive:
                 client.join(rng.choice(alive))
             waiting += not client.is_served and client.state is not ClientState.OFF
         simulation.healing.begin(waiting)
