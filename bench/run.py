@@ -130,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--avalanche", type=int, default=5000, metavar="N", help="clients at once; 0: none")
     parser.add_argument("--within", type=float, default=1.0, metavar="SECONDS", help="how long an avalanche comes down")
     parser.add_argument(
-        "--idle", type=float, default=120.0, metavar="SECONDS", help="listening to idle meshes; 0: none"
+        "--idle", type=float, default=100.0, metavar="SECONDS", help="listening to idle meshes; 0: none"
     )
     parser.add_argument("--no-node", action="store_true", help="only compare servers, without what concerns ours alone")
     parser.add_argument("--only", action="append", choices=[peer.name for peer in peers], metavar="NAME")
