@@ -40,6 +40,11 @@ FIRST_OBJECTION_AFTER_S = 1.0  # between two answers to a weaker claim of one bl
 MAX_OBJECTION_AFTER_S = 3600.0
 
 
+def tells_of_leases(timeout_s: int, block_timeout_s: int) -> bool:
+    """Whether a node of ours that announces a block for ``timeout_s`` tells that there are leases in it."""
+    return (timeout_s > block_timeout_s and timeout_s % 2 == 0) or timeout_s == MAX_TIMEOUT_S
+
+
 class Announcer:
     """Sends the claims of one node, and knows how long each of its blocks is promised for. ``refresh_at``: when all own
     blocks are to be announced again; infinity if there are none."""
@@ -92,7 +97,7 @@ class Announcer:
 
     def may_have_leases(self, timeout_s: int) -> bool:
         """Whether a block that a node of ours announced for ``timeout_s`` may have leases."""
-        return (timeout_s > self._context.config.block_timeout_s and timeout_s % 2 == 0) or timeout_s == MAX_TIMEOUT_S
+        return tells_of_leases(timeout_s, self._context.config.block_timeout_s)
 
     def promise(self, block: Block, lease_s: int, now: float) -> int:
         """How long a lease in ``block`` (ours, and with the lease already entered) may run, in seconds, at most

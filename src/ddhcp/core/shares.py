@@ -1,10 +1,10 @@
 """Which free blocks are this node's to take first, by a hash that all nodes agree on without a word.
 
 The pool is bent into the ring on which each node has some points (``ring.py``). A block is the share of the node whose
-point is the last before it: one node more or less changes nothing between the others,
-and of two nodes that know each other at most one takes a block for its own, whoever else each of them knows. A node
-keeps the stretches of the ring that begin at its own points. They take as much memory, and finding a block in them
-takes as long, with thousands of nodes and millions of blocks as with a few; a node more costs the same few steps.
+point is the last before it: one node more or less changes nothing between the others, and of two nodes that know each
+other at most one takes a block for its own, whoever else each of them knows. A node keeps the stretches of the ring
+that begin at its own points. They take as much memory, and finding a block in them takes as long, with thousands of
+nodes and millions of blocks as with a few; a node more costs the same few steps.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ...core.announcing import tells_of_leases
 from ..watch import Watch
 
 MESSAGES_PER_DISPUTE = 12  # c of I4: three inquiries and a claim, said and answered by two nodes, with room for losses
@@ -149,7 +150,7 @@ class IdleChecker:
         seconds = self._watch.engine.now - began_at
         allowed = 0.0
         for timeout_s in (self._shortest or {}).values():
-            has_leases = timeout_s > setup.block_timeout_s and timeout_s % 2 == 0
+            has_leases = tells_of_leases(timeout_s, setup.block_timeout_s)
             period_s = ((timeout_s - setup.lease_s if has_leases else timeout_s * 0.9) - 5) / 3
             allowed += 2 + seconds / (0.7 * max(1.0, period_s))
         self._shortest = None
