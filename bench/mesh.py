@@ -21,7 +21,7 @@ from bench.frames import FRAME_SIZE, SLOT_SIZE, ClientFrames
 from bench.link import BatchLink
 from bench.loadgen import CLIENT_PORT, process_cpu_s
 from bench.network import inside
-from bench.peers import ADDRESS, daemon_python
+from bench.peers import ADDRESS, daemon_command
 from ddhcp.ctl.answers import parse_statistics
 from ddhcp.ctl.connection import CtlError, ask
 from ddhcp.ctl.protocol import Command, Request
@@ -102,17 +102,7 @@ class Mesh:
         _ip([f"netns delete {name}" for name in self._names], "-force")
 
     def _start(self, name: str) -> subprocess.Popen[bytes]:
-        command = [
-            daemon_python(),
-            "-m",
-            "ddhcp.daemon.main",
-            "-D",
-            "-L",
-            "-t",
-            str(TENTATIVE_S),
-            "-b",
-            str(BLOCK_BITS),
-        ]
+        command = [*daemon_command(), "-L", "-t", str(TENTATIVE_S), "-b", str(BLOCK_BITS)]
         command += ["-s", str(SPARES), "-N", str(ADDRESS.network), "-i", "server0", "-c", "client0"]
         command += ["-o", "51:4:0.0.14.16", "--store", str(self._directory / f"{name}.sqlite")]
         with (self._directory / f"{name}.log").open("wb") as log:

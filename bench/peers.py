@@ -171,13 +171,18 @@ def daemon_python() -> str:
     return _SYSTEM_PYTHON if answer.strip() == sys.implementation.cache_tag else sys.executable
 
 
+def daemon_command() -> list[str]:
+    """The daemon, in the foreground; its options follow."""
+    return [daemon_python(), "-m", "ddhcp.daemon.main", "-D"]
+
+
 def _start_ddhcp(directory: Path, spares: int) -> Start:
     start = _start_pure(directory, spares)
     return Start(start.command, start.environment | compiled_environment())
 
 
 def _start_pure(directory: Path, spares: int) -> Start:
-    command = [daemon_python(), "-m", "ddhcp.daemon.main", "-D", "--store", str(directory / "leases.sqlite")]
+    command = [*daemon_command(), "--store", str(directory / "leases.sqlite")]
     return Start(command + _node_options(directory, spares), {"DDHCP_STATE_DIR": str(directory)})
 
 

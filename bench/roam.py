@@ -19,7 +19,7 @@ from bench.frames import FRAME_SIZE, SLOT_SIZE, ClientFrames
 from bench.link import BatchLink
 from bench.loadgen import CLIENT_PORT, process_cpu_s
 from bench.network import BEHIND
-from bench.peers import ADDRESS, daemon_python
+from bench.peers import ADDRESS, daemon_command
 
 READY_S = 60.0
 SPARES = 300
@@ -54,7 +54,7 @@ def connect() -> None:
 
 def start(node: str, directory: Path) -> subprocess.Popen[bytes]:
     """The daemon in one of the namespaces."""
-    command = [daemon_python(), "-m", "ddhcp.daemon.main", "-D", "-L", "-t", "2", "-b", "7", "-s", str(SPARES)]
+    command = [*daemon_command(), "-L", "-t", "2", "-b", "7", "-s", str(SPARES)]
     command += ["-N", str(ADDRESS.network), "-i", "server0", "-c", "client0", "-o", "51:4:0.0.14.16"]
     command += ["--store", str(directory / f"{node}.sqlite"), "-C", str(directory / f"{node}.ctl")]
     with (directory / f"{node}.log").open("wb") as log:

@@ -13,7 +13,7 @@ from pathlib import Path
 from bench.loadgen import process_cpu_s, resident_mb
 from bench.network import inside, namespaces
 from bench.node import stored
-from bench.peers import daemon_python
+from bench.peers import daemon_command
 from ddhcp.core import Pool
 from ddhcp.core.effects import SaveBlock, SaveLease
 from ddhcp.ctl.answers import parse_statistics
@@ -47,7 +47,7 @@ def measure(
     store, control = directory / f"start-{leases}.sqlite", directory / f"start-{leases}.ctl"
     if leases:
         fill(store, network, block_bits, leases)
-    command = [daemon_python(), "-m", "ddhcp.daemon.main", "-D", "-L", "-N", str(network), "-b", str(block_bits)]
+    command = [*daemon_command(), "-L", "-N", str(network), "-b", str(block_bits)]
     command += ["-i", "server0", "-c", "client0", "--store", str(store), "-C", str(control)]
     with namespaces() as names, (directory / "start.log").open("wb") as output:
         began = time.monotonic()
