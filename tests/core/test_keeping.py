@@ -4,7 +4,7 @@ keeps the addresses for them meanwhile."""
 from __future__ import annotations
 
 import pytest
-from test_replication import CONFIG, crash, lease, message, restart
+from test_replication import CONFIG, crash, lease, message, replicas, restart
 
 from ddhcp.core import Node, NodeConfig
 from ddhcp.core import events as e
@@ -158,17 +158,44 @@ def test_an_address_declined_once_too_often_is_nobody_elses_while_a_replica_does
     assert state_of(swarm, address) == "kept"
 
 
-def test_a_replica_that_comes_back_is_told_that_an_address_was_given_back() -> None:
+def test_a_replica_that_stood_in_before_it_heard_of_a_release_is_not_let_down() -> None:
+    """It granted the address to the same client anew: then the owner gives it to nobody else, and renews the lease."""
     swarm = swarm_of(2)
     address = lease(swarm, 0)
-    swarm.run_for(1)
-    swarm.stopped.add(1)
+    swarm.run_for(2)
+    swarm.cut = lambda sender, receiver: True
     swarm.client_sends(0, message(c.RELEASE, xid=10, ciaddr=address), source=address)
-    swarm.run_for(3)
+    assert starts_over(swarm, 1, address, 11) is not None
+    swarm.cut = lambda sender, receiver: False
+    swarm.run_for(45)  # it was taken for gone, and is asked again
+    (offer,) = swarm.client_sends(0, message(c.DISCOVER, client=2, xid=12, o50=address))
+    assert offer.yiaddr != address
+    assert renews(swarm, 1, address, 13) == LEASE_S
+
+
+def test_replicas_know_that_an_address_is_kept_whose_release_one_of_them_heard_late() -> None:
+    """So that whoever takes the owner's place keeps it too."""
+    swarm = swarm_of(3)
+    address = lease(swarm, 0)
+    swarm.run_for(2)
+    swarm.cut = lambda sender, receiver: {sender, receiver} == {0, 1}
+    swarm.client_sends(0, message(c.RELEASE, xid=10, ciaddr=address), source=address)
+    assert starts_over(swarm, 1, address, 11) is not None
+    swarm.run_for(2)
+    (known,) = replicas(swarm, 2).of_block(CONFIG.pool.index_of(address))
+    assert known.address == address
+    assert known.kept_s > LEASE_S
+
+
+def test_an_address_given_back_elsewhere_is_kept() -> None:
+    """Nobody knows how long ago that was, and who has stood in for its owner since."""
+    swarm = swarm_of(3)
+    address = lease(swarm, 0)
+    swarm.run_for(2)
+    swarm.client_sends(1, message(c.RELEASE, xid=10, ciaddr=address), source=address)
+    swarm.run_for(5)
     assert state_of(swarm, address) == "kept"
-    swarm.stopped.discard(1)
-    swarm.run_for(10)
-    assert state_of(swarm, address) == "released"
+    assert starts_over(swarm, 2, address, 11) == LEASE_S, "but for its client"
 
 
 def test_after_a_restart_it_is_not_known_who_knows() -> None:

@@ -286,7 +286,7 @@ def test_where_everything_is_known_the_swarm_is_not_asked() -> None:
 # -- giving back ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("kind", "state"), [(c.RELEASE, "released"), (c.DECLINE, "declined")])
+@pytest.mark.parametrize(("kind", "state"), [(c.RELEASE, "kept"), (c.DECLINE, "declined")])
 def test_what_a_client_gives_back_elsewhere_reaches_the_owner_through_loss(kind: int, state: str) -> None:
     for seed in range(10):
         swarm = claimed(2, seed=seed)

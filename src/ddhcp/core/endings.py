@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
+from typing import Final
 
 from ..swarm import Surrender
 from .claims import Claims
@@ -19,6 +21,11 @@ from .replies import Exchange, Replies, mac_text
 from .surrender import Surrenders
 from .terms import TermsBook
 
+# A peer stands in for a silent owner half a second after a client asked it (``forwarding.OWN_WORD_AT_ATTEMPT``), on a
+# clock that may run slower. So what all replicas acknowledged this soon after a client gave its address back here, none
+# of them granted to it anew meanwhile.
+SETTLE_S: Final = 0.4
+
 
 class Endings:
     """Ends bindings. ``claims``, ``forwarding``, ``surrenders`` and ``replicas`` are set by the owner."""
@@ -31,6 +38,7 @@ class Endings:
         self._book = book
         self._replies = replies
         self._decisions = decisions
+        self._settling: dict[int, float] = {}  # addresses whose replicas are told that they were given back; until when
         self.configure()
         self.claims: Claims
         self.forwarding: Forwarding
@@ -67,25 +75,29 @@ class Endings:
         self._decisions.note(x.chaddr, now, "RELEASE", "ended", "", address)
         return self.release(address, now)
 
-    def release(self, address: int, now: float) -> bool:
-        """End the lease of ``address``, if it is leased here; its client is remembered."""
+    def release(self, address: int, now: float, *, is_hearsay: bool = False) -> bool:
+        """End the lease of ``address``, if it is leased here; its client is remembered. ``is_hearsay``: a peer tells of
+        it, nobody knows how long after the client did. Whether the address became free."""
         lease = self._leases.at(address)
         if lease is None or lease.state not in HELD:
             return False
         if lease.state is LEASED:
             self._tell(lease, "released")
-        if self._keep_if_known_elsewhere(lease, now):
+        if self._keep_if_known_elsewhere(lease, now, is_hearsay=is_hearsay):
             return False
         self._end_released(lease, now)
         return True
 
-    def _keep_if_known_elsewhere(self, lease: Lease, now: float) -> bool:
+    def _keep_if_known_elsewhere(self, lease: Lease, now: float, *, is_hearsay: bool) -> bool:
         """Keep the address of a lease that its client gave back, if a peer that has not heard of it may prolong it."""
         kept_until = self._kept_until(lease)
         is_blocked = self._leases.is_reserved(lease.address)
         if is_blocked or not self._may_be_prolonged_elsewhere(lease, now) or kept_until <= now:
             return False
-        self._leases.keep(lease, kept_until, is_released=True)
+        self._leases.keep(lease, kept_until, is_released=not is_hearsay)
+        self._settling.pop(lease.address, None)
+        if not is_hearsay:
+            self._settling[lease.address] = now + SETTLE_S
         self._save(lease)
         return True
 
@@ -99,13 +111,29 @@ class Endings:
 
     def settle(self, address: int, now: float) -> bool:
         """All replicas may have heard by now that the client gave ``address`` back. Whether it became free."""
+        if now >= self._settling.get(address, -math.inf):
+            return False
         lease = self._leases.at(address)
-        if lease is None or lease.state is not KEPT or not lease.is_released:
+        if lease is None or not lease.is_released:
             return False
         if not self.claims.is_sure(self._context.pool.index_of(address), now) or not self.is_known_everywhere(address):
             return False
+        del self._settling[address]
         self._end_released(lease, now)
         return True
+
+    def _keep_unsettled(self, now: float) -> None:
+        """Some replica did not hear in time that an address was given back, and may have granted it to its client anew:
+        all are told that it is kept."""
+        while self._settling:
+            address, until = next(iter(self._settling.items()))
+            if until > now:
+                return
+            del self._settling[address]
+            lease = self._leases.at(address)
+            if lease is not None and lease.is_released:
+                lease.is_released = False
+                self._save(lease)
 
     def _end_released(self, lease: Lease, now: float) -> None:
         self._leases.end(lease, LeaseState.RELEASED)
@@ -144,9 +172,9 @@ class Endings:
         self._decisions.note(x.chaddr, now, "DECLINE", "ended", "", address)
         self.decline(address, now)
 
-    def decline(self, address: int, now: float) -> None:
+    def decline(self, address: int, now: float, *, is_hearsay: bool = False) -> None:
         """Its client found ``address``, offered or leased here, in use: nobody gets it for a while. Past the caps it is
-        given back instead, and probed before it is offered to anybody else (F4)."""
+        given back instead, and probed before it is offered to anybody else (F4). ``is_hearsay``: as for a release."""
         lease = self._leases.at(address)
         if lease is None or lease.state not in ACTIVE:
             return
@@ -155,7 +183,7 @@ class Endings:
             self._context.count("dhcp.drop.too-many-declines")
             self._context.log(logging.WARNING, "too-many-declines", address=dotted(address), mac=mac_text(lease.chaddr))
             self._leases.taint(address)
-            if lease.state is LEASED and self._keep_if_known_elsewhere(lease, now):
+            if lease.state is LEASED and self._keep_if_known_elsewhere(lease, now, is_hearsay=is_hearsay):
                 return
             self._leases.forget(lease)
             self._context.effects.append(ForgetLease(address))
@@ -196,8 +224,15 @@ class Endings:
 
     # --- time -----------------------------------------------------------------------------------
 
+    def deadline(self) -> float:
+        """When :meth:`run` wants to be called next; infinity if never."""
+        expiry = self._leases.next_expiry_at()
+        settling = next(iter(self._settling.values()), math.inf)
+        return settling if expiry is None else min(settling, expiry)
+
     def run(self, now: float) -> bool:
         """End what has run out; whether anything has."""
+        self._keep_unsettled(now)
         ended = False
         while (lease := self._leases.pop_expired(now)) is not None:
             ended = True

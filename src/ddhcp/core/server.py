@@ -9,7 +9,6 @@ DISCOVER is answered in ``offers.py``; bindings end in ``endings.py``; what a cl
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable
 from typing import Final
 
@@ -77,13 +76,14 @@ class Server:
         self.replicas = Replicas(context, self.claims)
         self.forwarding = Forwarding(
             context, self.claims, leases, peers, self.replicas, grant=self._ack_forwarded, refuse=self._nak_forwarded,
-            bind=self.bind, released=self.release, decisions=self.decisions,
+            bind=self.bind, released=self._on_released_elsewhere, decisions=self.decisions,
         )  # fmt: skip
         redirect = self.forwarding.redirect
         self.lookup = Lookup(context, self.claims, leases, peers, self.replicas, self._on_looked_up, redirect)
         self.surrenders = Surrenders(
-            context, self.claims, leases, peers, released=self.release, declined=self.decline, redirect=redirect
-        )
+            context, self.claims, leases, peers, released=self._on_released_elsewhere,
+            declined=self._on_declined_elsewhere, redirect=redirect,
+        )  # fmt: skip
         self._offers.claims, self._offers.lookup = self.claims, self.lookup
         self._endings.claims, self._endings.forwarding = self.claims, self.forwarding
         self._endings.surrenders, self._endings.replicas = self.surrenders, self.replicas
@@ -476,6 +476,11 @@ class Server:
         if self._endings.release(address, now):
             self._offers.serve_waiting(now)
 
+    def _on_released_elsewhere(self, address: int, now: float) -> None:
+        """A client at another node, some time ago, gave ``address`` back."""
+        if self._endings.release(address, now, is_hearsay=True):
+            self._offers.serve_waiting(now)
+
     def settle(self, address: int, now: float) -> None:
         """A replica has heard how ``address`` stands: if its client gave it back and all know, it is free."""
         if self._endings.settle(address, now):
@@ -485,9 +490,9 @@ class Server:
         """How to find out whether all replicas know how an address stands."""
         self._endings.is_known_everywhere = is_known_everywhere
 
-    def decline(self, address: int, now: float) -> None:
-        """A client at another node found ``address``, offered or leased here to it, in use."""
-        self._endings.decline(address, now)
+    def _on_declined_elsewhere(self, address: int, now: float) -> None:
+        """A client at another node, some time ago, found ``address``, offered or leased here to it, in use."""
+        self._endings.decline(address, now, is_hearsay=True)
         self._offers.ensure_supply(self._leases.plan.zone_at(address) or 0, now)
 
     def _on_inform(self, x: Exchange, now: float) -> None:
@@ -522,8 +527,7 @@ class Server:
 
     def deadline(self) -> float:
         """When :meth:`run` wants to be called next; infinity if never."""
-        expiry = self._leases.next_expiry_at()
-        return min(self._offers.deadline(), math.inf if expiry is None else expiry)
+        return min(self._offers.deadline(), self._endings.deadline())
 
     def run(self, now: float) -> None:
         """End what has run out."""
