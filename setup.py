@@ -15,7 +15,7 @@ HOT = {
     "swarm": "_address _codec _extensions _messages",
     "core": (
         "ack_gate addresses ages announcing blocks choice claim_memory claims config context decisions effects "
-        "endings events extensions forwarding handover hearsay hello holds inquiring leases limits locates lookup "
+        "endings familiar events extensions forwarding handover hearsay hello holds inquiring leases limits locates lookup "
         "node offers orphans peers policy pool presence probing questions records refreshes replicas "
         "replication replies restoring ring server shares supply sync terms told_leases trust"
     ),

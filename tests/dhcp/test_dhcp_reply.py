@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.dhcp import BOOTP, DHCP
 
-from ddhcp.dhcp import MIN_REPLY, Message, build_reply, pack_option, parse_request
+from ddhcp.dhcp import MIN_REPLY, Message, ReplyTemplate, build_reply, pack_option, parse_request
 from ddhcp.dhcp import constants as c
 
 SERVER, YOURS = 0x0A000001, 0x0A00A1A0
@@ -401,3 +401,11 @@ def test_every_reply_is_sound(
         assert result.get(1) == mask
         for code in set(result) & set(configured) - {50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 61, 82}:
             assert result[code] == configured[code]
+
+
+@given(st.sampled_from(FROM_CLIENTS), st.tuples(*[st.integers(1, 2**32 - 1)] * 3), st.integers(68, 1500))
+def test_a_template_makes_what_would_be_built(data: bytes, numbers: tuple[int, int, int], mtu: int) -> None:
+    request, (xid, t1_s, t2_s) = parse_request(data), numbers
+    template = ReplyTemplate(answer(request, c.ACK, mtu=mtu))
+    built = answer(request.repeated(xid, 5), c.ACK, mtu=mtu, t1_s=t1_s, t2_s=t2_s)
+    assert template.fill(xid, t1_s, t2_s) == built

@@ -12,6 +12,7 @@ from ..values import dataclass
 from .context import Context
 from .decisions import Decisions
 from .effects import SendDhcp
+from .familiar import Familiar
 from .policy import Broadcast
 from .pool import dotted
 from .terms import Terms
@@ -28,13 +29,15 @@ _ANSWERED: Final = (c.OPT_RAPID_COMMIT, c.OPT_FQDN, c.OPT_SUBNET_SELECTION)
 @dataclass(slots=True, init=False)
 class Exchange:
     """A client's message on its way to an answer. ``key``: the client's identity; ``source``: of the datagram;
-    ``is_unicast``: whether it was sent to this server alone."""
+    ``is_unicast``: whether it was sent to this server alone; ``familiar``: how it was answered before, or where to note
+    how it is answered now, if it is one that may come again."""
 
     request: Message
     terms: Terms
     key: bytes
     source: int
     is_unicast: bool
+    familiar: Familiar | None
 
     @property
     def link(self) -> str:
@@ -46,12 +49,21 @@ class Exchange:
         """The client's hardware address field, 16 bytes."""
         return self.request.chaddr
 
-    def __init__(self, request: Message, terms: Terms, key: bytes, source: int = 0, is_unicast: bool = False) -> None:
+    def __init__(
+        self,
+        request: Message,
+        terms: Terms,
+        key: bytes,
+        source: int = 0,
+        is_unicast: bool = False,
+        familiar: Familiar | None = None,
+    ) -> None:
         self.request = request
         self.terms = terms
         self.key = key
         self.source = source
         self.is_unicast = is_unicast
+        self.familiar = familiar
 
 
 def mac_text(chaddr: bytes) -> str:
@@ -123,7 +135,12 @@ class Replies:
         t1_s, t2_s = int(lease_s * 0.5 - jitter), int(lease_s * 0.875 - jitter)
         if not 0 < t1_s < t2_s:  # of a lease of a second or two: the client knows better
             t1_s = t2_s = 0
-        payload = self._build(x, kind, address, lease_s, t1_s, t2_s, is_rapid=is_rapid)
+        familiar = x.familiar
+        template = familiar.find_answer(x.terms, address, lease_s) if familiar is not None else None
+        if template is not None and t1_s:
+            payload = template.fill(x.request.xid, t1_s, t2_s)
+        else:
+            payload = self._build(x, kind, address, lease_s, t1_s, t2_s, is_rapid=is_rapid)
         self._send(x, kind, payload, address, durable=kind == c.ACK)
 
     def _build(
@@ -146,6 +163,8 @@ class Replies:
         )  # fmt: skip
         if omitted:
             self._context.count("dhcp.options_omitted", len(omitted))
+        elif x.familiar is not None and lease_s and t1_s and not terms.boot_file and not terms.server_name:
+            x.familiar.learn(terms, address, lease_s, payload)
         return payload
 
     def _send(self, x: Exchange, kind: int, payload: bytes, address: int, *, durable: bool = False) -> None:

@@ -22,6 +22,7 @@ from .decisions import Decisions
 from .effects import Log, ProlongLease, RunHook, SaveLease
 from .endings import Endings
 from .events import STALE_AFTER_S, AddressProbed, ClientLink, DhcpReceived
+from .familiar import Familiar, Familiars
 from .forwarding import Forwarding
 from .leasequery import LeaseQueries
 from .leases import (
@@ -149,6 +150,7 @@ class Server:
 
     def _configure(self) -> None:
         self._policy = self._context.config.policy
+        self._familiars = Familiars()
         limits = self._policy.limits
         self._nak_rate = RateLimiter(limits.nak_per_s, limits.nak_burst, limits.total_nak_per_s, limits.total_nak_burst)
 
@@ -183,6 +185,14 @@ class Server:
         if link is None:
             context.count("dhcp.drop.no-such-link")
             return
+        familiar = self._familiars.find(event.data)
+        if familiar is not None:
+            x = self._admit(familiar.again(event.data), familiar.key, link, event, now)
+            if x is not None:
+                tally.requests += 1
+                x.familiar = familiar
+                self._on_request(x, now)
+            return
         try:
             request = parse_request(event.data, leasequery=bool(self._policy.leasequery_sources))
         except DecodeError as error:
@@ -192,7 +202,8 @@ class Server:
         if kind == c.LEASEQUERY:
             self._queries.answer(request, link, now)
             return
-        x = self._admit(request, link, event, now)
+        key = identity(request, ignore_client_id=self._policy.ignore_client_id)
+        x = self._admit(request, key, link, event, now)
         if x is None:
             return
         if kind == c.DISCOVER:
@@ -200,7 +211,7 @@ class Server:
             self._offers.discover(x, now)
         elif kind == c.REQUEST:
             tally.requests += 1
-            self._on_request(x, now)
+            self._on_unfamiliar_request(x, event.data, now)
         elif event.waited_s > STALE_AFTER_S and kind in (c.RELEASE, c.DECLINE):
             # While this node stood still its client may have had the address prolonged elsewhere.
             self._replies.ignore(request, link.name, "stale", now)
@@ -227,7 +238,9 @@ class Server:
         if reason == "reply" and not is_own and self._foreign_rate.allows(event.link.encode(), now):
             self._context.log(logging.WARNING, "foreign-dhcp-server", address=dotted(event.source), link=event.link)
 
-    def _admit(self, request: Message, link: ClientLink, event: DhcpReceived, now: float) -> Exchange | None:
+    def _admit(
+        self, request: Message, key: bytes, link: ClientLink, event: DhcpReceived, now: float
+    ) -> Exchange | None:
         """Who is not served, and why (I27, W11)."""
         reason = ""
         terms: Terms | None = None
@@ -243,7 +256,6 @@ class Server:
         if terms is None or reason:
             self._replies.ignore(request, link.name, reason, now)
             return None
-        key = identity(request, ignore_client_id=self._policy.ignore_client_id)
         return Exchange(request, terms, key, event.source, event.destination != c.BROADCAST_ADDRESS)
 
     def _refresh(self, x: Exchange) -> Exchange | None:
@@ -266,6 +278,14 @@ class Server:
         x = self._exchange(request, link)
         if x is not None:
             self._offers.looked_up(x, address, now)
+
+    def _on_unfamiliar_request(self, x: Exchange, data: bytes, now: float) -> None:
+        """A REQUEST unlike those that are remembered. If it renews a lease, ``data`` will come again."""
+        if x.request.ciaddr and x.request.server_identifier is None:
+            x.familiar = Familiar(x.request, x.key)
+        self._on_request(x, now)
+        if x.familiar is not None and x.familiar.answer is not None:
+            self._familiars.remember(data, x.familiar)
 
     def _on_request(self, x: Exchange, now: float) -> None:
         """RFC 2131 4.3.2. The client's state follows from the packet alone."""

@@ -11,7 +11,7 @@ from ._frame import UdpFrame, checksum, parse_udp_frame, udp_frame
 from ._message import DecodeError, Message, is_unicast, pack_option
 from ._names import Fqdn, encode_fqdn_reply
 from ._nested import suboptions, vendor_identifying
-from ._reply import MIN_REPLY, OptionSet, build_reply
+from ._reply import MIN_REPLY, OptionSet, ReplyTemplate, build_reply
 from ._request import MAX_CLIENT_ID, REASONS, hardware_identity, identity, parse_request
 from ._table import OPTIONS, Kind, OptionInfo, option_code, option_name
 from ._text import encode_option, format_message, format_option, message_type_name, printable
@@ -28,6 +28,7 @@ __all__ = [
     "Message",
     "OptionInfo",
     "OptionSet",
+    "ReplyTemplate",
     "UdpFrame",
     "build_reply",
     "checksum",

@@ -142,6 +142,13 @@ class Message:
             self.sname = bytes(c.SNAME_SIZE)
         self.options.pop(c.OPT_OVERLOAD, None)
 
+    def repeated(self, xid: int, secs: int) -> Message:
+        """The same message in another transaction. The two share their options, which nobody may change any more."""
+        return Message(
+            self.op, self.htype, self.hlen, self.hops, xid, secs, self.flags, self.ciaddr, self.yiaddr, self.siaddr,
+            self.giaddr, self.chaddr, self.sname, self.file, self.options,
+        )  # fmt: skip
+
     def encode(self, *, min_size: int = 0) -> bytes:
         """The message as bytes: options in the map's order, long ones split (RFC 3396), End, zeros up to ``min_size``.
 

@@ -19,6 +19,10 @@ _MIN_DATAGRAM: Final = 576  # what every client must take (RFC 2131 section 2)
 # each takes time; with the three options of a lease, and without sname and file, it is most answers.
 _pack_head: Final = struct.Struct("!7I16s64s128s9sI").pack
 _pack_usual_head: Final = struct.Struct("!7I16s192x9sI 2sI2sI2sI").pack
+_XID_AT: Final = 4
+_T1_AT: Final = struct.calcsize("!7I16s192x9sI 2sI2s")  # in it, T1, then option 59's code and size, then T2
+_pack_xid_into: Final = struct.Struct("!I").pack_into
+_pack_timers_into: Final = struct.Struct("!I2sI").pack_into
 _BOOTREPLY_AT: Final = c.BOOTREPLY << 24  # in the word of op, htype, hlen and hops
 # By message type: the magic cookie, the message type, and the server identifier's code and size.
 _OPENINGS: Final = [
@@ -190,6 +194,23 @@ def build_reply(
     free_fields = (0 if boot_file else _FILE) | (0 if server_name else _SNAME)
     wanted = _answer(options, request, forced)
     return _squeeze(head, wanted, (client_echo, relay_echo), limit, free_fields, omitted)
+
+
+class ReplyTemplate:
+    """A reply of :func:`build_reply` with T1 and T2, and without boot file and server name, from which others are made
+    that differ from it in the transaction and in these two."""
+
+    __slots__ = ("_payload",)
+
+    def __init__(self, payload: bytes) -> None:
+        self._payload = bytearray(payload)
+
+    def fill(self, xid: int, t1_s: int, t2_s: int) -> bytes:
+        """The reply of transaction ``xid``, to renew and rebind after so many seconds."""
+        payload = self._payload
+        _pack_xid_into(payload, _XID_AT, xid)
+        _pack_timers_into(payload, _T1_AT, t1_s, _T2, t2_s)
+        return bytes(payload)
 
 
 def _payload_limit(max_size: int | None, mtu: int) -> int:
