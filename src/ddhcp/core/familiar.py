@@ -8,9 +8,10 @@ from typing import Final
 
 from ..dhcp import Message, ReplyTemplate
 from ..values import dataclass
+from .effects import Log, RunHook
 from .terms import Terms
 
-MAX_FAMILIAR: Final = 4096  # messages, the first remembered forgotten first; some 7 MB with their answers
+MAX_FAMILIAR: Final = 4096  # messages, the first remembered forgotten first; some 9 MB with their answers
 MAX_SIZE: Final = 576  # bytes of a message; longer ones are not remembered
 _XID_AT: Final = 4
 _FLAGS_AT: Final = 10  # behind xid (4 bytes) and secs (2)
@@ -19,22 +20,27 @@ _FLAGS_AT: Final = 10  # behind xid (4 bytes) and secs (2)
 @dataclass(slots=True, init=False)
 class Familiar:
     """A message and what was made of it. ``key``: its client's identity. ``answer`` acknowledges ``address`` for
-    ``lease_s`` seconds by ``terms``; None as long as the message has not been answered so."""
+    ``lease_s`` seconds by ``terms``; None as long as the message has not been answered so. ``told``: what tells others
+    of that, None if it has not been told yet."""
 
     request: Message
     key: bytes
+    hostname: bytes
     terms: Terms | None
     address: int
     lease_s: int
     answer: ReplyTemplate | None
+    told: tuple[RunHook, Log] | None
 
     def __init__(self, request: Message, key: bytes) -> None:
         self.request = request
         self.key = key
+        self.hostname = request.hostname
         self.terms = None
         self.address = 0
         self.lease_s = 0
         self.answer = None
+        self.told = None
 
     def find_answer(self, terms: Terms, address: int, lease_s: int) -> ReplyTemplate | None:
         """The answer with these contents, if that is the one known."""
@@ -43,7 +49,7 @@ class Familiar:
     def learn(self, terms: Terms, address: int, lease_s: int, payload: bytes) -> None:
         """The message was acknowledged with ``payload``."""
         self.terms, self.address, self.lease_s = terms, address, lease_s
-        self.answer = ReplyTemplate(payload)
+        self.answer, self.told = ReplyTemplate(payload), None
 
     def again(self, data: bytes) -> Message:
         """``data`` as a message: what :meth:`Familiars.find` found it to be, with a transaction of its own."""

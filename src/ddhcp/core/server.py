@@ -413,7 +413,8 @@ class Server:
 
     def _grant(self, x: Exchange, address: int, now: float) -> None:
         lease_s = x.terms.lease_time_s(x.request.lease_time_s)
-        granted_s = self.bind(address, x.key, x.chaddr, lease_s, now, x.request.hostname)
+        hostname = x.request.hostname if x.familiar is None else x.familiar.hostname
+        granted_s = self.bind(address, x.key, x.chaddr, lease_s, now, hostname)
         if granted_s > 0:
             self._ack(x, address, granted_s, now)
             self.forwarding.note_place(address, x.chaddr)
@@ -458,14 +459,14 @@ class Server:
         return granted_s
 
     def _ack(self, x: Exchange, address: int, lease_s: int, now: float, *, is_rapid: bool = False) -> None:
-        context = self._context
         self._replies.ack(x, address, lease_s, now, is_rapid=is_rapid)
-        mac, text = mac_text(x.chaddr), dotted(address)
-        context.effects.append(RunHook(("lease", text, mac)))
-        fields: dict[str, object] = {"address": text, "mac": mac, "seconds": lease_s, "link": x.link}
-        if x.request.giaddr:
-            fields.update(relayed(x.request))
-        context.effects.append(Log(_INFO, "lease-granted", fields))
+        familiar = x.familiar
+        if familiar is None or familiar.find_answer(x.terms, address, lease_s) is None:
+            self._context.effects.extend(_news(x, address, lease_s))
+        else:
+            if familiar.told is None:
+                familiar.told = _news(x, address, lease_s)
+            self._context.effects.extend(familiar.told)
         self._offers.ensure_supply(x.terms.zone, now)
 
     def _ack_forwarded(self, request: Message, link: str, address: int, lease_s: int, now: float) -> None:
@@ -561,3 +562,12 @@ class Server:
         if active:
             level = logging.INFO if self._context.stopping else logging.WARNING
             self._context.log(level, "leases-moved", block=index, leases=active)
+
+
+def _news(x: Exchange, address: int, lease_s: int) -> tuple[RunHook, Log]:
+    """What tells others that a lease was granted."""
+    mac, text = mac_text(x.chaddr), dotted(address)
+    fields: dict[str, object] = {"address": text, "mac": mac, "seconds": lease_s, "link": x.link}
+    if x.request.giaddr:
+        fields.update(relayed(x.request))
+    return RunHook(("lease", text, mac)), Log(_INFO, "lease-granted", fields)
