@@ -24,6 +24,7 @@ BLOCK_BITS = 7
 TENTATIVE_S = 2
 AVALANCHE_SPARES = 200
 CEILING = "(ceiling)"
+FEW = "ddhcp-few"
 CLASSIC_VARIABLE = "CLASSIC_DDHCPD"
 _COMPILED = Path(__file__).parent.parent / "build" / "compiled"
 _KIND = "core compiled by mypyc" if any(_COMPILED.glob("ddhcp__mypyc*.so")) else "pure Python"
@@ -51,7 +52,8 @@ class Peer:
     leases to keep (for those that know such a thing), writes the configuration and returns the command. ``version``:
     its command that prints one. ``most_clients``: it gets no more. ``most_rounds``: each of them renews no more often.
     ``broadcast``: clients ask for broadcast answers. ``control_socket``: in that directory, where a node of a swarm
-    tells of its blocks. ``once``: one run of it is enough.
+    tells of its blocks. ``once``: one run of it is enough. ``has_avalanche``: it is measured how it bears many clients
+    at once.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Peer:
     broadcast: bool = False
     control_socket: str = ""
     once: bool = False
+    has_avalanche: bool = True
 
 
 def all_peers() -> list[Peer]:
@@ -115,9 +118,24 @@ def all_peers() -> list[Peer]:
             "ddhcpd in C, no store, no checks; new clients bounded by its spares",
             most_clients=_CLASSIC_CLIENTS,
             control_socket="ctl",
-            once=True,
         ),
-        Peer(CEILING, lambda: "", _start_echo, "the load generator against an echo in Python", once=True),
+        Peer(
+            FEW,
+            _classic_missing,
+            _start_ddhcp,
+            "ddhcp with as few clients as the classic daemon takes",
+            most_clients=_CLASSIC_CLIENTS,
+            control_socket="ctl",
+            has_avalanche=False,
+        ),
+        Peer(
+            CEILING,
+            lambda: "",
+            _start_echo,
+            "the load generator against an echo in Python",
+            once=True,
+            has_avalanche=False,
+        ),
     ]
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from bench import node_cases
 from bench.loadgen import resident_mb
 from bench.network import CLIENT_INTERFACE, Namespaces, inside, namespaces
-from bench.peers import AVALANCHE_SPARES, BLOCK_BITS, CEILING, Peer, all_peers, version
+from bench.peers import AVALANCHE_SPARES, BLOCK_BITS, Peer, all_peers, version
 from bench.report import describe, machine, table
 from bench.statistics import summarise
 from ddhcp.ctl.answers import parse_blocks
@@ -53,7 +53,8 @@ def measure(peer: Peer, options: argparse.Namespace) -> dict[str, Any]:
     unloaded = min(UNLOADED, clients // 2)
     spares = clients + unloaded + 1
     with _running(peer, spares, spares) as (names, process):
-        rounds = min(options.rounds, peer.most_rounds)
+        # As many renewals of few clients as of many: a short measurement says little.
+        rounds = min(max(1, options.rounds * options.clients // clients), peer.most_rounds)
         sizes = ["--clients", clients, "--window", options.window, "--rounds", rounds, "--unloaded", unloaded]
         result = _generate(peer, names, *sizes, "--server-pid", process.pid)
         return {**result, "memory": {"server_rss_mb": resident_mb(process.pid)}}
@@ -183,7 +184,7 @@ def _measure_all(peers: Sequence[Peer], options: argparse.Namespace) -> dict[str
             if run := _attempt(measure, peer, options, results, f"run {number} of {options.runs}"):
                 results[peer.name]["runs"].append(run)
     for peer in peers:
-        if options.avalanche and peer.name != CEILING:
+        if options.avalanche and peer.has_avalanche:
             results[peer.name].update(_attempt(avalanche, peer, options, results, "avalanche"))
     for result in results.values():
         if "missing" not in result:
