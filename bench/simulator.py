@@ -23,7 +23,8 @@ STEP_S = 60.0  # of virtual time between two lines of progress
 BLOCK_SIZE = 32
 ROOM = 4  # how often all blocks that are needed fit into the pool
 PAGE_BYTES = 4096
-COLLECT_AFTER = 50_000  # new objects, as in the daemon: a swarm has millions that stay
+# New objects, as in the daemon; and collections of the young until one of all, since a swarm has millions that stay.
+COLLECT_AFTER, COLLECT_ALL_AFTER = 50_000, (20, 1000)
 
 
 def setup_for(nodes: int, clients: int) -> Setup:
@@ -38,6 +39,14 @@ def setup_for(nodes: int, clients: int) -> Setup:
 def resident_bytes() -> int:
     """The memory of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES
+
+
+def _say(line: str) -> None:
+    """Progress, for whoever waits."""
+    if sys.stderr.isatty():
+        print(f"\r{line} ", end="", file=sys.stderr, flush=True)
+    else:
+        print(line, file=sys.stderr, flush=True)
 
 
 class Run:
@@ -62,8 +71,8 @@ class Run:
         before, began_at, took_s = network.deliveries, simulation.now, time.process_time()
         while simulation.now < began_at + seconds:
             simulation.run_for(min(STEP_S, began_at + seconds - simulation.now))
-            if sys.stderr.isatty():
-                print(f"\r{title}: {simulation.now - began_at:.0f} of {seconds:.0f} s ", end="", file=sys.stderr)
+            used_s = time.process_time() - took_s
+            _say(f"{title}: {simulation.now - began_at:.0f} of {seconds:.0f} s, {used_s:.0f} s of processor time")
         took_s = time.process_time() - took_s
         deliveries = network.deliveries - before
         memory = (resident_bytes() - self._empty_bytes) / simulation.setup.nodes
@@ -86,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=3600.0, metavar="S", help="virtual time after that")
     parser.add_argument("--seed", type=int, default=1, metavar="N")
     options = parser.parse_args(arguments)
-    gc.set_threshold(COLLECT_AFTER)
+    gc.set_threshold(COLLECT_AFTER, *COLLECT_ALL_AFTER)
     is_pure = Path(ddhcp.core.node.__file__).suffix == ".py"
     print(f"{options.nodes} nodes, {options.clients} clients, {'pure Python' if is_pure else 'compiled'}", flush=True)
     run = Run(setup_for(options.nodes, options.clients), options.seed)
