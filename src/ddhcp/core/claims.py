@@ -157,18 +157,19 @@ class Claims:
 
     def deadline(self) -> float:
         """When :meth:`run` wants to be called next; infinity if never."""
-        at = min(
-            self._announcer.refresh_at,
-            self._announcer.confirm_at,
-            self._holds.deadline(),
-            self.memory.deadline(),
-            self.table.next_lapse_at,
-        )
+        at = min(self._announcer.refresh_at, self._announcer.confirm_at)
+        at = min(at, self._holds.deadline())
+        at = min(at, self.memory.deadline())
+        at = min(at, self.table.next_lapse_at)
         if self._context.link_up:
-            at = min(
-                at, self._inquirer.deadline(), self._sync.deadline(), self.orphans.deadline(), self._supply.retry_at
-            )
-        return at if self.learning_until is None else min(at, self.learning_until, self._learning_may_end_at)
+            at = min(at, self._inquirer.deadline())
+            at = min(at, self._sync.deadline())
+            at = min(at, self.orphans.deadline())
+            at = min(at, self._supply.retry_at)
+        if self.learning_until is not None:
+            at = min(at, self.learning_until)
+            at = min(at, self._learning_may_end_at)
+        return at
 
     # --- life -----------------------------------------------------------------------------------
 

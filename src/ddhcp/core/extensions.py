@@ -176,13 +176,10 @@ class Extensions:
         """When :meth:`run` wants to be called next; infinity if never."""
         if self._context.stopping:
             return self.handover.deadline()
-        return min(
-            self.handover.deadline(),
-            self.replication.deadline(),
-            self.ack_gate.deadline(),
-            self._lookup.deadline(),
-            self._surrenders.deadline(),
-        )
+        at = min(self.handover.deadline(), self.replication.deadline())
+        at = min(at, self.ack_gate.deadline())
+        at = min(at, self._lookup.deadline())
+        return min(at, self._surrenders.deadline())
 
     def run(self, now: float) -> None:
         """Do what has fallen due."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from ipaddress import IPv6Address
 from typing import Final
 
 from ..dhcp import Message, hardware_identity, identity
@@ -28,7 +27,7 @@ from .claims import Claims
 from .context import Context
 from .decisions import Decisions
 from .leases import DECLINED, LEASED, SHORTEST_GRANT_S, TAKEN, LeaseTable
-from .peers import GREETINGS, Peer, Peers
+from .peers import GREETINGS, Peer, Peers, address_text
 from .pool import dotted
 from .questions import Questions
 from .records import StoredLease
@@ -334,7 +333,7 @@ class Forwarding:
             self._places[address] = at
             if len(self._places) > MAX_PLACES:
                 del self._places[next(iter(self._places))]
-        where = str(IPv6Address(at)) if at else "here"
+        where = address_text(at) if at else "here"
         self._context.log(
             logging.INFO, "client-moved", address=dotted(address), mac=chaddr[:6].hex(":").upper(), to=where
         )

@@ -104,7 +104,8 @@ class Handover:
 
     def deadline(self) -> float:
         """When :meth:`run` wants to be called next; infinity if never."""
-        return min(self._under_way.deadline(), self._give_by, self._probe_until if self._waiting else math.inf)
+        at = min(self._under_way.deadline(), self._give_by)
+        return min(at, self._probe_until) if self._waiting else at
 
     def run(self, now: float) -> None:
         """Send again what was not acknowledged."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable
-from ipaddress import IPv6Address
 
 from ..swarm import (
     CAN_HANDOVER,
@@ -19,7 +18,7 @@ from ..swarm import (
 )
 from .context import Context
 from .leases import LeaseTable
-from .peers import GREETINGS, Peer
+from .peers import GREETINGS, Peer, address_text
 
 HELLO_INTERVAL_S = 30.0  # between the first HELLOs to a peer of unknown kind; then it doubles with each,
 MOST_DOUBLINGS = 7  # up to an hour, because a partition may have swallowed all of them
@@ -112,5 +111,5 @@ class Greeting:
         before, peer.plans = peer.plans, (self._leases.plan.digest, plan)
         if peer.plan_differs and peer.plans != before:
             self._context.count("swarm.plans_differ")
-            address = str(IPv6Address(peer.address))
+            address = address_text(peer.address)
             self._context.log(logging.WARNING, "peer-plan-differs", address=address, node_id=peer.node_id.hex())

@@ -94,7 +94,8 @@ class Lookup:
 
     def deadline(self) -> float:
         """When :meth:`run` wants to be called next; infinity if never."""
-        return min(self._asked.deadline(), self._sought.deadline(), self._seek_at)
+        at = min(self._asked.deadline(), self._sought.deadline())
+        return min(at, self._seek_at)
 
     def run(self, now: float) -> None:
         """Ask once more where an answer is overdue; give up at the deadline."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import lru_cache
+from ipaddress import IPv6Address
 
 from ..swarm import AddressOrder
 from ..values import dataclass
@@ -20,6 +22,12 @@ SAME_REFRESH_S = 1.0  # claims of a peer that come closer together are packets o
 REFRESH_WEIGHT = 0.25  # of the latest interval in the running mean of a peer's refresh period
 ROUNDING_S = 1e-3  # by which a computed instant is taken to be earlier, rather than missed by a rounding
 PERIOD_SLACK = 0.25  # of a period, by which a refresh may be late without one before it having been lost
+
+
+@lru_cache(maxsize=MAX_PEERS)
+def address_text(address: bytes) -> str:
+    """An IPv6 address of 16 bytes as people write it."""
+    return str(IPv6Address(address))
 
 
 @dataclass(slots=True, eq=False)

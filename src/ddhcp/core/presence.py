@@ -6,10 +6,9 @@ For people and their hooks only: nothing is decided by it. What a silent node cl
 from __future__ import annotations
 
 import logging
-from ipaddress import IPv6Address
 
 from .context import Context
-from .peers import Peer, Peers
+from .peers import Peer, Peers, address_text
 
 SILENT_PERIODS = 3  # block timeouts, or expected refreshes if these are further apart, without a word
 
@@ -52,4 +51,4 @@ class Presence:
         return SILENT_PERIODS * max(self._context.config.block_timeout_s, peer.expected_s)
 
     def _tell(self, event: str, address: bytes, node_id: bytes) -> None:
-        self._context.log(logging.INFO, event, address=str(IPv6Address(address)), node_id=node_id.hex())
+        self._context.log(logging.INFO, event, address=address_text(address), node_id=node_id.hex())

@@ -24,6 +24,8 @@ RING_BITS: Final = 32
 RING: Final = 1 << RING_BITS  # numbers from 0 to this
 MAX_STAND_INS: Final = 4  # peers that are asked in a silent owner's place
 _SPREAD: Final = 0x9E3779B1  # odd, and near the golden section of the ring: multiples of it lie far from each other
+_ADDRESS_BITS: Final = 128
+_ADDRESS_MASK: Final = (1 << _ADDRESS_BITS) - 1
 _POINTS: Final = struct.Struct(f">{POINTS}L")
 
 
@@ -31,6 +33,13 @@ _POINTS: Final = struct.Struct(f">{POINTS}L")
 def points(address: bytes) -> tuple[int, ...]:
     """The points of the node at ``address`` (16 bytes), in order."""
     return tuple(sorted(_POINTS.unpack(hashlib.blake2b(address, digest_size=_POINTS.size).digest())))
+
+
+@lru_cache(maxsize=MAX_PEERS)
+def _numbered_points(address: bytes) -> tuple[int, ...]:
+    """The same, each with the address behind it."""
+    number = int.from_bytes(address, "big")
+    return tuple(point << _ADDRESS_BITS | number for point in points(address))
 
 
 def _place(index: int) -> int:
@@ -57,7 +66,7 @@ class Ring:
 
     def __init__(self) -> None:
         self._nodes: dict[bytes, None] = {}
-        self._points: list[tuple[int, bytes]] = []
+        self._points: list[int] = []  # each with the node's address behind it, as one number: that is compared fast
 
     def __contains__(self, address: bytes) -> bool:
         return address in self._nodes
@@ -69,23 +78,25 @@ class Ring:
         """This node is among them."""
         if address not in self._nodes:
             self._nodes[address] = None
-            for point in points(address):
-                insort(self._points, (point, address))
+            for point in _numbered_points(address):
+                insort(self._points, point)
 
     def discard(self, address: bytes) -> None:
         """This node is not among them."""
         if address in self._nodes:
             del self._nodes[address]
-            self._points = [each for each in self._points if each[1] != address]
+            gone = _numbered_points(address)
+            self._points = [each for each in self._points if each not in gone]
 
     def first(self, index: int, count: int, without: Container[bytes] = ()) -> tuple[bytes, ...]:
         """The ``count`` nodes that come first for block ``index``, the first of all first."""
         found: list[bytes] = []
-        start = bisect_left(self._points, (_place(index), b""))
+        start = bisect_left(self._points, _place(index) << _ADDRESS_BITS)
         for number in range(len(self._points)):
             if len(found) >= count:
                 break
-            _, address = self._points[(start + number) % len(self._points)]
+            point = self._points[(start + number) % len(self._points)]
+            address = (point & _ADDRESS_MASK).to_bytes(_ADDRESS_BITS // 8, "big")
             if address not in found and address not in without:
                 found.append(address)
         return tuple(found)
