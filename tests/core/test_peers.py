@@ -38,26 +38,25 @@ def test_a_peer_that_says_what_it_is_when_first_heard_counts_as_of_unknown_kind_
     assert not peers.has_classic(1121.0)
 
 
-class Sharing(Peers):
-    """Notes with whom the pool is shared."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.told: list[bytes] = []
-        self.on_sharing = lambda peer: self.told.append(peer.address)
+def sharing() -> tuple[Peers, list[bytes]]:
+    """No peers yet, and with whom the pool is shared."""
+    peers = Peers()
+    told: list[bytes] = []
+    peers.on_sharing = lambda peer: told.append(peer.address)
+    return peers, told
 
 
 def test_the_pool_is_shared_with_whoever_was_heard_or_is_said_to_own_blocks() -> None:
-    peers = Sharing()
+    peers, told = sharing()
     for _ in range(2):
         peers.hear(FIRST, bytes(8), 1000.0)
         peers.note_missing(SECOND, bytes(8), 3000.0, 1000.0)
         peers.note_missing(bytes(16), bytes(8), 3000.0, 1000.0)
-    assert peers.told == [FIRST, SECOND]
+    assert told == [FIRST, SECOND]
 
 
 def test_the_pool_is_no_longer_shared_with_whoever_was_long_not_heard_and_owns_nothing() -> None:
-    peers = Sharing()
+    peers, told = sharing()
     peers.hear(FIRST, bytes(8), 1000.0)
     peers.note_missing(SECOND, bytes(8), 3000.0, 1000.0)
     assert not peers.has_sharing_ended(999.0 + KNOWN_FOR_S)
@@ -67,7 +66,7 @@ def test_the_pool_is_no_longer_shared_with_whoever_was_long_not_heard_and_owns_n
     assert peers.has_sharing_ended(3000.0)
     for _ in range(2):
         peers.hear(FIRST, bytes(8), 3001.0)
-    assert peers.told == [FIRST, SECOND, FIRST]
+    assert told == [FIRST, SECOND, FIRST]
     peers.hear(FIRST, bytes(8), 3500.0)
     assert not peers.has_sharing_ended(3600.0)
     assert not peers.has_sharing_ended(4099.0)
@@ -75,7 +74,7 @@ def test_the_pool_is_no_longer_shared_with_whoever_was_long_not_heard_and_owns_n
 
 
 def test_the_pool_is_no_longer_shared_with_whoever_had_to_be_forgotten() -> None:
-    peers = Sharing()
+    peers, _ = sharing()
 
     def hear(number: int, now: float) -> None:
         peers.hear(FIRST[:8] + number.to_bytes(8, "big"), bytes(8), now)

@@ -335,7 +335,7 @@ def test_leases_outside_the_block_are_not_taken_and_our_own_block_is_refused() -
 
 def test_a_block_that_everybody_refuses_is_kept_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """No exception, and nobody is asked for ever (I10)."""
-    monkeypatch.setattr(Replicas, "_may_keep", lambda self, index: False)
+    monkeypatch.setattr("ddhcp.core.replicas.MAX_REPLICA_LEASES", -1)
     swarm = claimed(12)
     first = lease(swarm, 0)
     swarm.run_for(30)

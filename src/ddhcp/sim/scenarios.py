@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ..core.events import SwarmReceived
 from ..core.remedies import Remedy
-from ..swarm import INQUIRE, SwarmCodec
+from ..swarm import SwarmCodec
 from .client import Client, Habits
 from .host import OurHost
 from .setup import DURABLE_STORE, MONOTONIC_TIME, Setup
@@ -391,15 +391,13 @@ def same_choice(stage: Stage) -> bool:
     """Nodes that start in one second want the same blocks."""
     simulation = stage.simulation
     wanted: dict[int, set[int]] = {}
-    send = simulation.network.multicast
 
-    def listen(sender: int, data: bytes, source: bytes) -> None:
-        if data[14] == INQUIRE and simulation.now < 1.0:
-            for start in range(16, len(data) - 3, 4):
-                wanted.setdefault(int.from_bytes(data[start : start + 4], "big"), set()).add(sender)
-        send(sender, data, source)
+    def listen(sender: int, indices: list[int]) -> None:
+        if simulation.now < 1.0:
+            for index in indices:
+                wanted.setdefault(index, set()).add(sender)
 
-    simulation.network.multicast = listen  # type: ignore[method-assign]
+    simulation.watch.on_inquire.append(listen)
     simulation.start_all()
     stage.run(60)
     return sum(len(nodes) - 1 for nodes in wanted.values()) >= simulation.setup.nodes // 2

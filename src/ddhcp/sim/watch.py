@@ -91,9 +91,9 @@ class Trace:
 class Watch:
     """The witness. Checkers subscribe by appending to the lists of callbacks.
 
-    ``on_claims(number, [(block, timeout_s)])``: an UPDATECLAIM leaves. ``on_ack(number, message, granter)``: a DHCPACK
-    leaves node ``number`` on the word of node ``granter``. ``on_lease_ack(number, address, lease_s)``: an owner tells
-    another node that a client keeps its address.
+    ``on_inquire(number, [block])``: an INQUIRE leaves. ``on_claims(number, [(block, timeout_s)])``: an UPDATECLAIM
+    leaves. ``on_ack(number, message, granter)``: a DHCPACK leaves node ``number`` on the word of node ``granter``.
+    ``on_lease_ack(number, address, lease_s)``: an owner tells another node that a client keeps its address.
     """
 
     def __init__(self, engine: Engine, setup: Setup, file: TextIO | None = None) -> None:
@@ -104,6 +104,7 @@ class Watch:
         self.blocks: dict[int, BlockWitness] = {}
         self.sent: dict[str, int] = {}
         self.multicasts = 0  # of our swarm
+        self.on_inquire: list[Callable[[int, list[int]], None]] = []
         self.on_claims: list[Callable[[int, list[tuple[int, int]]], None]] = []
         self.on_ack: list[Callable[[int, Message, int], None]] = []
         self.on_lease_ack: list[Callable[[int, int, int], None]] = []
@@ -140,6 +141,10 @@ class Watch:
         self.multicasts += receiver is None
         if command == UPDATECLAIM:
             self._claims(number, list(_read_claims(data)), rate)
+        elif command == INQUIRE:
+            indices = _read_indices(data)
+            for callback in self.on_inquire:
+                callback(number, indices)
         elif command == LEASEACK and len(data) == HEADER_SIZE + 28:
             self._lease_ack(number, data)
 
@@ -179,8 +184,7 @@ class Watch:
         if command == UPDATECLAIM:
             return " ".join(f"{index}:{timeout_s}" for index, timeout_s in _read_claims(data))
         if command == INQUIRE:
-            body = data[HEADER_SIZE:]
-            return " ".join(str(index) for (index,) in struct.iter_unpack("!I", body[: len(body) // 4 * 4]))
+            return " ".join(map(str, _read_indices(data)))
         return data[HEADER_SIZE:].hex()
 
     # --- to clients -----------------------------------------------------------------------------
@@ -223,6 +227,11 @@ def _read_claims(data: bytes) -> Iterator[tuple[int, int]]:
     body = data[HEADER_SIZE:]
     for index, timeout_s, _ in _CLAIM.iter_unpack(body[: len(body) // 7 * 7]):
         yield index, timeout_s
+
+
+def _read_indices(data: bytes) -> list[int]:
+    body = data[HEADER_SIZE:]
+    return [index for (index,) in struct.iter_unpack("!I", body[: len(body) // 4 * 4])]
 
 
 def client_number(chaddr: bytes) -> int:
