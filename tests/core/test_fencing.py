@@ -10,6 +10,7 @@ from test_node import CONFIG, PEER, POOL, STRONGER, claim_of, claimed, hears, le
 from ddhcp.core import NodeConfig, Pool
 from ddhcp.core import effects as f
 from ddhcp.core import events as e
+from ddhcp.core.blocks import BlockState
 from ddhcp.core.remedies import Remedy
 from ddhcp.dhcp import constants as c
 from ddhcp.sim import VirtualSwarm
@@ -49,6 +50,23 @@ def test_another_packet_that_does_not_leave_takes_nothing_back_that_left_long_ag
     fails_to_send(swarm)
     (ack,) = swarm.client_sends(0, message(c.REQUEST, ciaddr=address))
     assert ack.lease_time_s == 300
+
+
+def test_a_first_announcement_that_the_disk_held_up_until_the_link_was_gone_promises_nothing() -> None:
+    """Nobody heard of the block; another node may take it."""
+    swarm = VirtualSwarm(1, CONFIG, seed=1)
+    effects: list[f.Effect] = []
+    while not any(isinstance(told, UpdateClaim) for told in sent(effects)):
+        swarm.now = swarm.nodes[0].deadline() or swarm.now
+        effects = swarm.feed(0, e.Wake())
+    assert [effect.durable for effect in effects if isinstance(effect, f.SendMulticast)] == [True]
+    index = own_block(swarm, 0)
+    swarm.feed(0, e.ServerLinkDown())
+    swarm.run_for(3)
+    fails_to_send(swarm)
+    swarm.feed(0, e.Wake())
+    assert state(swarm, index) != BlockState.OURS
+    assert not swarm.client_sends(0, message(c.DISCOVER))
 
 
 def test_it_is_tried_again_soon_and_then_ever_less_often() -> None:

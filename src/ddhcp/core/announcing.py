@@ -32,7 +32,8 @@ CLASSIC_NEWCOMER_FACTOR = 2.4  # refreshes in T while classic nodes, which learn
 REPEAT_S = 2.0  # between two announcements of what should not be missed
 RETRY_AFTER_FAILURE_S = 1.0
 MAX_RETRY_AFTER_FAILURE_S = 30.0
-CONFIRMED_AFTER_S = 1.0  # a driver tells within this that a multicast did not leave
+CONFIRMED_AFTER_S = 1.0  # a driver tells within this that a multicast did not leave,
+SLOW_DISK_S = 10.0  # within this if it waits for the disk first
 ALL_AT_ONCE = 32  # own blocks up to which a lease in a new block has all of them announced, not that one alone
 ANSWER_BURST = 4.0  # how many INQUIREs for one block are answered at once,
 ANSWERS_PER_S = 2.0  # and how many a second after that: three inquiries of a classic burst are, a flood is not
@@ -62,6 +63,7 @@ class Announcer:
         self._unconfirmed: list[tuple[Block, float]] = []  # announced after a failure; by when it would be promised
         self._last_promised: list[tuple[Block, float]] = []  # by the latest packet; with what was promised before it
         self._last_sent_at = -math.inf
+        self._waits_for_disk = False  # what was announced then leaves only when it is on disk
 
     # --- promises -------------------------------------------------------------------------------
 
@@ -134,7 +136,7 @@ class Announcer:
         if now > self._last_sent_at:
             self._last_promised.clear()
             self._unconfirmed.clear()
-            self._last_sent_at = now
+            self._last_sent_at, self._waits_for_disk = now, False
         for block in blocks:
             block.timeout_s = timeout_s = self.timeout_s(block)
             is_unused = self._leases.is_unused(block.index)
@@ -154,6 +156,7 @@ class Announcer:
                 self._last_promised.append((block, block.expires_at))
                 self._table.set_lapse(block, now + timeout_s)
             claims.append((block.index, timeout_s))
+        self._waits_for_disk = self._waits_for_disk or has_new
         self._send(claims, durable=has_new)
 
     def _send(self, claims: Sequence[tuple[int, int]], *, durable: bool = True) -> None:
@@ -230,7 +233,8 @@ class Announcer:
         """What was last announced did not leave: it counts as not promised, and is tried again, ever less often.
         From now on an announcement counts only once it is clear that it left. Returns in how many seconds sending is
         to be tried again."""
-        is_recent = now <= self._last_sent_at + CONFIRMED_AFTER_S  # else another packet failed, not the announcement
+        within_s = SLOW_DISK_S if self._waits_for_disk else CONFIRMED_AFTER_S
+        is_recent = now <= self._last_sent_at + within_s  # else another packet failed, not the announcement
         for block, before_at in reversed(self._last_promised) if is_recent else ():
             if self._table.ours.get(block.index) is block:
                 self._table.set_lapse(block, before_at)

@@ -151,6 +151,8 @@ class Links:
             elif isinstance(effect, (f.SendUnicast, f.SendMulticast)):
                 if self._server is not None:
                     self._server.send(effect)
+                elif isinstance(effect, f.SendMulticast):  # it waited for the disk while the link went away
+                    self._feed(e.SendFailed(), now)
             elif isinstance(effect, f.ProbeAddress):
                 self._probe(effect, now)
         except OSError as error:

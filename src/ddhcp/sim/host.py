@@ -464,6 +464,7 @@ class OurHost(Host):
                 self.engine.after(ARP_DELAY_S, self._probed, self.incarnation, event)
         elif isinstance(effect, f.SendMulticast):
             if not self.link_is_up:
+                self.feed(e.SendFailed())
                 return
             if self.sends_fail:
                 self.watch.swarm_lost(self.number, effect.data, self.clock.rate)
