@@ -19,9 +19,9 @@ _FLAGS_AT: Final = 10  # behind xid (4 bytes) and secs (2)
 
 @dataclass(slots=True, init=False)
 class Familiar:
-    """A message and what was made of it. ``key``: its client's identity. ``answer`` acknowledges ``address`` for
-    ``lease_s`` seconds by ``terms``; None as long as the message has not been answered so. ``told``: what tells others
-    of that, None if it has not been told yet."""
+    """A message and what was made of it. ``key``, ``hostname``: its client's identity, and what the client calls
+    itself. ``answer`` acknowledges ``address`` for ``lease_s`` seconds by ``terms``; None as long as the message has
+    not been answered so. ``told``: what tells others of that, None if it has not been told yet."""
 
     request: Message
     key: bytes
@@ -79,7 +79,3 @@ class Familiars:
         if len(self._known) >= MAX_FAMILIAR:
             self._known.popitem(last=False)
         self._known[data[:_XID_AT] + data[_FLAGS_AT:]] = familiar
-
-    def clear(self) -> None:
-        """Clients are told apart in another way from now on."""
-        self._known.clear()

@@ -49,21 +49,13 @@ class Exchange:
         """The client's hardware address field, 16 bytes."""
         return self.request.chaddr
 
-    def __init__(
-        self,
-        request: Message,
-        terms: Terms,
-        key: bytes,
-        source: int = 0,
-        is_unicast: bool = False,
-        familiar: Familiar | None = None,
-    ) -> None:
+    def __init__(self, request: Message, terms: Terms, key: bytes, source: int = 0, is_unicast: bool = False) -> None:
         self.request = request
         self.terms = terms
         self.key = key
         self.source = source
         self.is_unicast = is_unicast
-        self.familiar = familiar
+        self.familiar = None
 
 
 def mac_text(chaddr: bytes) -> str:
