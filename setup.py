@@ -14,10 +14,11 @@ HOT = {
     "dhcp": "_delivery _frame _message _reply _request",
     "swarm": "_address _codec _extensions _messages",
     "core": (
-        "ack_gate addresses ages announcing blocks choice claim_memory claims config context decisions effects "
-        "endings familiar events extensions forwarding handover hearsay hello holds inquiring leases limits locates lookup "
-        "node offers orphans peers policy pool presence probing questions records refreshes replicas "
-        "replication replies restoring ring server shares supply sync terms told_leases trust"
+        "ack_gate addresses ages announcing blocks choice claim_memory claims config context decisions "
+        "effects endings familiar events extensions forwarding handover hearsay hello holds inquiring leases "
+        "limits locates lookup node offers orphans peers policy pool presence probing questions records "
+        "refreshes replicas replication replies restoring ring server shares supply sync terms told_leases "
+        "trust"
     ),
     "sim": "classic clock engine host network watch",
     "daemon": "changes client_link committer datagrams latency lease_rows links performer server_link",
