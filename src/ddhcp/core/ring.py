@@ -85,8 +85,8 @@ class Ring:
         """This node is not among them."""
         if address in self._nodes:
             del self._nodes[address]
-            gone = _numbered_points(address)
-            self._points = [each for each in self._points if each not in gone]
+            for point in _numbered_points(address):
+                del self._points[bisect_left(self._points, point)]
 
     def first(self, index: int, count: int, without: Container[bytes] = ()) -> tuple[bytes, ...]:
         """The ``count`` nodes that come first for block ``index``, the first of all first."""
