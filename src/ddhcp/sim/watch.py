@@ -142,9 +142,8 @@ class Watch:
         if command == UPDATECLAIM:
             self._claims(number, list(_read_claims(data)), rate)
         elif command == INQUIRE:
-            indices = _read_indices(data)
             for callback in self.on_inquire:
-                callback(number, indices)
+                callback(number, _read_indices(data))
         elif command == LEASEACK and len(data) == HEADER_SIZE + 28:
             self._lease_ack(number, data)
 
