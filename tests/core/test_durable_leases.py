@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, field, replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ddhcp.core import Node, NodeConfig, Pool
@@ -205,6 +205,7 @@ _STEPS = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(_STEPS)
+@example([("wait", 33), ("lease", 1), ("wait", 315), ("wait", 400), ("lease", 1), ("crash", 0)])
 def test_no_acknowledged_lease_is_missing_after_any_crash(steps: list[tuple[str, int]]) -> None:
     """H2."""
     machine = Machine(replace(CONFIG, renewal_slack_s=900))

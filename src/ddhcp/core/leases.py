@@ -444,6 +444,8 @@ class LeaseTable:
                     self._count_client(chaddr, 1)
                 lease.identity, lease.chaddr, lease.hostname = identity, chaddr, b""
                 lease.held_until = 0.0
+            if lease.state is not LEASED:
+                lease.held_until = 0.0  # what is in the store covers renewals, no lease that begins after it has ended
             self._count(lease, lease.state, state)
             lease.state, lease.expires_at = state, expires_at
             lease.is_released = False
