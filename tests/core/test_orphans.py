@@ -289,3 +289,61 @@ def test_two_owners_that_hear_each_others_unicasts_only_settle_it() -> None:
     swarm.run_for(60)
     assert sorted(states(swarm, index)) == [2, 2, 4]
     assert swarm.duplicates == []
+
+
+SMALL = Pool(0x0A000000, 27, 4)
+
+
+def parted_survivors(*, leases: bool) -> VirtualSwarm:
+    """Node 0 is dead, what it promised has ended, and nodes 1 and 2 have not heard each other for a while."""
+    config = NodeConfig(
+        SMALL, tentative_timeout_s=3, block_timeout_s=20, spare_leases=1, learning_phase=False, needless_timeout_s=3600
+    )
+    swarm = VirtualSwarm(3, config, seed=5)
+    swarm.run_for(30)
+    for client in range(6 if leases else 0):
+        (offer,) = swarm.client_sends(client % 3, message(c.DISCOVER, client))
+        swarm.client_sends(client % 3, message(c.REQUEST, client, o50=offer.yiaddr, o54=0x0A000001))
+    swarm.run_for(30)
+    swarm.stopped.add(0)
+    swarm.run_for(600 if leases else 0)
+    swarm.cut = lambda sender, receiver: True
+    swarm.run_for(140)
+    return swarm
+
+
+def crowd(swarm: VirtualSwarm, seconds: int) -> None:
+    """More clients than the pool has addresses come to both survivors, and ask again and again."""
+    for second in range(seconds):
+        for client in range(20 + second % 4, 60, 4):
+            for offer in swarm.client_sends(1 + client % 2, message(c.DISCOVER, client)):
+                swarm.client_sends(1 + client % 2, message(c.REQUEST, client, o50=offer.yiaddr, o54=0x0A000001))
+        swarm.run_for(1)
+
+
+def test_what_both_sides_of_a_parted_link_adopt_is_leased_from_when_it_has_healed() -> None:
+    swarm = parted_survivors(leases=True)
+    adopters = [node for node in swarm.nodes[1:] if node.statistics().get("swarm.blocks_adopted")]
+    assert len(adopters) == 2
+    crowd(swarm, 60)
+    assert swarm.duplicates == []
+    swarm.cut = lambda sender, receiver: False
+    swarm.run_for(LEASE_S + 60)  # each side's leases in what both own have ended
+    crowd(swarm, 60)
+    assert swarm.duplicates == []
+    leased = {SMALL.index_of(lease.address) for node in swarm.nodes[1:] for lease in node.leases()}
+    assert leased == set(range(SMALL.block_count))
+
+
+def test_a_spare_block_of_a_silent_node_stays_closed_although_it_was_promised_for_less() -> None:
+    """In a crowded pool it is announced for T alone, but its owner may live beyond a parted link and lease from it."""
+    swarm = parted_survivors(leases=False)
+    spares = [{v.index for v in node.block_views(swarm.now) if v.state == 4} for node in swarm.nodes]
+    crowd(swarm, 60)
+    assert swarm.duplicates == []
+    assert {SMALL.index_of(lease.address) for lease in swarm.nodes[1].leases()} >= spares[1]
+    swarm.cut = lambda sender, receiver: False
+    swarm.run_for(700)
+    crowd(swarm, 60)
+    leased = {SMALL.index_of(lease.address) for node in swarm.nodes[1:] for lease in node.leases()}
+    assert leased >= spares[0], "what a dead node's promise kept closed is leased from in the end"

@@ -43,8 +43,8 @@ SHORT_LEASE_S = 5
 SHORT_SLACK_S = 6
 SHORT_PROMISE_S = 2 * SHORT_LEASE_S + SHORT_SLACK_S
 SHORT_PROMISES = f"""
-from ddhcp.core import announcing, claim_memory, context
-announcing.PROMISE_SLACK_S = claim_memory.PROMISE_SLACK_S = context.KEEP_SLACK_S = {SHORT_SLACK_S}
+from ddhcp.core import context
+context.PROMISE_SLACK_S = {SHORT_SLACK_S}
 """
 
 

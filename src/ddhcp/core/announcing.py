@@ -22,7 +22,6 @@ from .remedies import Remedy
 _PROMISE: Final = Remedy.PROMISE  # asked for with every lease, and slow to be looked up in Python 3.11
 LOST_REFRESHES_TOLERATED: Final = 2  # refreshes that may be lost in a row without a promise lapsing at a receiver
 PROMISE_MARGIN_S: Final = 5.0  # between the end of a lease and the end of the promise: transit, clock drift, rounding
-PROMISE_SLACK_S = 100  # a block with leases is announced for 2 L + this, which leaves (L + slack) / 3 between refreshes
 MAX_TIMEOUT_S = 65535  # two bytes
 EMPTY_PERIODS = 10  # of T, for which a block without leases is announced at most while free blocks abound
 ABUNDANCE = 2  # free blocks abound while they are at least one in this many
@@ -79,7 +78,7 @@ class Announcer:
     def full_timeout_s(self) -> int:
         """For how long a block with leases is announced: more than T, and an even number of seconds or the longest."""
         context = self._context
-        least_s = max(context.config.block_timeout_s + 1, 2 * context.longest_lease_s + PROMISE_SLACK_S)
+        least_s = max(context.config.block_timeout_s + 1, context.promise_s)
         return min(MAX_TIMEOUT_S, least_s + least_s % 2)
 
     def _unused_timeout_s(self) -> int:

@@ -110,10 +110,7 @@ class BlockChoice:
 
     def is_cautious(self, now: float) -> bool:
         """Whether a known node is missing, so that only this node's own share of the free blocks may be claimed."""
-        context = self._context
-        if context.config.prefer_availability or not context.has(Remedy.MISSING_PEERS):
-            return False
-        return self._peers.is_any_missing(now)
+        return self._context.is_careful and self._peers.is_any_missing(now)
 
     def _is_in_doubt(self, now: float) -> bool:
         """Whether a node of ours that owns blocks may be cut off since a moment ago. If so, all are asked."""
@@ -122,12 +119,12 @@ class BlockChoice:
         return bool(unheard)
 
     def _minds_doubt(self) -> bool:
-        context = self._context
-        return context.has(Remedy.SYNC) and context.has(Remedy.MISSING_PEERS) and not context.config.prefer_availability
+        return self._context.has(Remedy.SYNC) and self._context.is_careful
 
     def _unheard_since(self, since: float, now: float) -> list[Peer]:
-        """The nodes of ours that own blocks and have not spoken since then."""
-        return [peer for peer in self._peers if peer.is_ours and peer.claimed_until > now and peer.heard_at < since]
+        """The nodes of ours that may be at work with blocks of their own and have not spoken since then."""
+        at_work_until, promise_s = self._peers.at_work_until, self._context.promise_s
+        return [p for p in self._peers if p.is_ours and p.heard_at < since and at_work_until(p, promise_s) > now]
 
     def _seek(self, unheard: list[Peer], now: float) -> None:
         """Have these nodes speak: all together are asked by one multicast, which some do not hear, and whose answers
@@ -163,6 +160,14 @@ class BlockChoice:
             return True
         unheard = self._unheard_since(inquired_at, now)
         if unheard:
+            self._seek(unheard, now)
+        return not unheard
+
+    def is_only_owner(self, adopted_at: float, now: float, *, seeks: bool) -> bool:
+        """Whether neither the former owner of a block that this node adopted then nor another survivor can be leasing
+        from it, out of our hearing. ``seeks``: those who would have to be heard first are asked to speak."""
+        unheard = self._unheard_since(adopted_at, now) if self._minds_doubt() else []
+        if unheard and seeks:
             self._seek(unheard, now)
         return not unheard
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from itertools import islice
 
-from .announcing import PROMISE_SLACK_S
 from .blocks import Block, BlockState, BlockTable
 from .context import Context
 from .effects import ForgetClaim, SaveClaim
@@ -62,7 +61,7 @@ class ClaimMemory:
 
     def _slack_s(self, block: Block) -> int:
         """By how much a row outlasts the claim. What was told by others is that much longer already."""
-        return 0 if block.is_hearsay else 2 * self._context.longest_lease_s + PROMISE_SLACK_S
+        return 0 if block.is_hearsay else self._context.promise_s
 
     def heard(self, block: Block, now: float) -> None:
         """Another node owns ``block`` (CLAIMED) up to its ``expires_at``."""

@@ -34,6 +34,7 @@ from .sync import Sync
 
 RETURNS_WITHIN_S = 30.0  # at least, and within a refresh: owners that return together were cut off together
 DOUBT_PAUSE_S = 10.0  # between two questions who is there, as long as that hinders claiming
+HOLD_STEP_S = 5.0  # how often it is looked whether everybody was heard since a block was adopted
 
 __all__ = ["INQUIRIES", "PROMISE_MARGIN_S", "Claims"]
 
@@ -108,7 +109,7 @@ class Claims:
         """Whether ``address`` is nobody's as far as we know, but lies in a held block of ours: whoever says that it
         holds the address is believed, because another node may have leased it."""
         index = self._context.pool.index_of(address)
-        return index in self._holds and index in self.table.ours and self._leases.is_unbound(address)
+        return self._holds.is_believing(index) and index in self.table.ours and self._leases.is_unbound(address)
 
     def adopt_for_client(self, index: int, client: bytes, now: float, then: Callable[[float], None]) -> bool:
         """A client here wants an address in block ``index`` that it had: if its owner fell silent and cannot be stood
@@ -557,12 +558,21 @@ class Claims:
     # --- giving up ------------------------------------------------------------------------------
 
     def _end_holds(self, now: float) -> None:
-        """Blocks that were held may be leased from again, if they are still ours."""
-        ended = [index for index in self._holds.pop_ended(now) if index in self.table.ours]
-        for index in ended:
-            self._leases.taint_block(index)  # clients that nobody here knows of may still be about
-            self._leases.resume_block(index)
-        if ended:
+        """Blocks that were held may be leased from again, if they are still ours and only ours."""
+        is_more = False
+        for index in self._holds.pop_ended(now):
+            adopted_at = self._holds.adopted_at(index)
+            seeks = self._waiting() > 0  # else everybody speaks by itself in a while
+            if adopted_at is not None and not self._choice.is_only_owner(adopted_at, now, seeks=seeks):
+                self._holds.hold_on(index, now + HOLD_STEP_S)
+                continue
+            if index in self.table.ours:
+                if self._holds.is_believing(index):
+                    self._leases.taint_block(index)  # clients that nobody here knows of may still be about
+                self._leases.resume_block(index)
+                is_more = True
+            self._holds.forget(index)
+        if is_more:
             self._on_supply(now)
 
     def _fence(self, block: Block, now: float) -> None:

@@ -32,7 +32,7 @@ CLASSIC_COUNTERS = (
 
 
 _REPLICATION: Final = Remedy.REPLICATION  # asked for with every event, and slow to be looked up in Python 3.11
-KEEP_SLACK_S = 100  # the part of a promise that does not depend on the lease time (PROMISE_SLACK_S)
+PROMISE_SLACK_S = 100  # a block with leases is announced for 2 L + this, which leaves (L + slack) / 3 between refreshes
 
 # The names of messages of ours in the statistics.
 _KINDS: dict[type, str] = {
@@ -130,6 +130,16 @@ class Context:
         without = self.config.without
         return not without or remedy not in without
 
+    @property
+    def promise_s(self) -> int:
+        """For how long a node of our kind announces a block with leases, unless T is longer."""
+        return 2 * self.longest_lease_s + PROMISE_SLACK_S
+
+    @property
+    def is_careful(self) -> bool:
+        """Whether nodes that fell silent are taken to be at work out of our hearing, rather than dead."""
+        return self.has(Remedy.MISSING_PEERS) and not self.config.prefer_availability
+
     def outranks_us(self, node_id: bytes, source: bytes, *, is_claim: bool = False) -> bool:
         """Whether that node wins a dispute with us: higher node id, then higher source address (SAFETY, Disputes).
 
@@ -156,7 +166,7 @@ class Context:
         """How long an address is kept for its client after its lease ended, in seconds, so that a peer may prolong the
         lease when this node cannot be reached: so long that a client which renews as it should (at half of its lease
         at the latest) keeps it up to the end of what this node last promised, when a guardian adopts the block."""
-        return math.ceil(1.5 * self.longest_lease_s) + KEEP_SLACK_S
+        return math.ceil(1.5 * self.longest_lease_s) + PROMISE_SLACK_S
 
     def cover_lease(self, lease_s: float) -> None:
         """A lease of this length exists or may be given from now on."""

@@ -110,21 +110,36 @@ class Orphans:
             return 0.0
         return max((lease.expires_at + lease.kept_s for lease in self.known_leases.of_block(index)), default=0.0)
 
+    def _out_of_sight_until(self, block: Block, now: float) -> float:
+        """Up to when the owner of a block without leases, which fell silent, may begin to lease from it beyond a parted
+        link."""
+        if not self._context.is_careful:
+            return 0.0
+        owner, promise_s = self._peers.get(block.owner_address), self._context.promise_s
+        if owner is None or not owner.is_ours or not self._peers.is_out_of_sight(owner, promise_s, now):
+            return 0.0
+        return self._peers.at_work_until(owner, promise_s)
+
     def on_lapsed(self, block: Block, now: float) -> None:
         """The time of a block that is not ours ran out: it is free, or an orphan."""
         if block.state is BlockState.CLAIMED:
             block.orphan_until = max(self.closed_until(block), self._kept_until(block.index))
-        if block.orphan_until <= now or block.state is BlockState.ORPHAN:
+        may_have_leases = block.orphan_until > now
+        if not may_have_leases:
+            block.orphan_until = self._out_of_sight_until(block, now)
+        if block.orphan_until <= now:
             self._table.apply(block.index, BlockEvent.TIMED_OUT)
             self.known_leases.drop_block(block.index)
             self._wait_until(block.index, now + SUCCESSION_S)
             return
-        self._table.apply(block.index, BlockEvent.LAPSED)
+        if block.state is not BlockState.ORPHAN:
+            self._table.apply(block.index, BlockEvent.LAPSED)
+            self._context.count("swarm.blocks_orphaned")
+            self._context.log(logging.INFO, "block-orphaned", block=block.index, seconds=int(block.orphan_until - now))
         self._table.set_lapse(block, block.orphan_until)
-        self._context.count("swarm.blocks_orphaned")
-        self._context.log(logging.INFO, "block-orphaned", block=block.index, seconds=int(block.orphan_until - now))
-        pace_s = self._context.config.tentative_timeout_s
-        self._plan(block, now, pace_s / URGENCY if self._has_clients(block.index) else pace_s)
+        if may_have_leases:
+            pace_s = self._context.config.tentative_timeout_s
+            self._plan(block, now, pace_s / URGENCY if self._has_clients(block.index) else pace_s)
 
     def _has_clients(self, index: int) -> bool:
         """Whether clients wait for a block, or may come any moment."""
@@ -265,7 +280,7 @@ class Orphans:
 
     def on_owned(self, block: Block, now: float) -> None:
         """A block has just become ours. If it was an orphan: bring back what is known of its leases, and hold it for
-        as long as there may be others."""
+        as long as there may be others, or another survivor."""
         block.is_urgent = False
         self._turn_at.pop(block.index, None)
         until, block.orphan_until = block.orphan_until, 0.0
@@ -275,6 +290,7 @@ class Orphans:
         is_complete = self.known_leases.is_complete(block.index)
         restored = sum(self._restore(lease, now) for lease in self.known_leases.of_block(block.index))
         self.known_leases.drop_block(block.index)
+        self._holds.hold_adopted(block.index, now)
         if not is_complete:
             self._holds.hold(block.index, until)
         self._context.count("swarm.blocks_adopted")

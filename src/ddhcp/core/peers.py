@@ -261,6 +261,21 @@ class Peers:
         return peer.claimed_until > now or now - peer.heard_at < KNOWN_FOR_S
 
     @staticmethod
+    def at_work_until(peer: Peer, promise_s: float) -> float:
+        """Up to when a peer of our kind that says nothing may own blocks and lease from them, since a link may have
+        parted; minus infinity if it never owned any, or gave all of them up. ``promise_s``: for how long a block with
+        leases is announced. Spare blocks in a crowded pool are announced for less than that, for others' sake."""
+        if peer.claimed_until == -math.inf:
+            return -math.inf
+        return max(peer.claimed_until, peer.claims_at + promise_s if peer.claims_at else 0.0)
+
+    @classmethod
+    def is_out_of_sight(cls, peer: Peer, promise_s: float, now: float) -> bool:
+        """Whether such a peer has been silent for longer than is usual."""
+        silent_s = now - max(peer.claims_at, peer.heard_at)
+        return silent_s > MISSING_AFTER * peer.expected_s and cls.at_work_until(peer, promise_s) > now
+
+    @staticmethod
     def is_present(peer: Peer, now: float) -> bool:
         """Whether a peer that owns blocks was heard as often as is to be expected."""
         return peer.claimed_until > now and now - peer.heard_at <= MISSING_AFTER * peer.expected_s

@@ -13,9 +13,9 @@ from ..core.announcing import (
     LOST_REFRESHES_TOLERATED,
     MAX_TIMEOUT_S,
     PROMISE_MARGIN_S,
-    PROMISE_SLACK_S,
     REFRESH_JITTER,
 )
+from ..core.context import PROMISE_SLACK_S
 from ..core.pool import MAX_PREFIX_LEN, MIN_PREFIX_LEN
 from ..swarm import MAX_CLAIMS_PER_PACKET
 

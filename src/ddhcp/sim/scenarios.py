@@ -209,6 +209,19 @@ def partition_under_pressure(stage: Stage) -> bool:
     return stage.duplicate_seconds() > 0
 
 
+@_scenario("death in a partition", Remedy.MISSING_PEERS, TINY.replaced(nodes=3))
+def death_in_a_partition(stage: Stage) -> bool:
+    """A dead owner's promise ends, and its spares' long before, while its survivors do not hear each other and need
+    more addresses: both sides adopt its block."""
+    stage.bereave(2)
+    stage.run(stage.simulation.setup.promise_s - 100)
+    stage.split(1, 2)
+    stage.join(1, 20)
+    stage.join(2, 20)
+    stage.run(LEASE_S)
+    return stage.duplicate_seconds() > 0
+
+
 @_scenario("restart in a partition", Remedy.CLAIM_MEMORY)
 def restart_in_a_partition(stage: Stage) -> bool:
     """A node restarts while it hears nobody, and does not know whose the blocks around it are."""

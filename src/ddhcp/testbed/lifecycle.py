@@ -16,9 +16,9 @@ from ddhcp.core.announcing import (
     ABUNDANCE,
     LOST_REFRESHES_TOLERATED,
     PROMISE_MARGIN_S,
-    PROMISE_SLACK_S,
     REFRESH_JITTER,
 )
+from ddhcp.core.context import PROMISE_SLACK_S
 from ddhcp.ctl.answers import parse_blocks, parse_options
 from ddhcp.ctl.connection import CtlError, ask
 from ddhcp.ctl.protocol import SOCKET_NAME, Command, Request

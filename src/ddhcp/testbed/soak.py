@@ -28,7 +28,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ddhcp.core.announcing import PROMISE_SLACK_S
+from ddhcp.core.context import PROMISE_SLACK_S
 from ddhcp.core.pool import dotted
 
 from . import audit, hook, kernel, layout, programs
