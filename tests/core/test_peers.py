@@ -90,6 +90,22 @@ def test_the_pool_is_no_longer_shared_with_whoever_had_to_be_forgotten() -> None
     assert peers.has_sharing_ended(1000.0 + LOOK_AGAIN_S)
 
 
+def test_who_is_heard_again_and_again_is_not_forgotten_for_a_crowd_of_strangers() -> None:
+    peers = Peers()
+    for number in range(8):
+        peers.hear(FIRST[:8] + number.to_bytes(8, "big"), bytes(8), 1000.0)
+    for number in range(8, 3 * MAX_PEERS):
+        if number % 1000 == 0:
+            for known in range(0, 8, 2):
+                peers.hear(FIRST[:8] + known.to_bytes(8, "big"), bytes(8), 1000.0 + number)
+        peers.hear(FIRST[:8] + number.to_bytes(8, "big"), bytes(8), 1000.0 + number)
+        assert len(peers) <= MAX_PEERS
+    known = [number for number in range(8) if peers.get(FIRST[:8] + number.to_bytes(8, "big")) is not None]
+    assert known == [0, 2, 4, 6]
+    latest = [FIRST[:8] + number.to_bytes(8, "big") for number in range(3 * MAX_PEERS - 1000, 3 * MAX_PEERS)]
+    assert all(peers.get(address) is not None for address in latest)
+
+
 CODEC = SwarmCodec(b"\x01" * 8, POOL.prefix, POOL.prefix_len, POOL.block_size)
 
 

@@ -44,7 +44,7 @@ class Extensions:
         self.replicas = server.replicas
         self.ages = LeaseAges()
         self.greeting = Greeting(context, leases, self._on_ours)
-        self.replication = Replication(context, server.claims, leases, self.greeting.probe)
+        self.replication = Replication(context, server.claims, leases, peers, self.greeting.probe)
         self.ack_gate = AckGate(context, self.replication)
         self.replication.on_acknowledged = self._on_acknowledged
         server.set_known_everywhere(self.replication.is_known_everywhere)

@@ -213,5 +213,5 @@ class Inspection:
                 is_trusted=self._context.trust.is_trusted(peer.address),
                 plan_differs=peer.plan_differs,
             )
-            for peer in self._peers
+            for peer in sorted(self._peers, key=lambda peer: peer.heard_at)
         ]

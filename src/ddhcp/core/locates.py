@@ -6,39 +6,42 @@ nearly always has nothing to say. Then only the counters change, and that the as
 
 from __future__ import annotations
 
+from typing import Final
+
 from ..swarm import LOCATE, DecodeError, Extension, Locate, read_extension
 from .context import Context
 from .events import SwarmReceived
 from .leases import HELD, LeaseTable
 from .peers import Peers
-from .presence import Presence
 from .replication import Replication
 
-_COMMAND_AT = 14  # in a datagram
+_COMMAND_AT: Final = 14  # in a datagram
+
+
+def may_be_locate(data: bytes) -> bool:
+    """Whether a datagram may be such a question; it is no announcement then."""
+    return len(data) > _COMMAND_AT and data[_COMMAND_AT] == LOCATE
 
 
 class Locates:
     """Tells whether a datagram is such a question from a peer that was there before, and does what it takes."""
 
-    def __init__(
-        self, context: Context, leases: LeaseTable, peers: Peers, presence: Presence, replication: Replication
-    ) -> None:
+    def __init__(self, context: Context, leases: LeaseTable, peers: Peers, replication: Replication) -> None:
         self._context = context
         self._leases = leases
         self._peers = peers
-        self._presence = presence
         self._replication = replication
 
     def take(self, event: SwarmReceived, now: float) -> bool:
-        """Take a datagram in if it is such a question; false, with nothing done, if it is not. To be asked only while
-        nothing is due, and no message is sealed."""
+        """Take in a datagram for which :func:`may_be_locate` holds, if it is such a question; false, with nothing done,
+        if it is not. To be asked only while nothing is due, and no message is sealed."""
         data = event.data
-        if len(data) <= _COMMAND_AT or data[_COMMAND_AT] != LOCATE or not event.multicast or event.waited_s:
+        if not event.multicast or event.waited_s:
             return False
         peer = self._peers.get(event.source)
         if (
             peer is None or not peer.is_ours or event.source == self._context.address
-            or not self._presence.is_present(peer)
+            or not peer.is_up
             or self._replication.minds(peer) or not self._peers.is_to_be_reckoned_with(peer, now)
         ):  # fmt: skip
             return False

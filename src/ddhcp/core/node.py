@@ -23,7 +23,7 @@ from .extensions import Extensions
 from .forwarding import Forwarding
 from .inspection import Inspection
 from .leases import LeaseState, LeaseTable
-from .locates import Locates
+from .locates import Locates, may_be_locate
 from .peers import Peers
 from .policy import Reservation
 from .presence import Presence
@@ -72,9 +72,7 @@ class Node:
         self._held: dict[int, None] = {}
         self._presence = Presence(self._context, self._peers)
         self._refreshes = Refreshes(self._context, self._claims, self._peers)
-        self._locates = Locates(
-            self._context, self._leases, self._peers, self._presence, self._extensions.replication
-        )  # fmt: skip
+        self._locates = Locates(self._context, self._leases, self._peers, self._extensions.replication)
         self._quiet_until = -math.inf  # before that, taking in what tells nothing new does nothing else
         self._deadline = math.inf
         self._is_deadline_known = False
@@ -106,12 +104,7 @@ class Node:
         self._quiet_until = -math.inf
         self._claims.catch_up(now)
         self._context.trust.catch_up(now)
-        is_repeated = (
-            type(event) is SwarmReceived
-            and event.multicast
-            and self._may_take()
-            and (self._refreshes.take_and_note(event, now) or self._locates.take(event, now))
-        )
+        is_repeated = type(event) is SwarmReceived and event.multicast and self._may_take() and self._take(event, now)
         if is_repeated:
             self._claims.ensure_supply(now)
         else:
@@ -125,7 +118,17 @@ class Node:
         """Take in a datagram that tells nothing new, if it is one: it has no effects, and the deadline stays as it is.
         False, with nothing done, for any other. :meth:`handle` begins with this; who drives many nodes may spare the
         rest."""
-        return now < self._quiet_until and (self._refreshes.take(event, now) or self._locates.take(event, now))
+        if now >= self._quiet_until:
+            return False
+        if may_be_locate(event.data):
+            return self._locates.take(event, now)
+        return self._refreshes.take(event, now)
+
+    def _take(self, event: SwarmReceived, now: float) -> bool:
+        """The same while something may be due."""
+        if may_be_locate(event.data):
+            return self._locates.take(event, now)
+        return self._refreshes.take_and_note(event, now)
 
     def _next_change_at(self) -> float:
         """Before that, time alone changes nothing about what was said so far."""

@@ -61,6 +61,8 @@ class Peer:
     ``plans``: digests of our address plan and of its own when they were last compared.
     ``refresh``: its last announcement, if hearing it again would tell nothing new.
     ``has_share``: it was told to ``Peers.on_sharing``, and is still one of those that the pool is shared with.
+    ``is_up``: it was told that the peer is there (``presence.py``). ``is_candidate``: it may keep replicas
+    (``replication.py``). ``queued_at``: when it last went to the end of the queue of those to be forgotten.
     """
 
     address: bytes
@@ -83,6 +85,9 @@ class Peer:
     plans: tuple[bytes, bytes] = (b"", b"")
     refresh: Refresh | None = None
     has_share: bool = False
+    is_up: bool = False
+    is_candidate: bool = False
+    queued_at: float = -math.inf
 
     def note_refresh(self, now: float) -> None:
         """It announced its blocks; called before what it announced is taken in. Refreshes carry no number, so what was
@@ -110,7 +115,7 @@ class Peer:
 
 
 class Peers:
-    """The peers by source address, the most recently heard last.
+    """The peers by source address.
 
     ``on_sharing``, which whoever divides the pool sets: called with a peer that is to be reckoned with and was not
     before.
@@ -133,17 +138,26 @@ class Peers:
         """Note that the node at ``address`` spoke."""
         peer = self._peers.get(address)
         if peer is None:
-            peer = self._peers[address] = Peer(address, node_id, now)
+            peer = self._peers[address] = Peer(address, node_id, now, queued_at=now)
             if len(self._peers) > MAX_PEERS:
-                self._forget(next(iter(self._peers)))
+                self._forget_one()
         peer.node_id = node_id
         self.hear_again(peer, now)
         self._share_with(peer)
         return peer
 
-    def _forget(self, address: bytes) -> None:
+    def _forget_one(self) -> None:
+        """Forget a peer that was not heard for long: the first in the queue that was not heard since it joined it. To
+        have each go to its end whenever it is heard would take longer than the rest of most messages."""
+        while True:
+            address, peer = next(iter(self._peers.items()))
+            del self._peers[address]
+            if peer.heard_at <= peer.queued_at:
+                break
+            peer.queued_at = peer.heard_at
+            self._peers[address] = peer
         self._unknown.pop(address, None)
-        if self._peers.pop(address).has_share:
+        if peer.has_share:
             self._is_one_forgotten, self._sharing_until = True, -math.inf
 
     def _share_with(self, peer: Peer) -> None:
@@ -176,8 +190,6 @@ class Peers:
 
     def hear_again(self, peer: Peer, now: float) -> None:
         """The same of a peer that is known, and reckoned with."""
-        del self._peers[peer.address]
-        self._peers[peer.address] = peer
         if peer.heard_at < now:
             peer.heard_at = now
         if not peer.is_ours:

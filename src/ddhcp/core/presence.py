@@ -25,13 +25,12 @@ class Presence:
 
     def heard(self, peer: Peer) -> None:
         """A peer spoke."""
+        if peer.is_up:
+            return
+        peer.is_up = True
         if peer.address not in self._present:
             self._present[peer.address] = None
             self._tell("peer-up", peer.address, peer.node_id)
-
-    def is_present(self, peer: Peer) -> bool:
-        """Whether nothing is to be told when this peer speaks."""
-        return peer.address in self._present
 
     def run(self, now: float) -> None:
         """Tell who has fallen silent."""
@@ -45,6 +44,7 @@ class Presence:
             del self._present[address]
             self._context.epoch += 1
             if peer is not None:  # else it was forgotten for others, who are more recent
+                peer.is_up = False
                 self._tell("peer-down", address, peer.node_id)
 
     def _patience_s(self, peer: Peer) -> float:

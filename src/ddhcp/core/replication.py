@@ -28,7 +28,7 @@ from .claims import Claims
 from .context import Context
 from .effects import Effect, ForgetBlock, ForgetLease, ProlongLease, SaveLease
 from .leases import LASTING, LEASED, LeaseTable
-from .peers import MAX_PEERS, Peer
+from .peers import MAX_PEERS, Peer, Peers
 from .ring import Ring, distance
 from .told_leases import given_back, gone, told
 
@@ -95,8 +95,11 @@ class Replication:
     ``probe(address)`` asks a peer to say HELLO.
     """
 
-    def __init__(self, context: Context, claims: Claims, leases: LeaseTable, probe: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, context: Context, claims: Claims, leases: LeaseTable, peers: Peers, probe: Callable[[bytes], None]
+    ) -> None:
         self._context = context
+        self._peers = peers
         self._claims = claims
         self._leases = leases
         self._probe = probe
@@ -179,11 +182,11 @@ class Replication:
                     self._end(link, stream.index)
                 else:
                     self._reset(link, stream, now)
-        self._enlist(peer.address, now)
+        self._enlist(peer, now)
 
     def minds(self, peer: Peer) -> bool:
         """Whether it matters that this peer speaks: it may be a replica, and is not counted as one."""
-        return peer.address not in self._candidates and self._context.is_replicated and peer.can(CAN_REPLICATE)
+        return not peer.is_candidate and self._context.is_replicated and peer.can(CAN_REPLICATE)
 
     def on_heard(self, peer: Peer, now: float) -> None:
         """A peer spoke: one that was taken for gone is not."""
@@ -192,16 +195,20 @@ class Replication:
             return
         gone = self._gone.get(address)
         if gone is None or gone.probe_at <= now:
-            self._enlist(address, now)
+            self._enlist(peer, now)
         elif gone.probes == len(PROBE_DELAYS_S):
             gone.probes, gone.probe_at = 0, now + PROBE_DELAYS_S[0]
             self._schedule_probe(address, gone)
 
-    def _enlist(self, address: bytes, now: float) -> None:
+    def _enlist(self, peer: Peer, now: float) -> None:
         """A peer may keep replicas from now on."""
+        address = peer.address
         gone = self._gone.pop(address, None)
-        if address in self._candidates or len(self._candidates) >= MAX_PEERS:
+        if address in self._candidates:
+            peer.is_candidate = True  # it had been forgotten
+        if peer.is_candidate or len(self._candidates) >= MAX_PEERS:
             return
+        peer.is_candidate = True
         self._candidates.add(address)
         self._context.has_stand_ins = True
         for index in self._claims.table.ours:
@@ -228,6 +235,9 @@ class Replication:
         if len(self._gone) >= MAX_PEERS:
             del self._gone[next(iter(self._gone))]
         self._candidates.discard(address)
+        peer = self._peers.get(address)
+        if peer is not None:
+            peer.is_candidate = False
         self._context.epoch += 1  # its next word, whatever it says, tells that it is there
         link = self._links.pop(address, None)
         blocks = tuple(link.streams) if link is not None else ()
