@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from test_node import lease, message
-from test_orphans import BLOCK, LEASE_S, POOL, classic_claims, states, swarm_of
+from test_node import PEER, lease, message
+from test_orphans import BLOCK, CLASSIC_ID, LEASE_S, POOL, classic_claims, states, swarm_of
 
 from ddhcp.core import Node, NodeConfig
 from ddhcp.core import effects as f
@@ -71,6 +71,62 @@ def test_what_a_node_knows_itself_it_knows_better() -> None:
     said = codec.write(Hearsay(tuple(HeardClaim(index, 500, b"\xff" * 8, b"\xfe" * 16) for index in claims)))
     swarm.feed(0, e.SwarmReceived(said, swarm.addresses[1], False))
     assert [(v.index, v.state, v.owner) for v in swarm.nodes[0].block_views(swarm.now)] == before
+
+
+def heard_twice(timeout_s: int, *, is_ours: bool) -> tuple[VirtualSwarm, VirtualSwarm]:
+    """Two swarms in which one owner claims BLOCK, the second time unheard by node 1; in the latter nodes 0 and 1 then
+    tell each other for long."""
+    swarms = []
+    for tells in (False, True):
+        swarm = swarm_of(2)
+        classic_claims(swarm, timeout_s)
+        swarm.nodes[0]._peers.get(PEER).is_ours = swarm.nodes[1]._peers.get(PEER).is_ours = is_ours
+        swarm.run_for(60)
+        swarm.stopped.add(1)
+        classic_claims(swarm, timeout_s)
+        swarm.stopped.discard(1)
+        for _ in range(20 if tells else 0):
+            for sender, receiver in ((0, 1), (1, 0)):
+                view = next(v for v in swarm.nodes[sender].block_views(swarm.now) if v.index == BLOCK)
+                claim = HeardClaim(BLOCK, view.timeout_s + (0 if timeout_s > 300 else LEASE_S), CLASSIC_ID, PEER)
+                said = swarm.nodes[sender]._context.codec.write(Hearsay((claim,)))
+                swarm.feed(receiver, e.SwarmReceived(said, swarm.addresses[sender], False))
+        swarms.append(swarm)
+    return swarms[0], swarms[1]
+
+
+def remaining_s(swarm: VirtualSwarm) -> list[int]:
+    return [next(v.timeout_s for v in node.block_views(swarm.now) if v.index == BLOCK) for node in swarm.nodes]
+
+
+def test_who_missed_an_announcement_takes_anothers_word_for_how_long_a_block_is_promised() -> None:
+    alone, told = heard_twice(2 * LEASE_S + 100, is_ours=True)
+    assert remaining_s(alone) == [700, 640]
+    assert remaining_s(told)[0] == 700
+    assert 698 <= remaining_s(told)[1] <= 700
+
+
+def test_two_nodes_do_not_make_a_silence_longer_by_telling_each_other() -> None:
+    """With each end a quarantine is told, to which each would add its own."""
+    alone, told = heard_twice(199, is_ours=True)
+    assert remaining_s(told) == remaining_s(alone)
+
+
+def test_an_address_of_an_owner_that_was_never_heard_is_asked_of_those_who_may_know() -> None:
+    swarm = swarm_of(4)
+    (offer,) = swarm.client_sends(0, message(c.DISCOVER, 1))
+    swarm.client_sends(0, message(c.REQUEST, 1, o50=offer.yiaddr, o54=0x0A000001))
+    swarm.run_for(30)
+    swarm.stopped.add(0)
+    index = POOL.index_of(offer.yiaddr)
+    swarm.nodes[3]._claims._on_given_up(index, swarm.nodes[3]._peers.get(swarm.addresses[0]), swarm.now)
+    assert states(swarm, index) == [2, 2, 0]
+    swarm.run_for(400)
+    swarm.client_sends(3, message(c.REQUEST, 1, xid=9, ciaddr=offer.yiaddr))
+    swarm.run_for(2)
+    ack = swarm.answers[-1]
+    assert (ack.node, ack.message.xid, ack.message.message_type) == (3, 9, c.ACK)
+    assert states(swarm, index) == [2, 2, 2]
 
 
 def test_an_owner_objects_to_a_node_of_ours_directly_too() -> None:

@@ -84,7 +84,9 @@ class Claims:
         self._holds = Holds(leases)
         self.memory = ClaimMemory(context, self.table)
         self.orphans = Orphans(context, self.table, leases, peers, self._inquirer, self._holds)
-        self.hearsay = HearsayTeller(context, self.table, leases, peers, self.orphans, self._on_heard_claim)
+        self.hearsay = HearsayTeller(
+            context, self.table, leases, peers, self.orphans, self._on_heard_claim, self.prolong
+        )  # fmt: skip
 
     # --- questions ------------------------------------------------------------------------------
 
@@ -503,6 +505,10 @@ class Claims:
         self._context.log(logging.INFO, "blocks-claimed", blocks=[block.index for block in blocks])
         self._announcer.announce(blocks, now)
         for block in blocks:
+            for address in self.orphans.take_interested(block.index):
+                peer = self._peers.get(address)
+                if peer is not None:
+                    self.hearsay.object_directly([block], peer, now)
             self.orphans.serve_waiting(block.index, now)
         self._on_supply(now)
 

@@ -37,6 +37,7 @@ from .ring import stand_ins
 
 # After each of the askings; then the client's own retransmission is awaited.
 RETRY_DELAYS_S = (0.25, 0.25, 0.5, 1.0, 2.0)
+MAX_VAIN_ATTEMPTS = 2  # askings for an address whose owner is not known: as a rule it has none
 OWN_WORD_AT_ATTEMPT = 3  # half a second has passed: a replica may speak for a silent owner (rule M2)
 ASKING_S = sum(RETRY_DELAYS_S)  # within this an answer is taken
 MAX_FORWARDS = 1024  # requests under way at once; each is a client that will ask again if it gets no answer
@@ -51,7 +52,7 @@ _NOBODYS: Final = (BlockState.FREE, BlockState.BLOCKED)
 
 @dataclass(slots=True, init=False)
 class Forward:
-    """A client's request that waits for the word of its address's owner."""
+    """A client's request that waits for the word of its address's owner, b"" while that is not known."""
 
     request: Message
     link: str
@@ -131,6 +132,17 @@ class Forwarding:
             return
         self._pending.put(key, Forward(request, link, address, lease_s, owner), now)
 
+    def ask_around(self, request: Message, link: str, address: int, lease_s: int, now: float) -> bool:
+        """Ask the peers that keep replicas of an address's block, if it has an owner: none is known here, perhaps since
+        its latest announcements were not heard. False if there are none to ask."""
+        if not self._context.is_replicated or not self._context.has(Remedy.GUARDIAN) or self._claims.is_learning:
+            return False
+        asked = stand_ins(self._context.pool.index_of(address), None, self._peers)
+        if not asked:
+            return False
+        self.ask(request, link, address, lease_s, b"", now)
+        return True
+
     def tell_released(self, request: Message, address: int, owner: bytes) -> None:
         """Pass a client's RELEASE on to a classic owner. It drops it; nothing is lost by that."""
         address_field = write_address(address, self._order(address, owner))
@@ -149,9 +161,10 @@ class Forwarding:
             return
         owner = self._claims.owner_address(self._context.pool.index_of(forward.address))
         if owner is not None and not forward.redirects:
-            forward.owner = owner  # the block may have changed hands since
-        self._renew_at(forward.owner, forward, self._order(forward.address, forward.owner, forward.attempts - 1))
-        if forward.attempts >= OWN_WORD_AT_ATTEMPT:
+            forward.owner = owner  # the block may have changed hands since, or its owner have become known
+        if forward.owner:
+            self._renew_at(forward.owner, forward, self._order(forward.address, forward.owner, forward.attempts - 1))
+        if forward.attempts >= OWN_WORD_AT_ATTEMPT if forward.owner else forward.attempts <= MAX_VAIN_ATTEMPTS:
             self._ask_stand_ins(forward)
 
     def _renew_at(self, destination: bytes, forward: Forward, order: AddressOrder) -> None:
@@ -161,8 +174,8 @@ class Forwarding:
 
     def _ask_stand_ins(self, forward: Forward) -> None:
         """Ask those of our peers that probably keep replicas of the silent owner's leases."""
-        owner = self._peers.get(forward.owner)
-        if owner is None or not owner.is_ours or not self._context.is_replicated:
+        owner = self._peers.get(forward.owner) if forward.owner else None
+        if (forward.owner and (owner is None or not owner.is_ours)) or not self._context.is_replicated:
             return
         index = self._context.pool.index_of(forward.address)
         if not forward.stand_ins:
@@ -253,7 +266,9 @@ class Forwarding:
         """Who was asked names the owner. False if nothing of the kind was asked here."""
         key = (message.xid, message.chaddr)
         forward = self._pending.get(key)
-        if forward is None or forward.owner != peer.address or forward.address != message.address:
+        if forward is None or forward.address != message.address:
+            return False
+        if forward.owner != peer.address and (forward.owner or peer.address not in forward.stand_ins):
             return False
         is_new = message.owner not in (forward.owner, self._context.address)
         if is_new and forward.redirects < MAX_REDIRECTS and self._peers.get(message.owner) is not None:
@@ -279,7 +294,8 @@ class Forwarding:
                 return
             # Whoever owns it can say; a NAK from us would cost the client a lease that may be good (I6).
             self._context.count("swarm.drop.not-owner")
-            self.redirect(address, message.xid, message.chaddr, peer)
+            if not self._claims.hearsay.on_asked_about(index, peer, now):
+                self.redirect(address, message.xid, message.chaddr, peer)
             return
         lease = self._leases.at(address)
         if lease is not None and lease.state in TAKEN:

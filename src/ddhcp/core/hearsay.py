@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 from ..swarm import CAN_HEARSAY, HEARD_CLAIM_SIZE, MAX_EXTENSION_TARGET, Claim, HeardClaim, Hearsay
 from ..values import replace
-from .announcing import MAX_TIMEOUT_S
+from .announcing import MAX_TIMEOUT_S, tells_of_leases
 from .blocks import UNKNOWN_ADDRESS, ZERO_ID, Block, BlockState, BlockTable
 from .context import Context
 from .leases import LeaseTable
@@ -30,7 +30,8 @@ TELL_PAUSE_S = 1.0  # at least, between two answers to one node's question for e
 class HearsayTeller:
     """Tells what this node knows of others' blocks, and takes such words.
 
-    ``enter(claim, now)`` notes a block as another node's.
+    ``enter(claim, now)`` notes a block as another node's; ``prolong(index, owner, remaining_s, now)`` notes that its
+    owner promised it for longer than is known.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class HearsayTeller:
         peers: Peers,
         orphans: Orphans,
         enter: Callable[[HeardClaim, float], None],
+        prolong: Callable[[int, Peer, int, float], None],
     ) -> None:
         self._context = context
         self._table = table
@@ -48,6 +50,7 @@ class HearsayTeller:
         self._peers = peers
         self._orphans = orphans
         self._enter = enter
+        self._prolong = prolong
         self._told_at: dict[bytes, float] = {}
         self._inquired: dict[tuple[bytes, int], float] = {}  # by who and what, when last
 
@@ -78,6 +81,17 @@ class HearsayTeller:
         # A node that inquires what it claimed itself lost its memory, or its promise ran out unheard: it knows which.
         told = [b for b in claimed if b.owner_address == peer.address or b.index in repeated or self._is_silent(b, now)]
         self._tell([b for b in told if self._orphans.rank(b.index, now) < TELLERS_ON_INQUIRY], peer, now)
+
+    def on_asked_about(self, index: int, peer: Peer, now: float) -> bool:
+        """A node of ours asks about an address in block ``index``, of which this node cannot speak: if its owner is
+        silent, tell what it promised. Whether that was told. Of an orphan nothing is: whoever asks is to adopt it."""
+        block = self._table.get(index)
+        if block is None or not self._may_tell(peer, Remedy.GUARDIAN) or not self._is_silent(block, now):
+            return False
+        self._orphans.note_interest(index, peer.address)
+        if block.state is BlockState.CLAIMED:
+            self._tell([block], peer, now)
+        return block.state is BlockState.CLAIMED
 
     def _is_repeated(self, index: int, peer: Peer, now: float) -> bool:
         """Note an inquiry; whether the same node inquired the same block a moment ago."""
@@ -132,14 +146,28 @@ class HearsayTeller:
         )
 
     def on_hearsay(self, message: Hearsay, peer: Peer, now: float) -> None:
-        """A peer tells of others' blocks. What this node knows itself, it knows better."""
+        """A peer tells of others' blocks. What this node knows itself, it knows better, but for announcements that it
+        missed."""
         context = self._context
         for claim in message.claims:
             if claim.index >= context.pool.block_count or not claim.closed_s:
                 context.count("swarm.drop.bad-index")
+            elif (owner := self._known_owner(claim)) is not None:
+                self._prolong(claim.index, owner, claim.closed_s, now)
             elif self._table.state(claim.index) in (BlockState.FREE, BlockState.TENTATIVE, BlockState.CLAIMING):
                 if claim.owner != context.address:
                     self._enter(claim, now)
                 elif not self._leases.has_block(claim.index):
                     # Ours before this node lost its memory: leases that it does not know may run in it.
                     self._enter(replace(claim, owner_id=ZERO_ID, owner=UNKNOWN_ADDRESS), now)
+
+    def _known_owner(self, claim: HeardClaim) -> Peer | None:
+        """The node of ours that is told to own a block, if it is known here as the owner of leases in it already. To
+        what else is announced a quarantine is added, and told: it would grow with each telling."""
+        block = self._table.get(claim.index)
+        if block is None or block.state is not BlockState.CLAIMED or block.owner_address != claim.owner:
+            return None
+        owner, block_timeout_s = self._peers.get(claim.owner), self._context.config.block_timeout_s
+        return (
+            owner if owner is not None and owner.is_ours and tells_of_leases(block.timeout_s, block_timeout_s) else None
+        )

@@ -12,7 +12,9 @@ from ..swarm import LOCATE, DecodeError, Extension, Locate, read_extension
 from .context import Context
 from .events import SwarmReceived
 from .leases import HELD, LeaseTable
+from .lookup import Lookup
 from .peers import Peers
+from .replicas import Replicas
 from .replication import Replication
 
 _COMMAND_AT: Final = 14  # in a datagram
@@ -26,11 +28,21 @@ def may_be_locate(data: bytes) -> bool:
 class Locates:
     """Tells whether a datagram is such a question from a peer that was there before, and does what it takes."""
 
-    def __init__(self, context: Context, leases: LeaseTable, peers: Peers, replication: Replication) -> None:
+    def __init__(
+        self,
+        context: Context,
+        leases: LeaseTable,
+        peers: Peers,
+        replication: Replication,
+        replicas: Replicas,
+        lookup: Lookup,
+    ) -> None:
         self._context = context
         self._leases = leases
         self._peers = peers
         self._replication = replication
+        self._replicas = replicas
+        self._lookup = lookup
 
     def take(self, event: SwarmReceived, now: float) -> bool:
         """Take in a datagram for which :func:`may_be_locate` holds, if it is such a question; false, with nothing done,
@@ -54,9 +66,12 @@ class Locates:
             return False  # to be counted with its reason
         if not isinstance(message, Locate):
             return False
+        is_any_silent = self._lookup.is_any_silent(now)
         for client in message.clients:
             lease = self._leases.of(client.identity, client.chaddr)
             if lease is not None and lease.state in HELD:
+                return False
+            if is_any_silent and self._replicas.of_client(client.identity, client.chaddr) is not None:
                 return False
         self._peers.hear_again(peer, now)
         tally = self._context.tally

@@ -33,6 +33,7 @@ from .replicas import Replicas
 from .ring import stand_ins
 
 DELAYS_S = (0.1, 0.15)  # of the two askings; then the client is offered another address: it would soon ask again anyway
+LEAST_KNOWN_S = 16  # what a client is told of it is to hold while it asks for it, and for a shortest lease after that
 MAX_LOOKUPS = 1024  # under way at once; each is a client that is waiting for its OFFER
 LOCATE_DELAY_S = 0.02  # clients that come within this time share one LOCATE
 LOCATE_WAIT_S = 0.2  # for an answer; with the delay and an owner's word after it, an OFFER comes within 300 ms
@@ -183,11 +184,17 @@ class Lookup:
 
     def _known_s(self, address: int, identity: bytes, chaddr: bytes, now: float) -> int:
         """For how many seconds the silent owner of ``address`` certainly holds it for this client, as far as is known
-        here."""
-        lease = self._replicas.at(address)
-        if lease is None or not self._replicas.is_complete(self._context.pool.index_of(address)):
+        here; 0 if that is not long enough for the client to have it granted."""
+        index = self._context.pool.index_of(address)
+        lease, block = self._replicas.at(address), self._claims.table.get(index)
+        if lease is None or block is None or not self._replicas.is_complete(index):
             return 0
-        return self._replicas.grantable_s(lease, now) if self._leases.belongs(lease, identity, chaddr) else 0
+        if not self._leases.belongs(lease, identity, chaddr):
+            return 0
+        known_s = self._replicas.grantable_s(lease, now)
+        if block.state is BlockState.CLAIMED:
+            known_s = min(known_s, int(block.certain_until - now))
+        return known_s if known_s >= LEAST_KNOWN_S else 0
 
     def _ask_everybody(self, key: tuple[int, bytes], question: _Question, now: float) -> bool:
         """Look for a client that named no address and is not known here, but may be known elsewhere, if that does not
@@ -282,11 +289,12 @@ class Lookup:
         if message.address not in self._context.pool:
             self._context.count("swarm.drop.outside-pool")
             return
-        if not self._claims.is_serving(self._context.pool.index_of(message.address), now):
+        index = self._context.pool.index_of(message.address)
+        if not self._claims.is_serving(index, now):
             known_s = self._known_s(message.address, message.identity, message.chaddr, now)
             if known_s:  # its owner did not answer, or the asker is wrong about who that is
                 self._context.tell(peer.address, Found(True, message.address, message.xid, message.chaddr, known_s))
-            else:
+            elif not self._claims.hearsay.on_asked_about(index, peer, now):
                 self._redirect(message.address, message.xid, message.chaddr, peer)
             return
         lease = self._leases.at(message.address)
@@ -307,11 +315,30 @@ class Lookup:
         return leases.is_open_to(address, message.identity, message.chaddr, is_vouched_for=True)
 
     def on_locate(self, message: Locate, peer: Peer, now: float) -> None:
-        """Another node looks for clients: say which of them have a lease here."""
+        """Another node looks for clients: say which of them have a lease here, or one whose owner is silent."""
+        is_any_silent = self.is_any_silent(now)
         for client in message.clients:
             lease = self._leases.of(client.identity, client.chaddr)
             if lease is None or lease.state not in HELD:
+                if is_any_silent:
+                    self._tell_of_orphan(client, peer, now)
                 continue
             if self._claims.is_serving(self._context.pool.index_of(lease.address), now):
                 remaining_s = max(0, math.ceil(lease.expires_at - now))
                 self._context.tell(peer.address, Found(True, lease.address, client.xid, client.chaddr, remaining_s))
+
+    def is_any_silent(self, now: float) -> bool:
+        """Whether there may be clients of silent owners, of whom their replicas tell."""
+        return self._claims.table.counts[BlockState.ORPHAN] > 0 or self._peers.is_any_missing(now)
+
+    def _tell_of_orphan(self, client: WantedClient, peer: Peer, now: float) -> None:
+        """A client that is looked for may have an address whose owner is silent. The other node is told of the block,
+        in case that it does not know it, and of the lease."""
+        lease = self._replicas.of_client(client.identity, client.chaddr)
+        if lease is None or lease.expires_at + lease.kept_s <= now:
+            return
+        if not self._claims.hearsay.on_asked_about(self._context.pool.index_of(lease.address), peer, now):
+            return
+        known_s = self._known_s(lease.address, client.identity, client.chaddr, now)
+        if known_s:
+            self._context.tell(peer.address, Found(True, lease.address, client.xid, client.chaddr, known_s))

@@ -72,7 +72,10 @@ class Node:
         self._held: dict[int, None] = {}
         self._presence = Presence(self._context, self._peers)
         self._refreshes = Refreshes(self._context, self._claims, self._peers)
-        self._locates = Locates(self._context, self._leases, self._peers, self._extensions.replication)
+        self._locates = Locates(
+            self._context, self._leases, self._peers, self._extensions.replication, self._server.replicas,
+            self._server.lookup,
+        )  # fmt: skip
         self._quiet_until = -math.inf  # before that, taking in what tells nothing new does nothing else
         self._deadline = math.inf
         self._is_deadline_known = False

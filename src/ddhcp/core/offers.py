@@ -169,6 +169,8 @@ class Offers:
         reservation = x.terms.reservation
         if reservation is not None and reservation.address is not None:
             self._reserved_is_unavailable(x, reservation.address, "owner-refused")
+        elif self._adopts_for(x, now):
+            return  # of its owner's silence this node has just been told
         self.offer_own(x, now)
 
     def offer_own(self, x: Exchange, now: float) -> None:

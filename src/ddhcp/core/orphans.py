@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from .announcing import CLASSIC_NEWCOMER_FACTOR, PROMISE_MARGIN_S
-from .blocks import Block, BlockEvent, BlockState, BlockTable
+from .blocks import DRIFT, TRANSIT_S, Block, BlockEvent, BlockState, BlockTable
 from .context import Context
 from .effects import SaveLease
 from .holds import Holds
@@ -31,7 +31,10 @@ from .ring import distance
 
 MAX_RANK = 16  # survivors beyond this begin together, in the hope that one before them has
 URGENCY = 8  # by this factor the survivors follow each other more quickly if there are clients
-SUCCESSION_S = 5.0  # within this after its end a block that others know leases of has an owner again, as a rule
+LAST_WORD_S = 4.0  # for so long an answer may be under way: stand-ins say nothing that ends sooner (``ASKING_S``)
+FOREKNOWN_S = 2.0  # start that those have who know the leases in an orphan, before a node whose client waits for it
+SUCCESSION_S = 8.0  # within this after its end a block that others know leases of has an owner again, as a rule
+MAX_INTERESTED = 1024  # nodes, one for each block they asked about, that are told when it is adopted
 MAX_WAITING_FOR_ADOPTION = 1024  # clients' requests that wait for a block to be adopted; more ask again by themselves
 
 
@@ -80,6 +83,8 @@ class Orphans:
         self._turn_at: dict[int, float] = {}
         self._waiting: dict[int, dict[bytes, Callable[[float], None]]] = {}  # by block, then by client
         self._waiting_count = 0
+        self._interested: dict[int, dict[bytes, None]] = {}  # by block: who asked about it for clients
+        self._interested_count = 0
         self._waits_end: dict[int, float] = {}  # by block, at the latest; few blocks are waited for at a time
 
     def deadline(self) -> float:
@@ -129,6 +134,7 @@ class Orphans:
             block.orphan_until = self._out_of_sight_until(block, now)
         if block.orphan_until <= now:
             self._table.apply(block.index, BlockEvent.TIMED_OUT)
+            self.take_interested(block.index)
             self.known_leases.drop_block(block.index)
             self._wait_until(block.index, now + SUCCESSION_S)
             return
@@ -138,6 +144,7 @@ class Orphans:
             self._context.log(logging.INFO, "block-orphaned", block=block.index, seconds=int(block.orphan_until - now))
         self._table.set_lapse(block, block.orphan_until)
         if may_have_leases:
+            self._wait_until(block.index, now + SUCCESSION_S)
             pace_s = self._context.config.tentative_timeout_s
             self._plan(block, now, pace_s / URGENCY if self._has_clients(block.index) else pace_s)
 
@@ -207,10 +214,24 @@ class Orphans:
         block.refresh = None  # whatever its owner says next is news to those who wait
         if block.state is BlockState.CLAIMED:
             self._wait_until(index, block.expires_at + SUCCESSION_S)
+        elif block.state is BlockState.ORPHAN and self._is_best_known_elsewhere(block):
+            self._take_turn(index, now + FOREKNOWN_S)
         elif block.state is BlockState.ORPHAN:
             self._begin(block, now, is_urgent=True)
             self._inquirer.run(now)
         return True
+
+    def _is_best_known_elsewhere(self, block: Block) -> bool:
+        """Whether others were told of the leases in an orphan, and this node was not."""
+        owner = self._peers.get(block.owner_address)
+        is_replicated = owner is not None and owner.is_ours and self._context.is_replicated
+        return is_replicated and not any(True for _ in self.known_leases.of_block(block.index))
+
+    def _take_turn(self, index: int, at: float) -> None:
+        """Adopt the block then, unless that is planned sooner."""
+        if at < self._turn_at.get(index, math.inf):
+            self._turn_at[index] = at
+            heapq.heappush(self._turns, (at, index))
 
     def _has_no_owner(self, block: Block, now: float) -> bool:
         """Whether a block is an orphan, is being adopted, or its owner fell silent and nobody can stand in for it any
@@ -220,9 +241,23 @@ class Orphans:
         if block.state is BlockState.CLAIMING:
             return block.orphan_until > now
         owner = self._peers.get(block.owner_address) if block.state is BlockState.CLAIMED else None
-        is_missing = owner is not None and self._peers.is_missing(owner, now)
-        until = block.expires_at if block.is_hearsay else block.certain_until
-        return is_missing and now > until - SHORTEST_GRANT_S
+        if owner is None or not self._peers.is_missing(owner, now):
+            return False
+        promise_s = min(block.timeout_s, self._context.promise_s)  # hearsay does not say how long it was
+        return now > block.expires_at - TRANSIT_S - DRIFT * promise_s - SHORTEST_GRANT_S - LAST_WORD_S
+
+    def note_interest(self, index: int, address: bytes) -> None:
+        """The node at ``address`` has clients in block ``index``, whose owner is silent."""
+        interested = self._interested.setdefault(index, {})
+        if address not in interested and self._interested_count < MAX_INTERESTED:
+            interested[address] = None
+            self._interested_count += 1
+
+    def take_interested(self, index: int) -> Iterable[bytes]:
+        """The addresses of the nodes that have clients in block ``index``; they are not kept any longer."""
+        interested = self._interested.pop(index, {})
+        self._interested_count -= len(interested)
+        return interested
 
     def _keep_waiting(self, index: int, client: bytes, then: Callable[[float], None]) -> None:
         if client not in self._waiting.get(index, ()):
@@ -284,8 +319,9 @@ class Orphans:
         block.is_urgent = False
         self._turn_at.pop(block.index, None)
         until, block.orphan_until = block.orphan_until, 0.0
-        if until <= now:
+        if not until:
             return
+        until = max(until, now + self._context.config.tentative_timeout_s)  # time for clients that waited for this
         block.unsure_until = until
         is_complete = self.known_leases.is_complete(block.index)
         restored = sum(self._restore(lease, now) for lease in self.known_leases.of_block(block.index))
@@ -320,12 +356,13 @@ class Orphans:
             then(now)
 
     def _wait_until(self, index: int, at: float) -> None:
-        """Nobody waits for the block after that."""
+        """Nobody waits for the block after that, by what is known of it now."""
         if index in self._waiting:
-            self._waits_end[index] = min(at, self._waits_end.get(index, math.inf))
+            self._waits_end[index] = at
 
     def on_claimed(self, block: Block, now: float) -> None:
         """Somebody else owns the block now. Clients that wait for it are asked about there."""
+        self.take_interested(block.index)
         block.orphan_until = 0.0
         block.is_urgent = False
         self._turn_at.pop(block.index, None)

@@ -55,8 +55,9 @@ def distance(index: int, address: bytes) -> int:
     return own[following] - place if following < POINTS else own[0] + RING - place
 
 
-def stand_ins(index: int, owner: Peer, peers: Iterable[Peer]) -> tuple[bytes, ...]:
-    """The addresses of those peers that probably keep replicas of the leases in block ``index`` of ``owner``."""
+def stand_ins(index: int, owner: Peer | None, peers: Iterable[Peer]) -> tuple[bytes, ...]:
+    """The addresses of those peers that probably keep replicas of the leases in block ``index`` of ``owner``, None if
+    that is not known."""
     willing = (peer.address for peer in peers if peer.can(CAN_REPLICATE) and peer is not owner)
     return tuple(heapq.nsmallest(MAX_STAND_INS, willing, key=lambda address: distance(index, address)))
 

@@ -346,6 +346,10 @@ class Server:
         if is_selecting and not self.claims.is_learning and not self._leases.has_block(index):
             self._nak(x, address, b"address no longer available", "no-owner", now)
             return
+        lease_s = x.terms.lease_time_s(x.request.lease_time_s)
+        if not is_selecting and self.forwarding.ask_around(x.request, x.link, address, lease_s, now):
+            self.decisions.note(x.chaddr, now, "REQUEST", "asking", "other-node", address)
+            return
         # Silence: whoever owns it may answer, else the client starts over.
         self._context.count("dhcp.unknown_owner")
         self.decisions.note(x.chaddr, now, "REQUEST", "ignored", "owner-unknown", address)

@@ -449,6 +449,24 @@ def clients_of_a_dead_owner_for_long(stage: Stage) -> bool:
     return [client.address for client in clients] != addresses
 
 
+@_scenario("a death heard of in part", Remedy.GUARDIAN, ROOMY.replaced(nodes=8))
+def clients_of_an_owner_half_heard(stage: Stage) -> bool:
+    """The same, but where the clients are the owner's last announcements were not heard, so that its promise seems to
+    end sooner than where its leases are known."""
+    stage.start(*range(8))
+    clients = stage.join(0, 6)
+    stage.run(30)
+    addresses = [client.address for client in clients]
+    stage.cut(*((0, number) for number in (1, 2, 3, 5, 6)))
+    stage.run(0.33 * stage.simulation.setup.promise_s)
+    stage.simulation.crash(0)
+    stage.cut()
+    for client, host in zip(clients, (1, 2, 3, 5, 6, 7), strict=True):
+        stage.move(client, host)
+    stage.run(2.0 * stage.simulation.setup.promise_s)
+    return [client.address for client in clients] != addresses
+
+
 @_scenario("a squatter", Remedy.PROBING, ONE_BLOCK.replaced(nodes=1))
 def address_in_use(stage: Stage) -> bool:
     """A client goes on using its address after its lease has ended, when all others are taken."""
