@@ -89,7 +89,7 @@ def heard_twice(timeout_s: int, *, is_ours: bool) -> tuple[VirtualSwarm, Virtual
             for sender, receiver in ((0, 1), (1, 0)):
                 view = next(v for v in swarm.nodes[sender].block_views(swarm.now) if v.index == BLOCK)
                 claim = HeardClaim(BLOCK, view.timeout_s + (0 if timeout_s > 300 else LEASE_S), CLASSIC_ID, PEER)
-                said = swarm.nodes[sender]._context.codec.write(Hearsay((claim,)))
+                said = swarm.nodes[sender]._context.codec.write(Hearsay((claim,), is_promise=True))
                 swarm.feed(receiver, e.SwarmReceived(said, swarm.addresses[sender], False))
         swarms.append(swarm)
     return swarms[0], swarms[1]

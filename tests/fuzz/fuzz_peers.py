@@ -74,7 +74,8 @@ def _hearsay(s: Source, k: Known) -> swarm.Hearsay:
         tuple(
             swarm.HeardClaim(k.index(s), s.pick(TIMES_S), s.fixed(8), s.pick((bytes(16), *PEER_ADDRESSES)))
             for _ in range(s.below(4))
-        )
+        ),
+        s.flag(),
     )
 
 

@@ -191,7 +191,8 @@ class Block:
     def certain_until(self) -> float:
         """Up to when another node's claim holds for certain: what it announced was under way, and is counted by a
         clock that may be slower than its own."""
-        return self.expires_at - TRANSIT_S - DRIFT * self.timeout_s
+        transits = 2 if self.is_hearsay else 1
+        return self.expires_at - transits * TRANSIT_S - DRIFT * self.timeout_s
 
 
 class FreeBlocks:

@@ -85,7 +85,7 @@ class Claims:
         self.memory = ClaimMemory(context, self.table)
         self.orphans = Orphans(context, self.table, leases, peers, self._inquirer, self._holds)
         self.hearsay = HearsayTeller(
-            context, self.table, leases, peers, self.orphans, self._on_heard_claim, self.prolong
+            context, self.table, leases, peers, self.orphans, self._on_heard_claim, self._prolong_as_told
         )  # fmt: skip
 
     # --- questions ------------------------------------------------------------------------------
@@ -408,6 +408,17 @@ class Claims:
         block = self._claimed(Claim(heard.index, closed_s), BlockEvent.CLAIMED_BY_STRONGER, owner, now, is_hearsay=True)
         block.timeout_s = MAX_TIMEOUT_S  # nothing is left to add when that time is over
         self._context.count("swarm.hearsay_taken")
+
+    def _prolong_as_told(self, heard: HeardClaim, owner: Peer, now: float) -> None:
+        """A peer heard the owner of a block, known here, promise it for longer."""
+        block, until = self.table.known[heard.index], now + min(MAX_TIMEOUT_S, heard.closed_s)
+        if until <= block.expires_at:
+            return
+        block.is_hearsay = True
+        block.refresh = None  # if the owner says the same again, that is first-hand
+        self.table.set_lapse(block, until)
+        self._peers.note_claim(owner, until)
+        self.memory.heard(block, now)
 
     def _hold_contested(self, block: Block, now: float) -> None:
         """Another node thought that a block of ours was its own, and gave leases in it: renew those, but give no new

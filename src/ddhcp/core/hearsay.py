@@ -30,8 +30,8 @@ TELL_PAUSE_S = 1.0  # at least, between two answers to one node's question for e
 class HearsayTeller:
     """Tells what this node knows of others' blocks, and takes such words.
 
-    ``enter(claim, now)`` notes a block as another node's; ``prolong(index, owner, remaining_s, now)`` notes that its
-    owner promised it for longer than is known.
+    ``enter(claim, now)`` notes a block as another node's; ``prolong(claim, owner, now)`` notes that its owner, known
+    already, promised it for longer than was heard.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class HearsayTeller:
         peers: Peers,
         orphans: Orphans,
         enter: Callable[[HeardClaim, float], None],
-        prolong: Callable[[int, Peer, int, float], None],
+        prolong: Callable[[HeardClaim, Peer, float], None],
     ) -> None:
         self._context = context
         self._table = table
@@ -84,14 +84,22 @@ class HearsayTeller:
 
     def on_asked_about(self, index: int, peer: Peer, now: float) -> bool:
         """A node of ours asks about an address in block ``index``, of which this node cannot speak: if its owner is
-        silent, tell what it promised. Whether that was told. Of an orphan nothing is: whoever asks is to adopt it."""
+        silent, tell what it was heard to promise. Whether that was told. Of an orphan nothing is: whoever asks is to
+        adopt it. Nor is what others told: it would be told on for ever."""
         block = self._table.get(index)
         if block is None or not self._may_tell(peer, Remedy.GUARDIAN) or not self._is_silent(block, now):
             return False
         self._orphans.note_interest(index, peer.address)
-        if block.state is BlockState.CLAIMED:
-            self._tell([block], peer, now)
-        return block.state is BlockState.CLAIMED
+        if block.state is not BlockState.CLAIMED or block.is_hearsay or not self._has_leases(block):
+            return False
+        promised_s = math.floor(block.expires_at - now)
+        claim = HeardClaim(index, promised_s, block.owner_id, block.owner_address)
+        self._context.tell(peer.address, Hearsay((claim,), is_promise=True))
+        return True
+
+    def _has_leases(self, block: Block) -> bool:
+        """Whether a claimed block was announced as one with leases: no quarantine follows its promise."""
+        return tells_of_leases(block.timeout_s, self._context.config.block_timeout_s)
 
     def _is_repeated(self, index: int, peer: Peer, now: float) -> bool:
         """Note an inquiry; whether the same node inquired the same block a moment ago."""
@@ -152,8 +160,8 @@ class HearsayTeller:
         for claim in message.claims:
             if claim.index >= context.pool.block_count or not claim.closed_s:
                 context.count("swarm.drop.bad-index")
-            elif (owner := self._known_owner(claim)) is not None:
-                self._prolong(claim.index, owner, claim.closed_s, now)
+            elif message.is_promise and (owner := self._known_owner(claim)) is not None:
+                self._prolong(claim, owner, now)
             elif self._table.state(claim.index) in (BlockState.FREE, BlockState.TENTATIVE, BlockState.CLAIMING):
                 if claim.owner != context.address:
                     self._enter(claim, now)
@@ -162,12 +170,9 @@ class HearsayTeller:
                     self._enter(replace(claim, owner_id=ZERO_ID, owner=UNKNOWN_ADDRESS), now)
 
     def _known_owner(self, claim: HeardClaim) -> Peer | None:
-        """The node of ours that is told to own a block, if it is known here as the owner of leases in it already. To
-        what else is announced a quarantine is added, and told: it would grow with each telling."""
+        """The node of ours that is told to own a block, if it is known here as the owner of leases in it already."""
         block = self._table.get(claim.index)
         if block is None or block.state is not BlockState.CLAIMED or block.owner_address != claim.owner:
             return None
-        owner, block_timeout_s = self._peers.get(claim.owner), self._context.config.block_timeout_s
-        return (
-            owner if owner is not None and owner.is_ours and tells_of_leases(block.timeout_s, block_timeout_s) else None
-        )
+        owner = self._peers.get(claim.owner)
+        return owner if owner is not None and owner.is_ours and self._has_leases(block) else None

@@ -244,7 +244,8 @@ class Orphans:
         if owner is None or not self._peers.is_missing(owner, now):
             return False
         promise_s = min(block.timeout_s, self._context.promise_s)  # hearsay does not say how long it was
-        return now > block.expires_at - TRANSIT_S - DRIFT * promise_s - SHORTEST_GRANT_S - LAST_WORD_S
+        margin_s = 2 * TRANSIT_S + DRIFT * promise_s + SHORTEST_GRANT_S + LAST_WORD_S
+        return now > block.expires_at - margin_s
 
     def note_interest(self, index: int, address: bytes) -> None:
         """The node at ``address`` has clients in block ``index``, whose owner is silent."""

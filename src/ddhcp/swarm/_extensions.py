@@ -34,6 +34,7 @@ _SOFTWARE, _LEASE, _IDENTITY, _SECTION, _PROGRESS, _CLIENT, _CLAIM, _PLAN = rang
 # Flags, by command.
 _WANTS_ANSWER = 1  # HELLO
 _IS_GIFT = 1  # HANDOVER: the block becomes the receiver's
+_IS_PROMISE = 1  # HEARSAY
 _HOLDS_IT = 1  # FOUND
 _DECLINED = 1  # SURRENDER
 _RESET, _MORE, _DROP = 1, 2, 4  # a section of REPLICATE
@@ -306,9 +307,11 @@ class HeardClaim:
 @dataclass(frozen=True, slots=True)
 class Hearsay:
     """HEARSAY: what the sender knows of blocks whose owners have been silent, for a node that asked for them or for
-    everything, and never heard of their owners."""
+    everything, and never heard of their owners. ``is_promise``: the sender heard the owners themselves promise it, and
+    no quarantine is included."""
 
     claims: tuple[HeardClaim, ...]
+    is_promise: bool = False
 
 
 ExtensionMessage = (
@@ -545,7 +548,12 @@ _WRITERS: dict[type, Callable[..., _Written]] = {
     Surrender: _write_surrender,
     Challenge: lambda m: (c.CHALLENGE, 0, _CHALLENGE.pack(m.nonce, m.answer, m.floor), ()),
     SurrenderAck: lambda m: (c.SURRENDER_ACK, 0, _CLIENT_KEY.pack(m.address, m.xid, m.chaddr), ()),
-    Hearsay: lambda m: (c.HEARSAY, 0, b"", [(_CLAIM, _write_heard_claim(claim)) for claim in m.claims]),
+    Hearsay: lambda m: (
+        c.HEARSAY,
+        _IS_PROMISE * m.is_promise,
+        b"",
+        [(_CLAIM, _write_heard_claim(claim)) for claim in m.claims],
+    ),
 }
 
 
@@ -595,6 +603,8 @@ _READERS: dict[int, tuple[struct.Struct, Callable[..., ExtensionMessage]]] = {
     c.SURRENDER_ACK: (_CLIENT_KEY, lambda flags, f, fields: SurrenderAck(*f)),
     c.HEARSAY: (
         _NOTHING,
-        lambda flags, f, fields: Hearsay(tuple(HeardClaim(*_HEARD_CLAIM.unpack_from(v)) for v in _all(fields, _CLAIM))),
+        lambda flags, f, fields: Hearsay(
+            tuple(HeardClaim(*_HEARD_CLAIM.unpack_from(v)) for v in _all(fields, _CLAIM)), bool(flags & _IS_PROMISE)
+        ),
     ),
 }
