@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from test_node import PEER, lease, message
-from test_orphans import BLOCK, CLASSIC_ID, LEASE_S, POOL, classic_claims, states, swarm_of
+from test_orphans import ADDRESS, BLOCK, LEASE_S, POOL, classic_claims, states, swarm_of
 
 from ddhcp.core import Node, NodeConfig
 from ddhcp.core import effects as f
@@ -13,7 +13,9 @@ from ddhcp.core import events as e
 from ddhcp.core.remedies import Remedy
 from ddhcp.dhcp import constants as c
 from ddhcp.sim import VirtualSwarm
-from ddhcp.swarm import HeardClaim, Hearsay, SwarmCodec
+from ddhcp.swarm import HeardClaim, Hearsay, LookupMessage, SwarmCodec
+
+CHADDR = b"\x02\0\0\0\x09\x01".ljust(16, b"\0")
 
 
 def deaf_while_claimed(*without: Remedy, timeout_s: int = 600) -> VirtualSwarm:
@@ -73,24 +75,24 @@ def test_what_a_node_knows_itself_it_knows_better() -> None:
     assert [(v.index, v.state, v.owner) for v in swarm.nodes[0].block_views(swarm.now)] == before
 
 
-def heard_twice(timeout_s: int, *, is_ours: bool) -> tuple[VirtualSwarm, VirtualSwarm]:
-    """Two swarms in which one owner claims BLOCK, the second time unheard by node 1; in the latter nodes 0 and 1 then
-    tell each other for long."""
+def heard_twice(timeout_s: int) -> tuple[VirtualSwarm, VirtualSwarm]:
+    """Two swarms in which one owner claims BLOCK, the second time unheard by node 1, and falls silent. In the latter
+    nodes 0 and 1 then ask each other about it again and again."""
     swarms = []
     for tells in (False, True):
         swarm = swarm_of(2)
         classic_claims(swarm, timeout_s)
-        swarm.nodes[0]._peers.get(PEER).is_ours = swarm.nodes[1]._peers.get(PEER).is_ours = is_ours
+        swarm.nodes[0]._peers.get(PEER).is_ours = swarm.nodes[1]._peers.get(PEER).is_ours = True
         swarm.run_for(60)
         swarm.stopped.add(1)
         classic_claims(swarm, timeout_s)
         swarm.stopped.discard(1)
-        for _ in range(20 if tells else 0):
-            for sender, receiver in ((0, 1), (1, 0)):
-                view = next(v for v in swarm.nodes[sender].block_views(swarm.now) if v.index == BLOCK)
-                claim = HeardClaim(BLOCK, view.timeout_s + (0 if timeout_s > 300 else LEASE_S), CLASSIC_ID, PEER)
-                said = swarm.nodes[sender]._context.codec.write(Hearsay((claim,), is_promise=True))
-                swarm.feed(receiver, e.SwarmReceived(said, swarm.addresses[sender], False))
+        swarm.run_for(timeout_s // 2)
+        for asker in (1, 0) * (20 if tells else 0):
+            question = LookupMessage(ADDRESS, 7, CHADDR, b"\x01" + CHADDR[:6])
+            said = swarm.nodes[asker]._context.codec.write(question)
+            swarm.feed(1 - asker, e.SwarmReceived(said, swarm.addresses[asker], False))
+            swarm.run_for(0.01)
         swarms.append(swarm)
     return swarms[0], swarms[1]
 
@@ -100,15 +102,15 @@ def remaining_s(swarm: VirtualSwarm) -> list[int]:
 
 
 def test_who_missed_an_announcement_takes_anothers_word_for_how_long_a_block_is_promised() -> None:
-    alone, told = heard_twice(2 * LEASE_S + 100, is_ours=True)
-    assert remaining_s(alone) == [700, 640]
-    assert remaining_s(told)[0] == 700
-    assert 698 <= remaining_s(told)[1] <= 700
+    alone, told = heard_twice(2 * LEASE_S + 100)
+    assert remaining_s(alone) == [350, 290]
+    assert remaining_s(told)[0] == 350
+    assert 348 <= remaining_s(told)[1] <= 350
 
 
 def test_two_nodes_do_not_make_a_silence_longer_by_telling_each_other() -> None:
     """With each end a quarantine is told, to which each would add its own."""
-    alone, told = heard_twice(199, is_ours=True)
+    alone, told = heard_twice(199)
     assert remaining_s(told) == remaining_s(alone)
 
 

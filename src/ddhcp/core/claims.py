@@ -415,6 +415,7 @@ class Claims:
         if until <= block.expires_at:
             return
         block.is_hearsay = True
+        block.timeout_s = max(block.timeout_s, self._announcer.full_timeout_s)  # no quarantine follows
         block.refresh = None  # if the owner says the same again, that is first-hand
         self.table.set_lapse(block, until)
         self._peers.note_claim(owner, until)

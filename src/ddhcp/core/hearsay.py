@@ -170,9 +170,9 @@ class HearsayTeller:
                     self._enter(replace(claim, owner_id=ZERO_ID, owner=UNKNOWN_ADDRESS), now)
 
     def _known_owner(self, claim: HeardClaim) -> Peer | None:
-        """The node of ours that is told to own a block, if it is known here as the owner of leases in it already."""
+        """The node of ours that is told to own a block, if it is known here as its owner already."""
         block = self._table.get(claim.index)
         if block is None or block.state is not BlockState.CLAIMED or block.owner_address != claim.owner:
             return None
         owner = self._peers.get(claim.owner)
-        return owner if owner is not None and owner.is_ours and self._has_leases(block) else None
+        return owner if owner is not None and owner.is_ours else None

@@ -142,6 +142,10 @@ class Lookup:
             found.append(wanted)
         return found
 
+    def look_again(self, identity: bytes) -> None:
+        """A client that nobody knew may be known by the time that it is asked about again."""
+        self._not_found.pop(identity, None)
+
     def ask_for(self, request: Message, link: str, identity: bytes, address: int, now: float) -> bool:
         """Ask the owner of ``address``, in the pool, whether the client may have it. False if there is nobody to ask;
         else ``resolved`` is called soon."""

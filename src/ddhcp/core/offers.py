@@ -120,6 +120,7 @@ class Offers:
         for address in self.lookup.familiar_addresses(x.request, x.key):
             index = self._context.pool.index_of(address)
             if self.claims.adopt_for_client(index, x.key, now, lambda at: self._choose_again(x, at)):
+                self.lookup.look_again(x.key)
                 return True
         return False
 

@@ -33,7 +33,7 @@ MAX_RANK = 16  # survivors beyond this begin together, in the hope that one befo
 URGENCY = 8  # by this factor the survivors follow each other more quickly if there are clients
 LAST_WORD_S = 4.0  # for so long an answer may be under way: stand-ins say nothing that ends sooner (``ASKING_S``)
 FOREKNOWN_S = 2.0  # start that those have who know the leases in an orphan, before a node whose client waits for it
-SUCCESSION_S = 8.0  # within this after its end a block that others know leases of has an owner again, as a rule
+SUCCESSION_S = 12.0  # within this after its end a block that others know leases of has an owner again, as a rule
 MAX_INTERESTED = 1024  # nodes, one for each block they asked about, that are told when it is adopted
 MAX_WAITING_FOR_ADOPTION = 1024  # clients' requests that wait for a block to be adopted; more ask again by themselves
 
