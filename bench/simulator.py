@@ -8,7 +8,6 @@ PYTHONPATH=build/compiled python -m bench.simulator             # with the core 
 from __future__ import annotations
 
 import argparse
-import gc
 import math
 import sys
 import time
@@ -16,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import ddhcp.core.node
+from ddhcp.sim.memory import LARGE_NODES, uncollected, use_large_pages
 from ddhcp.sim.setup import Setup
 from ddhcp.sim.simulation import Simulation
 
@@ -93,13 +93,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=3600.0, metavar="S", help="virtual time after that")
     parser.add_argument("--seed", type=int, default=1, metavar="N")
     options = parser.parse_args(arguments)
-    gc.disable()  # a swarm makes no cycles (after 40 minutes of 60 nodes none were found), and has millions of objects
+    if arguments is None and options.nodes >= LARGE_NODES:
+        use_large_pages()
     is_pure = Path(ddhcp.core.node.__file__).suffix == ".py"
     print(f"{options.nodes} nodes, {options.clients} clients, {'pure Python' if is_pure else 'compiled'}", flush=True)
-    run = Run(setup_for(options.nodes, options.clients), options.seed)
-    if options.boot:
-        run.measure("boot", options.boot)
-    run.measure("then" if options.boot else "all", options.seconds)
+    with uncollected():
+        run = Run(setup_for(options.nodes, options.clients), options.seed)
+        if options.boot:
+            run.measure("boot", options.boot)
+        run.measure("then" if options.boot else "all", options.seconds)
     print(f"violations: {len(run.simulation.watch.violations)}; trace {run.simulation.watch.trace.digest()}")
     return 0
 

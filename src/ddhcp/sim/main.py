@@ -15,6 +15,7 @@ from typing import TextIO
 
 from ..core import ConfigError, PoolError
 from .draw import draw_setup
+from .memory import LARGE_NODES, uncollected, use_large_pages
 from .scenarios import SCENARIOS
 from .setup import FAULT_KINDS, REMEDY_NAMES, Setup
 from .shrink import Shrinker, describe
@@ -64,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, ConfigError, PoolError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return EXIT_USAGE
+    if arguments is None and (options.nodes or 0) >= LARGE_NODES:
+        use_large_pages()
     try:
         with contextlib.ExitStack() as stack:
             try:
@@ -162,10 +165,12 @@ def simulate(
 ) -> tuple[Report, bool]:
     """Run one seed. Returns the report and whether a second run (``twice``) gave the same trace."""
     setup = draw_setup(seed, fixed)
-    report = run(Simulation(setup, seed, trace=trace), progress=_progress(seed) if is_told else None)
+    with uncollected():
+        report = run(Simulation(setup, seed, trace=trace), progress=_progress(seed) if is_told else None)
     if not twice:
         return report, True
-    return report, run(Simulation(setup, seed)).digest == report.digest
+    with uncollected():
+        return report, run(Simulation(setup, seed)).digest == report.digest
 
 
 class _progress:
