@@ -11,7 +11,7 @@ from ddhcp.core import NodeConfig, Pool
 from ddhcp.core import events as e
 from ddhcp.core.addresses import AddressPlan
 from ddhcp.core.blocks import BlockEvent, BlockTable
-from ddhcp.core.choice import MAX_CANDIDATES, BlockChoice
+from ddhcp.core.choice import FRESH_S, MAX_CANDIDATES, BlockChoice
 from ddhcp.core.context import Context
 from ddhcp.core.leases import LeaseTable
 from ddhcp.core.peers import Peers
@@ -149,7 +149,7 @@ def test_who_was_not_heard_lately_is_asked_alone_if_there_are_few(unheard: int, 
     """In a large swarm with losses somebody's answer to a question for all is always lost."""
     chooser = Chooser(0, 40)
     for number, peer in enumerate(chooser.peers):
-        peer.is_ours, peer.heard_at = True, 30.0 if number >= unheard else 22.0
+        peer.is_ours, peer.heard_at = True, 30.0 if number >= unheard else 29.0 - FRESH_S
     chosen = chooser.choice.choose(16, 30.0)
     assert (len(chosen) == 16) is not bool(unheard)
     assert (chooser.questions, len(chooser.probed)) == (questions, probes)
