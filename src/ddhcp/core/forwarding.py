@@ -137,8 +137,7 @@ class Forwarding:
         its latest announcements were not heard. False if there are none to ask."""
         if not self._context.is_replicated or not self._context.has(Remedy.GUARDIAN) or self._claims.is_learning:
             return False
-        asked = stand_ins(self._context.pool.index_of(address), None, self._peers)
-        if not asked:
+        if not any(peer.is_candidate for peer in self._peers):
             return False
         self.ask(request, link, address, lease_s, b"", now)
         return True

@@ -249,10 +249,12 @@ class Orphans:
 
     def note_interest(self, index: int, address: bytes) -> None:
         """The node at ``address`` has clients in block ``index``, whose owner is silent."""
-        interested = self._interested.setdefault(index, {})
-        if address not in interested and self._interested_count < MAX_INTERESTED:
-            interested[address] = None
-            self._interested_count += 1
+        if address in self._interested.get(index, ()):
+            return
+        if self._interested_count >= MAX_INTERESTED:
+            self.take_interested(next(iter(self._interested)))  # its owner may have been back for long
+        self._interested.setdefault(index, {})[address] = None
+        self._interested_count += 1
 
     def take_interested(self, index: int) -> Iterable[bytes]:
         """The addresses of the nodes that have clients in block ``index``; they are not kept any longer."""
