@@ -24,7 +24,7 @@ from .effects import SaveLease
 from .holds import Holds
 from .inquiring import Inquirer
 from .leases import SHORTEST_GRANT_S, TAKEN, LeaseState, LeaseTable
-from .peers import Peer, Peers
+from .peers import MISSING_AFTER, Peer, Peers
 from .records import StoredLease
 from .remedies import Remedy
 from .ring import distance
@@ -85,6 +85,8 @@ class Orphans:
         self._waiting_count = 0
         self._interested: dict[int, dict[bytes, None]] = {}  # by block: who asked about it for clients
         self._interested_count = 0
+        # By block: when its owner, which was not heard since, announced it last.
+        self._out_of_sight: dict[int, float] = {}
         self._waits_end: dict[int, float] = {}  # by block, at the latest; few blocks are waited for at a time
 
     def deadline(self) -> float:
@@ -115,24 +117,35 @@ class Orphans:
             return 0.0
         return max((lease.expires_at + lease.kept_s for lease in self.known_leases.of_block(index)), default=0.0)
 
-    def _out_of_sight_until(self, block: Block, now: float) -> float:
-        """Up to when the owner of a block without leases, which fell silent, may begin to lease from it beyond a parted
-        link."""
-        if not self._context.is_careful:
-            return 0.0
+    def _note_out_of_sight(self, block: Block, now: float) -> None:
+        """The claim of a block lapses. If its owner fell silent, and did not go on announcing others for longer than a
+        refresh takes, it may begin to lease from the block beyond a parted link."""
         owner, promise_s = self._peers.get(block.owner_address), self._context.promise_s
-        if owner is None or not owner.is_ours or not self._peers.is_out_of_sight(owner, promise_s, now):
+        if owner is None or not owner.is_ours or not self._context.is_careful:
+            return
+        announced_at = block.expires_at - block.timeout_s
+        is_its_own = owner.claims_at <= announced_at + MISSING_AFTER * owner.expected_s
+        if is_its_own and self._peers.is_out_of_sight(owner, promise_s, now):
+            self._out_of_sight[block.index] = owner.claims_at
+
+    def _out_of_sight_until(self, block: Block) -> float:
+        """Up to when that may be: until the owner announces something else, but not for ever."""
+        last_word_at = self._out_of_sight.get(block.index)
+        owner = self._peers.get(block.owner_address)
+        if last_word_at is None or owner is None or owner.claims_at != last_word_at:
             return 0.0
-        return self._peers.at_work_until(owner, promise_s)
+        return self._peers.at_work_until(owner, self._context.promise_s)
 
     def on_lapsed(self, block: Block, now: float) -> None:
         """The time of a block that is not ours ran out: it is free, or an orphan."""
         if block.state is BlockState.CLAIMED:
             block.orphan_until = max(self.closed_until(block), self._kept_until(block.index))
+            self._note_out_of_sight(block, now)
         may_have_leases = block.orphan_until > now
         if not may_have_leases:
-            block.orphan_until = self._out_of_sight_until(block, now)
+            block.orphan_until = self._out_of_sight_until(block)
         if block.orphan_until <= now:
+            self._out_of_sight.pop(block.index, None)
             self._table.apply(block.index, BlockEvent.TIMED_OUT)
             self.take_interested(block.index)
             self.known_leases.drop_block(block.index)
@@ -321,6 +334,7 @@ class Orphans:
         as long as there may be others, or another survivor."""
         block.is_urgent = False
         self._turn_at.pop(block.index, None)
+        self._out_of_sight.pop(block.index, None)
         until, block.orphan_until = block.orphan_until, 0.0
         if not until:
             return
@@ -366,6 +380,7 @@ class Orphans:
     def on_claimed(self, block: Block, now: float) -> None:
         """Somebody else owns the block now. Clients that wait for it are asked about there."""
         self.take_interested(block.index)
+        self._out_of_sight.pop(block.index, None)
         block.orphan_until = 0.0
         block.is_urgent = False
         self._turn_at.pop(block.index, None)
