@@ -357,7 +357,7 @@ def _write(results: list[Measurement], path: Path, campaign: Sequence[str] = ())
         "",
         f"Run: {'; '.join(_what_was_run(results, nodes) for nodes in sizes)}; {len(results)} runs, "
         f"{sum(m.took_s for m in results):.0f} s of processor time with Python {platform.python_version()}. "
-        f"Not run: {_not_run(sizes, losses)}.",
+        f"Not run: {_not_run(results)}.",
         "A cell shows the median of its seeds and, in parentheses, the least and the greatest.",
         "",
     ]
@@ -392,10 +392,16 @@ def _what_was_run(results: list[Measurement], nodes: int) -> str:
     return f"N {nodes} at {losses} loss, {seeds} seed{'s' * (seeds != 1)}"
 
 
-def _not_run(sizes: Sequence[int], losses: Sequence[float]) -> str:
-    missing = [f"N {nodes}" for nodes in SIZES if nodes not in sizes]
-    missing += [f"loss {loss:.0%}" for loss in LOSSES if loss not in losses]
-    return ", ".join(missing) or "nothing"
+def _not_run(results: Sequence[Measurement]) -> str:
+    """The cells of the whole grid of which there is no run."""
+    done = {(m.nodes, m.loss, m.kind) for m in results}
+    missing = []
+    for nodes in SIZES:
+        for kind in KINDS:
+            losses = [loss for loss in LOSSES if (nodes, loss, kind) not in done]
+            if losses:
+                missing.append(f"N {nodes}, {kind}, at {', '.join(f'{loss:.0%}' for loss in losses)}")
+    return "; ".join(missing) or "nothing"
 
 
 if __name__ == "__main__":
