@@ -106,6 +106,17 @@ def test_who_is_heard_again_and_again_is_not_forgotten_for_a_crowd_of_strangers(
     assert all(peers.get(address) is not None for address in latest)
 
 
+def test_whoever_speaks_for_the_first_time_is_known_however_many_others_go_on_speaking() -> None:
+    peers = Peers()
+    addresses = [FIRST[:8] + number.to_bytes(8, "big") for number in range(MAX_PEERS + 1)]
+    for now in (1000.0, 1010.0):
+        for address in addresses[:MAX_PEERS]:
+            peers.hear(address, bytes(8), now)
+    newcomer = peers.hear(addresses[MAX_PEERS], bytes(8), 1020.0)
+    assert peers.get(addresses[MAX_PEERS]) is newcomer
+    assert len(peers) == MAX_PEERS
+
+
 CODEC = SwarmCodec(b"\x01" * 8, POOL.prefix, POOL.prefix_len, POOL.block_size)
 
 

@@ -138,9 +138,9 @@ class Peers:
         """Note that the node at ``address`` spoke."""
         peer = self._peers.get(address)
         if peer is None:
-            peer = self._peers[address] = Peer(address, node_id, now, queued_at=now)
-            if len(self._peers) > MAX_PEERS:
+            if len(self._peers) >= MAX_PEERS:
                 self._forget_one()
+            peer = self._peers[address] = Peer(address, node_id, now, queued_at=now)
         peer.node_id = node_id
         self.hear_again(peer, now)
         self._share_with(peer)
