@@ -30,9 +30,7 @@ CANDIDATES = 16  # blocks drawn for each block wanted, of those that may be free
 MAX_CANDIDATES = 4096  # and no more than this, so that a choice costs milliseconds in the largest pool
 MAX_FORMER = 1024  # blocks remembered as once ours
 
-FRESH_S = (
-    15.0  # whoever of ours was heard within this is there: time to ask all, and those again whose answers were lost
-)
+FRESH_S = 15.0  # who was heard within this is there: time to ask all, and those again whose answers were lost
 MAX_PROBED = 32  # nodes that are asked each by itself whether they are there; more are asked together
 PROBE_PAUSE_S = 0.5  # at least, between two such rounds
 

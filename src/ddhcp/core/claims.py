@@ -517,10 +517,7 @@ class Claims:
         self._context.log(logging.INFO, "blocks-claimed", blocks=[block.index for block in blocks])
         self._announcer.announce(blocks, now)
         for block in blocks:
-            for address in self.orphans.take_interested(block.index):
-                peer = self._peers.get(address)
-                if peer is not None:
-                    self.hearsay.object_directly([block], peer, now)
+            self.hearsay.tell_interested(block, now)
             self.orphans.serve_waiting(block.index, now)
         self._on_supply(now)
 
@@ -578,9 +575,9 @@ class Claims:
     def _end_holds(self, now: float) -> None:
         """Blocks that were held may be leased from again, if they are still ours and only ours."""
         is_more = False
+        seeks = self._waiting() > 0  # else everybody speaks by itself in a while
         for index in self._holds.pop_ended(now):
             adopted_at = self._holds.adopted_at(index)
-            seeks = self._waiting() > 0  # else everybody speaks by itself in a while
             if adopted_at is not None and not self._choice.is_only_owner(adopted_at, now, seeks=seeks):
                 self._holds.hold_on(index, now + HOLD_STEP_S)
                 continue

@@ -163,7 +163,10 @@ class Forwarding:
             forward.owner = owner  # the block may have changed hands since, or its owner have become known
         if forward.owner:
             self._renew_at(forward.owner, forward, self._order(forward.address, forward.owner, forward.attempts - 1))
-        if forward.attempts >= OWN_WORD_AT_ATTEMPT if forward.owner else forward.attempts <= MAX_VAIN_ATTEMPTS:
+            asks_others = forward.attempts >= OWN_WORD_AT_ATTEMPT
+        else:
+            asks_others = forward.attempts <= MAX_VAIN_ATTEMPTS
+        if asks_others:
             self._ask_stand_ins(forward)
 
     def _renew_at(self, destination: bytes, forward: Forward, order: AddressOrder) -> None:
@@ -173,8 +176,9 @@ class Forwarding:
 
     def _ask_stand_ins(self, forward: Forward) -> None:
         """Ask those of our peers that probably keep replicas of the silent owner's leases."""
-        owner = self._peers.get(forward.owner) if forward.owner else None
-        if (forward.owner and (owner is None or not owner.is_ours)) or not self._context.is_replicated:
+        owner = self._peers.get(forward.owner)
+        is_classic = forward.owner and (owner is None or not owner.is_ours)
+        if is_classic or not self._context.is_replicated:
             return
         index = self._context.pool.index_of(forward.address)
         if not forward.stand_ins:

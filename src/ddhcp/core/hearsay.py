@@ -97,6 +97,13 @@ class HearsayTeller:
         self._context.tell(peer.address, Hearsay((claim,), is_promise=True))
         return True
 
+    def tell_interested(self, block: Block, now: float) -> None:
+        """A block is ours now: tell those who asked about it while its owner was silent."""
+        for address in self._orphans.take_interested(block.index):
+            peer = self._peers.get(address)
+            if peer is not None:
+                self.object_directly([block], peer, now)
+
     def _has_leases(self, block: Block) -> bool:
         """Whether a claimed block was announced as one with leases: no quarantine follows its promise."""
         return tells_of_leases(block.timeout_s, self._context.config.block_timeout_s)

@@ -180,8 +180,11 @@ class Orphans:
             return
         rank = min(MAX_RANK, self.rank(block.index, now))
         at = now + wait_s + pace_s * (rank * 1.5 + 0.25 * self._context.rng.random())
-        self._turn_at[block.index] = at
-        heapq.heappush(self._turns, (at, block.index))
+        self._set_turn(block.index, at)
+
+    def _set_turn(self, index: int, at: float) -> None:
+        self._turn_at[index] = at
+        heapq.heappush(self._turns, (at, index))
 
     def _may_adopt(self) -> bool:
         context = self._context
@@ -228,7 +231,8 @@ class Orphans:
         if block.state is BlockState.CLAIMED:
             self._wait_until(index, block.expires_at + SUCCESSION_S)
         elif block.state is BlockState.ORPHAN and self._is_best_known_elsewhere(block):
-            self._take_turn(index, now + FOREKNOWN_S)
+            if now + FOREKNOWN_S < self._turn_at.get(index, math.inf):
+                self._set_turn(index, now + FOREKNOWN_S)
         elif block.state is BlockState.ORPHAN:
             self._begin(block, now, is_urgent=True)
             self._inquirer.run(now)
@@ -239,12 +243,6 @@ class Orphans:
         owner = self._peers.get(block.owner_address)
         is_replicated = owner is not None and owner.is_ours and self._context.is_replicated
         return is_replicated and not any(True for _ in self.known_leases.of_block(block.index))
-
-    def _take_turn(self, index: int, at: float) -> None:
-        """Adopt the block then, unless that is planned sooner."""
-        if at < self._turn_at.get(index, math.inf):
-            self._turn_at[index] = at
-            heapq.heappush(self._turns, (at, index))
 
     def _has_no_owner(self, block: Block, now: float) -> bool:
         """Whether a block is an orphan, is being adopted, or its owner fell silent and nobody can stand in for it any

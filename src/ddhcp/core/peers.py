@@ -244,8 +244,12 @@ class Peers:
     def is_missing(peer: Peer, now: float) -> bool:
         """Whether a peer has been silent for longer than is usual while what it announced still holds: it is down, or
         cut off from us and at work elsewhere."""
-        silent_s = now - max(peer.claims_at, peer.heard_at)
-        return peer.claimed_until > now and silent_s > MISSING_AFTER * peer.expected_s
+        return peer.claimed_until > now and Peers._is_silent(peer, now)
+
+    @staticmethod
+    def _is_silent(peer: Peer, now: float) -> bool:
+        """Whether a peer has been silent for longer than is usual."""
+        return now - max(peer.claims_at, peer.heard_at) > MISSING_AFTER * peer.expected_s
 
     @staticmethod
     def _missing_from(peer: Peer) -> float:
@@ -281,11 +285,10 @@ class Peers:
             return -math.inf
         return max(peer.claimed_until, peer.claims_at + promise_s if peer.claims_at else 0.0)
 
-    @classmethod
-    def is_out_of_sight(cls, peer: Peer, promise_s: float, now: float) -> bool:
+    @staticmethod
+    def is_out_of_sight(peer: Peer, promise_s: float, now: float) -> bool:
         """Whether such a peer has been silent for longer than is usual."""
-        silent_s = now - max(peer.claims_at, peer.heard_at)
-        return silent_s > MISSING_AFTER * peer.expected_s and cls.at_work_until(peer, promise_s) > now
+        return Peers._is_silent(peer, now) and Peers.at_work_until(peer, promise_s) > now
 
     @staticmethod
     def is_present(peer: Peer, now: float) -> bool:

@@ -30,10 +30,10 @@ def use_large_pages() -> None:
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
     """Without the garbage collector, which would look through millions of objects and find nothing: a running swarm
-    makes no cycles (after 40 minutes of 60 nodes none were found). What is left of it afterwards is one."""
+    makes no cycles (after 40 minutes of 60 nodes none were found). What is left of an earlier one is a large cycle."""
+    gc.collect()
     gc.disable()
     try:
         yield
     finally:
         gc.enable()
-        gc.collect()
