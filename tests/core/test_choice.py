@@ -212,6 +212,30 @@ def test_a_link_that_parts_as_clients_come_has_nothing_claimed_twice(seed: int, 
     assert sum(map(len, ours)) == len(set.union(*ours)) >= pool.block_count - 1, "healed, the whole pool is used"
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("parted_s", [1.5, 3.0, 4.5, 6.0, 7.5, 9.0, 10.5])
+def test_a_link_that_heals_while_a_claim_is_in_doubt_has_nothing_claimed_twice(seed: int, parted_s: float) -> None:
+    """Who is heard again did not hear the inquiries that were sent meanwhile."""
+    config = NodeConfig(
+        Pool(0x0A000000, 27, 4), tentative_timeout_s=2, learning_phase=False, block_timeout_s=4, lease_time_s=120,
+        spare_leases=1,
+    )  # fmt: skip
+    swarm = VirtualSwarm(3, config, seed=seed)
+    swarm.run_for(8)
+    for client in range(6):
+        (offer,) = swarm.client_sends(client % 3, message(c.DISCOVER, client))
+        swarm.client_sends(client % 3, message(c.REQUEST, client, o50=offer.yiaddr, o54=0x0A000001))
+    swarm.cut = lambda sender, receiver: (sender < 2) != (receiver < 2)
+    for tenth in range(int(10 * parted_s) + 60):
+        if tenth == int(10 * parted_s):
+            swarm.cut = lambda sender, receiver: False
+        for client in range(20 + tenth % 10, 60, 10):
+            swarm.client_sends(client % 3, message(c.DISCOVER, client))
+        swarm.run_for(0.1)
+        ours = [{v.index for v in node.block_views(swarm.now) if v.state == 4} for node in swarm.nodes]
+        assert sum(map(len, ours)) == len(set.union(*ours)), f"a block has two owners after {tenth / 10} s"
+
+
 def test_a_loser_claims_again_with_growing_patience() -> None:
     """A link on which others do not hear us must not make a storm of claims."""
     swarm = VirtualSwarm(

@@ -131,6 +131,7 @@ class Block:
     ``expires_at``: when a TENTATIVE, CLAIMED or ORPHAN block ends being that; for our own, the end of what we promised.
     ``owner_id``/``owner_address``: who claims it (zeros when nobody is known). ``claim_count``: inquiries sent for a
     CLAIMING block; ``inquired_at``: when the first of them was sent for one that was FREE, else minus infinity.
+    ``is_vouched``: whether all who could object to it were heard, before the latest of them was sent.
     ``next_inquiry_at``: when the next inquiry, or owning, is due. ``answer_tokens``/``answered_at``: a
     small bucket that bounds how often an INQUIRE makes us speak. ``objected_at``/``objection_wait_s``: when a weaker
     claim was last answered, and how long none is after that. ``empty_since``: since when an own block has had no lease.
@@ -153,6 +154,7 @@ class Block:
         "is_hearsay",
         "is_saved",
         "is_urgent",
+        "is_vouched",
         "next_inquiry_at",
         "objected_at",
         "objection_wait_s",
@@ -183,6 +185,7 @@ class Block:
         self.timeout_s = 0
         self.orphan_until = 0.0
         self.is_urgent = False
+        self.is_vouched = False
         self.is_hearsay = False
         self.unsure_until = 0.0
         self.refresh: object = None

@@ -7,9 +7,9 @@ own (``shares.py``): nodes that start together, and the sides of a parted link, 
 While a known node is missing without goodbye, or has not answered the question that is asked before anything but the
 own share is claimed, it may be at work on the far side of a parted link. So only blocks from this node's own share are
 claimed, former or not, until what the missing one promised has run out. And a link may part just when a block is being
-inquired: so of the rest a block is only owned when all who own blocks were heard since its first inquiry, to which
-they would have objected. Then no block is claimed on both sides. The price is that some clients wait when the pool is
-nearly full, unless the configuration prefers availability.
+inquired: so of the rest a block is only owned when all who own blocks were heard since its first inquiry and inquired
+again after that (``inquiring.py``), to which they would have objected. Then no block is claimed on both sides. The
+price is that some clients wait when the pool is nearly full, unless the configuration prefers availability.
 """
 
 from __future__ import annotations

@@ -87,6 +87,7 @@ class Inquirer:
         for index in indices:
             block = self._table.apply(index, BlockEvent.WE_INQUIRE)
             block.inquired_at = now
+            block.is_vouched = False
             self._asked(block, 1, now)
         self.send(indices)
         if indices:
@@ -99,7 +100,9 @@ class Inquirer:
 
     def _begin(self, block: Block, now: float) -> None:
         block.claim_count = 0
+        block.is_vouched = False
         block.next_inquiry_at = now
+        block.inquired_at = now if block.inquired_at > -math.inf else -math.inf
         self._next_at = min(self._next_at, now)
 
     def restart(self, now: float) -> None:
@@ -125,12 +128,12 @@ class Inquirer:
             if block.next_inquiry_at > now:
                 continue
             if is_spaced and block.claim_count and now - block.next_inquiry_at > self._spacing_s(block):
-                block.claim_count = 0  # this node slept: objections may wait unread
-            if block.claim_count < INQUIRIES:
-                self._asked(block, block.claim_count + 1, now)
-                inquire.append(block.index)
-            elif self._is_vouched_for(block, now):
+                self._begin(block, now)  # this node slept: objections may wait unread
+            if block.claim_count == INQUIRIES and block.is_vouched:
                 owned.append(block)
+            elif block.claim_count < INQUIRIES or self._is_vouched_for(block, now):
+                self._ask_on(block, now)
+                inquire.append(block.index)
             elif now - block.inquired_at < DOUBTED_ROUNDS * self._context.config.tentative_timeout_s:
                 block.next_inquiry_at = now + DOUBT_STEP_S
             else:
@@ -144,6 +147,17 @@ class Inquirer:
             self._own(owned, now)
         if is_short:
             self.ensure_supply(now)
+
+    def _ask_on(self, block: Block, now: float) -> None:
+        """The next inquiry of a CLAIMING block. Whoever could object has to be heard before the third; else the link
+        may have been parted, and who is heard again has to be asked three times more, having heard none of these."""
+        if block.claim_count == INQUIRIES:
+            block.is_vouched = True
+            self._asked(block, 1, now)
+            return
+        if block.claim_count == INQUIRIES - 1:
+            block.is_vouched = block.is_vouched or self._is_vouched_for(block, now)
+        self._asked(block, block.claim_count + 1, now)
 
     def _is_vouched_for(self, block: Block, now: float) -> bool:
         """Whether all who could object to owning a block have been heard, if it was FREE and is no orphan."""
