@@ -131,6 +131,24 @@ def test_an_address_of_an_owner_that_was_never_heard_is_asked_of_those_who_may_k
     assert states(swarm, index) == [2, 2, 2]
 
 
+def test_who_asks_for_a_silent_owners_word_tells_the_replicas_that_missed_it_how_long_it_holds() -> None:
+    swarm = swarm_of(4)
+    address = lease(swarm, 0, 1)
+    index = POOL.index_of(address)
+    swarm.run_for(60)
+    swarm.stopped.add(0)
+    keepers = [n for n in (1, 2, 3) if swarm.nodes[n]._server.replicas.at(address) is not None]
+    (asker,) = {1, 2, 3} - set(keepers)
+    swarm.run_for(230)
+    for number in keepers:  # as if they had not heard its latest announcements
+        table = swarm.nodes[number]._claims.table
+        table.set_lapse(table.get(index), swarm.now + 20)
+    swarm.client_sends(asker, message(c.REQUEST, 1, xid=9, ciaddr=address))
+    swarm.run_for(4)
+    ack = swarm.answers[-1]
+    assert (ack.node, ack.message.xid, ack.message.message_type) == (asker, 9, c.ACK)
+
+
 def test_an_owner_objects_to_a_node_of_ours_directly_too() -> None:
     """All its multicasts are lost there, as in a burst on a radio link; the inquirer yields all the same."""
     swarm = swarm_of(2)

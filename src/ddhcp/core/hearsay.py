@@ -24,6 +24,7 @@ CLAIMS_PER_MESSAGE = MAX_EXTENSION_TARGET // HEARD_CLAIM_SIZE
 MAX_TOLD = 8 * CLAIMS_PER_MESSAGE  # blocks told in answer to one question: a newcomer asks about the others by INQUIRE
 TELLERS_ON_INQUIRY = 3  # survivors that tell about an inquired block at once; the inquirer asks three times
 MAX_INQUIRED = 1024  # inquiries remembered, to tell those that are repeated
+MISSED_S = 5  # a promise that ends sooner by more than this is another than the one that was heard here
 TELL_PAUSE_S = 1.0  # at least, between two answers to one node's question for everything
 
 
@@ -90,12 +91,16 @@ class HearsayTeller:
         if block is None or not self._may_tell(peer, Remedy.GUARDIAN) or not self._is_silent(block, now):
             return False
         self._orphans.note_interest(index, peer.address)
+        promise = self._promise(block, now)
+        if promise is not None:
+            self._context.tell(peer.address, Hearsay((promise,), is_promise=True))
+        return promise is not None
+
+    def _promise(self, block: Block, now: float) -> HeardClaim | None:
+        """What the silent owner of a block was heard to promise by this node itself, if it said that it had leases."""
         if block.state is not BlockState.CLAIMED or block.is_hearsay or not self._has_leases(block):
-            return False
-        promised_s = math.floor(block.expires_at - now)
-        claim = HeardClaim(index, promised_s, block.owner_id, block.owner_address)
-        self._context.tell(peer.address, Hearsay((claim,), is_promise=True))
-        return True
+            return None
+        return HeardClaim(block.index, math.floor(block.expires_at - now), block.owner_id, block.owner_address)
 
     def tell_interested(self, block: Block, now: float) -> None:
         """A block is ours now: tell those who asked about it while its owner was silent."""
@@ -162,19 +167,26 @@ class HearsayTeller:
 
     def on_hearsay(self, message: Hearsay, peer: Peer, now: float) -> None:
         """A peer tells of others' blocks. What this node knows itself, it knows better, but for announcements that it
-        missed."""
+        missed. If it was the peer that missed some, it is told in turn: so who asks for a silent owner's word also has
+        it given by those who knew the leases, but not how long the owner's word holds."""
         context = self._context
+        longer: list[HeardClaim] = []
         for claim in message.claims:
             if claim.index >= context.pool.block_count or not claim.closed_s:
                 context.count("swarm.drop.bad-index")
             elif message.is_promise and (owner := self._known_owner(claim)) is not None:
                 self._prolong(claim, owner, now)
+                promise = self._promise(self._table.known[claim.index], now)
+                if promise is not None and promise.closed_s > claim.closed_s + MISSED_S:
+                    longer.append(promise)
             elif self._table.state(claim.index) in (BlockState.FREE, BlockState.TENTATIVE, BlockState.CLAIMING):
                 if claim.owner != context.address:
                     self._enter(claim, now)
                 elif not self._leases.has_block(claim.index):
                     # Ours before this node lost its memory: leases that it does not know may run in it.
                     self._enter(replace(claim, owner_id=ZERO_ID, owner=UNKNOWN_ADDRESS), now)
+        if longer and self._may_tell(peer, Remedy.GUARDIAN):
+            context.tell(peer.address, Hearsay(tuple(longer), is_promise=True))
 
     def _known_owner(self, claim: HeardClaim) -> Peer | None:
         """The node of ours that is told to own a block, if it is known here as its owner already."""
