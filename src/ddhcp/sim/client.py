@@ -172,12 +172,21 @@ class Client:
         self.simulation.watch.trace.say(f"c{self.number} forgets")
         self.old_address = 0
         if self.habits.new_mac:
-            self._drop()
-            self._macs += 1
-            self.simulation.rename(self, self._make_chaddr(self._macs))
+            self._come_as_another()
         if self.host is not None:
             self.waiting_since = self.engine.now
             self.discover()
+
+    def give_way(self, host: Host) -> None:
+        """A machine that nobody knows comes in its stead, to the realm of ``host``. What was leased stays leased."""
+        self._come_as_another()
+        self.old_address = 0
+        self.join(host)
+
+    def _come_as_another(self) -> None:
+        self._drop()
+        self._macs += 1
+        self.simulation.rename(self, self._make_chaddr(self._macs))
 
     def _drop(self) -> None:
         """The address is not the client's any more; it is remembered as the one it would like."""

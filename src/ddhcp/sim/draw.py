@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from typing import Any
 
 from .setup import Setup
 
@@ -28,7 +29,7 @@ def draw_setup(seed: int, fixed: dict[str, object]) -> Setup:
     # How often all clients would fit into the pool, with a block for each node beside.
     roominess = rng.choice((1.0, 1.0, 2.0, 4.0, 16.0))
     addresses = roominess * (clients + nodes * (1 << block_bits)) + 8
-    drawn: dict[str, object] = {
+    drawn: dict[str, Any] = {
         "nodes": nodes,
         "clients": clients,
         "lease_s": lease_s,
@@ -50,4 +51,9 @@ def draw_setup(seed: int, fixed: dict[str, object]) -> Setup:
         "same_ids": rng.random() < 0.1,
         "looks_for_leaks": rng.random() < 0.25,
     }
-    return Setup(**(drawn | fixed))  # type: ignore[arg-type]
+    crowd = random.Random(f"{seed}/crowd")
+    if crowd.random() < 0.3:  # clients come just when links part and heal, and not all of them find an address
+        drawn["rushes"] = crowd.choice((0.5, 1.0))
+        longest = max(12, 30 - block_bits)  # of the prefix: four blocks
+        drawn["pool_prefix_len"] = min(longest, drawn["pool_prefix_len"] + crowd.randint(0, 2))
+    return Setup(**(drawn | fixed))

@@ -21,13 +21,15 @@ SILENCING = frozenset(
 ENDING = frozenset(("crash", "stop", "wipe", "reboot-all"))  # a machine is down
 STOP_S = 6.0  # that a stop takes at most
 
+RUSH = "rush"  # many clients that nobody knows come at once
+
 FOR_GOOD = 1.0  # the value of a crash, stop or wipe after which the machine stays down
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """``kind``: one of :data:`~ddhcp.sim.setup.FAULT_KINDS`. ``at``/``until``: virtual time. ``nodes``: whom it
-    strikes. ``value``: how hard."""
+    """``kind``: one of :data:`~ddhcp.sim.setup.FAULT_KINDS`, or :data:`RUSH`. ``at``/``until``: virtual time.
+    ``nodes``: whom it strikes. ``value``: how hard."""
 
     kind: str
     at: float
@@ -50,7 +52,20 @@ def draw_faults(setup: Setup, rng: random.Random, classic: frozenset[int] = froz
     faults = [_draw(setup, rng, rng.uniform(first_s, setup.safety_s)) for _ in range(count)]
     faults.sort(key=lambda fault: (fault.at, fault.kind, fault.nodes))
     pause_s = 2 * setup.refresh_s
-    return _with_witnesses(_spaced(_with_survivors(faults, setup), pause_s), setup, classic, pause_s)
+    kept = _with_witnesses(_spaced(_with_survivors(faults, setup), pause_s), setup, classic, pause_s)
+    return sorted(kept + _rushes(kept, setup, rng), key=lambda fault: fault.at) if setup.rushes else kept
+
+
+def _rushes(faults: list[Fault], setup: Setup, rng: random.Random) -> list[Fault]:
+    """Clients that come just as a silence begins or ends: then blocks are claimed by nodes that do not hear each other,
+    or do so again."""
+    silences = [fault for fault in faults if fault.kind in SILENCING and rng.random() < setup.rushes]
+    return [_draw_rush(rng.choice((fault.at, fault.until)), setup, rng) for fault in silences]
+
+
+def _draw_rush(near: float, setup: Setup, rng: random.Random) -> Fault:
+    at = near + setup.tentative_timeout_s * rng.uniform(-2.0, 1.0)
+    return Fault(RUSH, at, at + rng.choice((1.0, setup.tentative_timeout_s)), value=rng.choice((0.2, 0.5, 1.0)))
 
 
 def _with_survivors(faults: list[Fault], setup: Setup) -> list[Fault]:
@@ -161,7 +176,7 @@ class FaultInjector:
             "link-by-link": self._cut, "crash": self._crash, "wipe": self._crash, "stop": self._stop,
             "reboot-all": self._reboot_all, "pause": self._pause, "suspend": self._pause,
             "clock-step": self._step_clock, "send-errors": self._fail_sends, "link-down": self._link_down,
-            "garbage": self._garbage,
+            "garbage": self._garbage, RUSH: self._rush,
         }  # fmt: skip
         self._impairments: dict[int, Fault] = {}
 
@@ -291,6 +306,14 @@ class FaultInjector:
             host = self._simulation.hosts[node]
             host.set_link(False)
             self._simulation.engine.at(fault.until, host.set_link, True)
+
+    def _rush(self, fault: Fault, number: int) -> None:
+        """``value``: the share of the clients in whose stead others come."""
+        simulation, rng = self._simulation, self._rng
+        clients = list(simulation.clients.values())
+        for client in rng.sample(clients, math.ceil(fault.value * len(clients))):
+            host = simulation.random_host(rng, None)
+            simulation.engine.after(rng.random() * (fault.until - fault.at), client.give_way, host)
 
     def _garbage(self, fault: Fault, number: int) -> None:
         """``value``: datagrams a second to each node."""

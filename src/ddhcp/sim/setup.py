@@ -26,7 +26,8 @@ class Setup:
 
     ``classic``: the share of nodes that are classic ones. ``safety_s``: length of the phase with faults. ``faults``:
     their kinds. ``fault_length``: the longest cut or silence as a share of what a block with leases is promised for;
-    ``fault_rate``: how many faults begin in an hour. ``drift``: clocks run fast or slow by up to this share.
+    ``fault_rate``: how many faults begin in an hour. ``rushes``: the share of the silences at whose beginning or end
+    many clients come that nobody knows. ``drift``: clocks run fast or slow by up to this share.
     ``commit_s``: how long the disk takes. ``join_s``: over how long the clients come. ``is_lively``: whether clients
     move, sleep, leave and so on, or only renew. ``foreign_nodes``: nodes of another swarm on the same link.
     ``same_ids``: every node has one and the same node id. ``looks_for_leaks``: whether the liveness phase goes on until
@@ -49,6 +50,7 @@ class Setup:
     faults: tuple[str, ...] = FAULT_KINDS
     fault_length: float = 0.75
     fault_rate: float = 12.0
+    rushes: float = 0.0
     drift: float = 0.0
     commit_s: float = 0.005
     join_s: float = 120.0
