@@ -236,6 +236,35 @@ def test_a_link_that_heals_while_a_claim_is_in_doubt_has_nothing_claimed_twice(s
         assert sum(map(len, ours)) == len(set.union(*ours)), f"a block has two owners after {tenth / 10} s"
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("parts_s", [0.2, 0.5, 0.8, 1.1, 1.4, 1.7, 2.0, 2.3])
+def test_a_link_that_parts_while_blocks_are_inquired_has_no_address_leased_twice(seed: int, parts_s: float) -> None:
+    """Who heard a block of its own share inquired, and nothing since, keeps off it: it may be owned beyond the cut."""
+    config = NodeConfig(
+        Pool(0x0A000000, 26, 4), tentative_timeout_s=2, learning_phase=False, block_timeout_s=4, lease_time_s=120,
+        spare_leases=1,
+    )  # fmt: skip
+    swarm = VirtualSwarm(3, config, seed=seed)
+    swarm.run_for(20)
+    for tenth in range(400):
+        if tenth == int(10 * parts_s):
+            swarm.cut = lambda sender, receiver: (sender < 2) != (receiver < 2)
+        for client in range(tenth % 10, 60, 10):
+            node = client % 2 if tenth < 40 else 2
+            client += 100 * (tenth >= 40)
+            for offer in swarm.client_sends(node, message(c.DISCOVER, client)):
+                swarm.client_sends(node, message(c.REQUEST, client, o50=offer.yiaddr, o54=0x0A000001))
+        swarm.run_for(0.1)
+    assert swarm.duplicates == []
+    swarm.cut = lambda sender, receiver: False
+    swarm.run_for(300)
+    for client in range(180, 250):
+        swarm.client_sends(client % 3, message(c.DISCOVER, client))
+    swarm.run_for(60)
+    ours = [{v.index for v in node.block_views(swarm.now) if v.state == 4} for node in swarm.nodes]
+    assert sum(map(len, ours)) == len(set.union(*ours)) >= config.pool.block_count - 1, "healed, the whole pool is used"
+
+
 def test_a_loser_claims_again_with_growing_patience() -> None:
     """A link on which others do not hear us must not make a storm of claims."""
     swarm = VirtualSwarm(

@@ -31,6 +31,7 @@ MAX_CANDIDATES = 4096  # and no more than this, so that a choice costs milliseco
 MAX_FORMER = 1024  # blocks remembered as once ours
 
 FRESH_S = 15.0  # who was heard within this is there: time to ask all, and those again whose answers were lost
+OWNED_AFTER = 1.1  # times t, after an inquiry that was heard: if the next two were not, the block is owned by then
 MAX_PROBED = 32  # nodes that are asked each by itself whether they are there; more are asked together
 PROBE_PAUSE_S = 0.5  # at least, between two such rounds
 
@@ -144,15 +145,15 @@ class BlockChoice:
         return 0.0 <= now - self._sought_at < FRESH_S
 
     def ask_about(self, indices: list[int], now: float) -> None:
-        """These blocks are to be inquired: see to it that :meth:`may_own` will know who is there."""
+        """These blocks have just been inquired: see to it that :meth:`may_own` will know who is there."""
         if self._minds_doubt() and indices:
             self._look_who_is_there(now)
             if not all(map(self._shares.is_ours, indices)):
                 self._seek(self._unheard_since(now, now), now)
 
     def may_own(self, index: int, inquired_at: float, now: float) -> bool:
-        """Whether nobody can be claiming, out of our hearing, a block that was first inquired then: it is of this
-        node's share, or everybody was heard since."""
+        """Whether nobody can be claiming, out of our hearing, a block that was inquired then: it is of this node's
+        share, or everybody was heard since."""
         if not self._minds_doubt():
             return True
         self._look_who_is_there(now)
@@ -163,11 +164,24 @@ class BlockChoice:
             self._seek(unheard, now)
         return not unheard
 
-    def is_only_owner(self, adopted_at: float, now: float, *, seeks: bool) -> bool:
+    def may_be_anothers(self, inquirer: bytes, inquired_at: float, now: float, *, seeks: bool) -> bool:
+        """Whether the node that inquired a block then may own it though nobody claimed it since: of our kind, it was
+        not heard since it could, and would go on unheard as long as its promise runs. Without this the node whose share
+        the block is of would claim it, beyond a link that parted meanwhile. ``seeks``: it is asked to speak."""
+        peer = self._peers.get(inquirer) if self._minds_doubt() else None
+        owned_at = inquired_at + OWNED_AFTER * self._context.config.tentative_timeout_s
+        if peer is None or not peer.is_ours or peer.heard_at > owned_at or now > owned_at + self._context.promise_s:
+            return False
+        if seeks:
+            self._seek([peer], now)
+        return True
+
+    def is_only_owner(self, adopted_at: float, now: float, *, seeks_few: bool, seeks_many: bool) -> bool:
         """Whether neither the former owner of a block that this node adopted then nor another survivor can be leasing
-        from it, out of our hearing. ``seeks``: those who would have to be heard first are asked to speak."""
+        from it, out of our hearing. ``seeks_few``/``seeks_many``: those who would have to be heard first are asked to
+        speak, if each can be by itself, or if all have to be."""
         unheard = self._unheard_since(adopted_at, now) if self._minds_doubt() else []
-        if unheard and seeks:
+        if unheard and (seeks_few if len(unheard) <= MAX_PROBED else seeks_many):
             self._seek(unheard, now)
         return not unheard
 

@@ -34,6 +34,7 @@ from .sync import Sync
 
 RETURNS_WITHIN_S = 30.0  # at least, and within a refresh: owners that return together were cut off together
 DOUBT_PAUSE_S = 10.0  # between two questions who is there, as long as that hinders claiming
+MAX_TOLD_DIRECTLY = 32  # nodes that are told each by itself that a block was adopted; more are told together
 HOLD_STEP_S = 5.0  # how often it is looked whether everybody was heard since a block was adopted
 
 __all__ = ["INQUIRIES", "PROMISE_MARGIN_S", "Claims"]
@@ -227,6 +228,8 @@ class Claims:
         while (block := self.table.pop_lapsed(now)) is not None:
             if block.state is BlockState.OURS:
                 self._fence(block, now)
+            elif self._may_be_inquirers(block, now):
+                self.table.set_lapse(block, now + self._context.config.tentative_timeout_s)
             else:
                 self.orphans.on_lapsed(block, now)
                 if block.state is BlockState.FREE:
@@ -307,7 +310,14 @@ class Claims:
                 self.orphans.on_yielded(block, now)
             self.table.set_owner(block, ZERO_ID, UNKNOWN_ADDRESS)
             self.table.set_lapse(block, now + self._context.config.tentative_timeout_s)
+            block.asked_by, block.asked_at = peer.address, now
         return block
+
+    def _may_be_inquirers(self, block: Block, now: float) -> bool:
+        """Whether a block that lapses may belong to the node that inquired it. Orphans are kept closed anyhow."""
+        if block.state is not BlockState.TENTATIVE or block.orphan_until > now:
+            return False
+        return self._choice.may_be_anothers(block.asked_by, block.asked_at, now, seeks=self._waiting() > 0)
 
     def on_update_claim(self, peer: Peer, claims: Sequence[Claim], now: float) -> None:
         """Another node owns, or gives up, blocks."""
@@ -575,20 +585,38 @@ class Claims:
     def _end_holds(self, now: float) -> None:
         """Blocks that were held may be leased from again, if they are still ours and only ours."""
         is_more = False
-        seeks = self._waiting() > 0  # else everybody speaks by itself in a while
+        told: list[Block] = []
+        is_urgent = self._waiting() > 0  # else everybody speaks by itself in a while
         for index in self._holds.pop_ended(now):
             adopted_at = self._holds.adopted_at(index)
-            if adopted_at is not None and not self._choice.is_only_owner(adopted_at, now, seeks=seeks):
-                self._holds.hold_on(index, now + HOLD_STEP_S)
-                continue
+            if adopted_at is not None and index in self.table.ours:
+                is_told = self._holds.is_told(index)
+                seeks_few = is_urgent or is_told
+                if not self._choice.is_only_owner(adopted_at, now, seeks_few=seeks_few, seeks_many=is_urgent):
+                    self._holds.hold_on(index, now + HOLD_STEP_S)
+                    continue
+                if not is_told:
+                    self._holds.tell(index, now, now + self._context.config.tentative_timeout_s)
+                    told.append(self.table.ours[index])
+                    continue
             if index in self.table.ours:
                 if self._holds.is_believing(index):
                     self._leases.taint_block(index)  # clients that nobody here knows of may still be about
                 self._leases.resume_block(index)
                 is_more = True
             self._holds.forget(index)
+        if told:
+            self._tell_adopted(told, now)
         if is_more:
             self._on_supply(now)
+
+    def _tell_adopted(self, blocks: list[Block], now: float) -> None:
+        """Everybody who may own these blocks as well is to hear that they are ours; some only hear unicasts."""
+        self.announce_twice(now)
+        owners = [peer for peer in self._peers if peer.is_ours and peer.claimed_until > now]
+        if len(owners) <= MAX_TOLD_DIRECTLY:
+            for peer in owners:
+                self.hearsay.object_directly(blocks[:CLAIMS_PER_MESSAGE], peer, now)
 
     def _fence(self, block: Block, now: float) -> None:
         """Stop serving from a block whose promise ran out unheard (the link was down, or we slept): others may have

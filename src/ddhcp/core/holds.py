@@ -6,7 +6,8 @@ to hold is believed to hold it.
 
 An adopted block is held for another reason as well, and nobody is believed for it: a link may have parted, and on its
 far side the owner be at work, or another survivor have adopted the block. It lasts until everybody who owns blocks was
-heard since.
+heard since, was told of the adoption then, and was heard once more: who is heard again may not have heard of it, and
+what is heard first of it need not be that the block is its own.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class Holds:
         self._leases = leases
         self._until: dict[int, float] = {}
         self._adopted_at: dict[int, float] = {}  # blocks that were adopted then, of those that are held
+        self._told: dict[int, None] = {}  # those of them of which everybody was told since
         self._believing: dict[int, None] = {}  # blocks in which there may be leases that are not known here
         self._ends: list[tuple[float, int]] = []
 
@@ -50,11 +52,22 @@ class Holds:
     def hold_adopted(self, index: int, now: float) -> None:
         """Hold block ``index``, which this node has just adopted; :meth:`adopted_at` tells so when the hold ends."""
         self._adopted_at[index] = now
+        self._told.pop(index, None)
         self._hold(index, now)
 
     def adopted_at(self, index: int) -> float | None:
-        """When block ``index``, whose hold has ended, was adopted; None if it was not."""
+        """When block ``index``, whose hold has ended, was adopted, or everybody was told so; None if it was not."""
         return self._adopted_at.get(index)
+
+    def is_told(self, index: int) -> bool:
+        """Whether everybody was told of the adoption of block ``index`` after being heard since."""
+        return index in self._told
+
+    def tell(self, index: int, now: float, until: float) -> None:
+        """Everybody was heard since block ``index``, whose hold has ended, was adopted, and is told of that now."""
+        self._told[index] = None
+        self._adopted_at[index] = now
+        self.hold_on(index, until)
 
     def hold_on(self, index: int, until: float) -> None:
         """Block ``index``, whose hold has ended, may still be another survivor's as well."""
@@ -71,6 +84,7 @@ class Holds:
         """Block ``index`` is no longer ours, or no longer to be held."""
         self._until.pop(index, None)
         self._adopted_at.pop(index, None)
+        self._told.pop(index, None)
         self._believing.pop(index, None)
 
     def pop_ended(self, now: float) -> list[int]:

@@ -83,7 +83,6 @@ class Inquirer:
 
     def inquire(self, indices: list[int], now: float) -> None:
         """Begin claiming these FREE blocks."""
-        self._choice.ask_about(indices, now)
         for index in indices:
             block = self._table.apply(index, BlockEvent.WE_INQUIRE)
             block.inquired_at = now
@@ -121,6 +120,7 @@ class Inquirer:
         if now < self._next_at or not self._context.link_up:
             return
         inquire: list[int] = []
+        doubtful: list[int] = []
         owned: list[Block] = []
         is_short = False
         is_spaced = self._context.has(Remedy.SPACED_INQUIRIES)
@@ -134,6 +134,8 @@ class Inquirer:
             elif block.claim_count < INQUIRIES or self._is_vouched_for(block, now):
                 self._ask_on(block, now)
                 inquire.append(block.index)
+                if block.inquired_at == now:
+                    doubtful.append(block.index)
             elif now - block.inquired_at < DOUBTED_ROUNDS * self._context.config.tentative_timeout_s:
                 block.next_inquiry_at = now + DOUBT_STEP_S
             else:
@@ -143,18 +145,22 @@ class Inquirer:
                 is_short = True
         self._next_at = min((block.next_inquiry_at for block in self._table.claiming.values()), default=math.inf)
         self.send(inquire)
+        self._choice.ask_about(doubtful, now)
         if owned:
             self._own(owned, now)
         if is_short:
             self.ensure_supply(now)
 
     def _ask_on(self, block: Block, now: float) -> None:
-        """The next inquiry of a CLAIMING block. Whoever could object has to be heard before the third; else the link
-        may have been parted, and who is heard again has to be asked three times more, having heard none of these."""
+        """The next inquiry of a CLAIMING block. Whoever could object has to be heard between the second and the third:
+        so the link was whole as two of them were sent, should it part, and as one was, should it heal. If somebody was
+        heard only later, the link may have been parted, and all three are sent anew."""
         if block.claim_count == INQUIRIES:
             block.is_vouched = True
             self._asked(block, 1, now)
             return
+        if block.claim_count == 1 and block.inquired_at > -math.inf:
+            block.inquired_at = now
         if block.claim_count == INQUIRIES - 1:
             block.is_vouched = block.is_vouched or self._is_vouched_for(block, now)
         self._asked(block, block.claim_count + 1, now)

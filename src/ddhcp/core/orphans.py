@@ -123,8 +123,8 @@ class Orphans:
         owner, promise_s = self._peers.get(block.owner_address), self._context.promise_s
         if owner is None or not owner.is_ours or not self._context.is_careful:
             return
-        announced_at = block.expires_at - block.timeout_s
-        is_its_own = owner.claims_at <= announced_at + MISSING_AFTER * owner.expected_s
+        announced_at = block.expires_at - block.timeout_s  # of what was only told it is not known
+        is_its_own = block.is_hearsay or owner.claims_at <= announced_at + MISSING_AFTER * owner.expected_s
         if is_its_own and self._peers.is_out_of_sight(owner, promise_s, now):
             self._out_of_sight[block.index] = owner.claims_at
 

@@ -104,6 +104,7 @@ class Watch:
         self.blocks: dict[int, BlockWitness] = {}
         self.sent: dict[str, int] = {}
         self.multicasts = 0  # of our swarm
+        self.discovers = 0
         self.on_inquire: list[Callable[[int, list[int]], None]] = []
         self.on_claims: list[Callable[[int, list[tuple[int, int]]], None]] = []
         self.on_ack: list[Callable[[int, Message, int], None]] = []
@@ -206,6 +207,7 @@ class Watch:
     def client_sent(self, client: int, host: int, message: Message) -> None:
         """A client sends."""
         kind = message.message_type
+        self.discovers += kind == c.DISCOVER
         self.trace.bytes(client, bytes((kind,)) + message.chaddr)
         if self.trace.is_text:
             asked = message.requested_address or message.ciaddr

@@ -114,12 +114,12 @@ class IdleChecker:
     """I8: while nothing happens, a node announces all its blocks in one packet, as seldom as its shortest promise
     allows. That a dead owner's promise ends is something: survivors inquire its block, and one announces it; and so is
     that a node needs a block, as for a client that comes back when its lease has ended: it inquires, claims and repeats
-    that."""
+    that; and so is that a client asks in vain, as the pool is full: who knows it is asked (LOCATE)."""
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
         self._shortest: dict[int, int] | None = None
-        self._began = (0.0, 0)
+        self._began = (0.0, 0, 0)
         self._held: set[tuple[int, int]] = set()  # (node, block): claimed when it began,
         self._begun: set[tuple[int, int]] = set()  # and those that were claimed only after that
         watch.on_claims.append(self._on_claims)
@@ -135,7 +135,7 @@ class IdleChecker:
             if until > now
         }
         self._begun.clear()
-        self._began = (now, self._watch.multicasts)
+        self._began = (now, self._watch.multicasts, self._watch.discovers)
 
     def _on_claims(self, number: int, claims: list[tuple[int, int]]) -> None:
         if self._shortest is not None and claims:
@@ -145,7 +145,7 @@ class IdleChecker:
 
     def end(self, *, check: bool) -> Idleness:
         """The quiet window is over."""
-        began_at, began_with = self._began
+        began_at, began_with, discovers_before = self._began
         setup = self._watch.setup
         seconds = self._watch.engine.now - began_at
         allowed = 0.0
@@ -155,6 +155,7 @@ class IdleChecker:
             allowed += 2 + seconds / (0.7 * max(1.0, period_s))
         self._shortest = None
         allowed += MESSAGES_PER_CLAIM * len(self._begun)
+        allowed += self._watch.discovers - discovers_before
         allowed += MESSAGES_PER_DISPUTE * self._orphaned(began_at - ADOPTION_TURNS * setup.tentative_timeout_s)
         idle = Idleness(seconds, self._watch.multicasts - began_with, allowed * IDLE_TOLERANCE)
         if check and idle.multicasts > idle.allowed:
