@@ -8,7 +8,7 @@ from ddhcp.core.blocks import TRANSITIONS, BlockEvent, BlockState
 
 _MEANINGS = {
     BlockState.FREE: "nobody's, as far as this node knows",
-    BlockState.TENTATIVE: "somebody inquired it; this node does not claim it for t",
+    BlockState.TENTATIVE: "somebody inquired it; this node does not claim it for t, or longer if that node is silent",
     BlockState.CLAIMED: "another node's, until its announcement runs out",
     BlockState.CLAIMING: "this node inquires it; held leases of a fenced block are kept",
     BlockState.OURS: "this node's; it grants leases while its promise runs",

@@ -44,7 +44,7 @@ class Chooser:
         self.choice = BlockChoice(
             self.context, self.table, LeaseTable(pool, AddressPlan(pool, Policy())), self.peers, self._asked
         )
-        self.choice.probe = self.probed.append
+        self.choice.probe = lambda address, blocks: self.probed.append(address)
         for other in range(count):
             if other != number:
                 peer = self.peers.hear(address_of(other), node_id_of(other), 0.0)
@@ -263,6 +263,27 @@ def test_a_link_that_parts_while_blocks_are_inquired_has_no_address_leased_twice
     swarm.run_for(60)
     ours = [{v.index for v in node.block_views(swarm.now) if v.state == 4} for node in swarm.nodes]
     assert sum(map(len, ours)) == len(set.union(*ours)) >= config.pool.block_count - 1, "healed, the whole pool is used"
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("loses_multicasts", [False, True])
+def test_a_node_that_is_not_heard_claims_nothing_that_others_may_claim(seed: int, loses_multicasts: bool) -> None:
+    """It hears everybody, so nobody seems to be missing."""
+    config = NodeConfig(
+        Pool(0x0A000000, 26, 4), tentative_timeout_s=2, learning_phase=False, block_timeout_s=4, lease_time_s=120,
+        spare_leases=1,
+    )  # fmt: skip
+    swarm = VirtualSwarm(3, config, seed=seed)
+    swarm.run_for(20)
+    swarm.loses_multicasts = loses_multicasts
+    if not loses_multicasts:
+        swarm.cut = lambda sender, receiver: sender == 0
+    for tenth in range(300):
+        for client in range(tenth % 10, 90, 10):
+            for offer in swarm.client_sends(client % 3, message(c.DISCOVER, client)):
+                swarm.client_sends(client % 3, message(c.REQUEST, client, o50=offer.yiaddr, o54=0x0A000001))
+        swarm.run_for(0.1)
+    assert swarm.duplicates == []
 
 
 def test_a_loser_claims_again_with_growing_patience() -> None:

@@ -38,6 +38,7 @@ SHARED = (
     UpdateClaim((Claim(1, 60), Claim(2, 0))),
     Inquire((1, 2)),
     Hello(True, 1, bytes(8), "x", plan=bytes(8)),
+    Hello(False, 64, bytes(8), "x", blocks=(0, 7, 0xFFFFFFFF)),
     Locate((WantedClient(1, bytes(16), b"x"),)),
 )
 

@@ -125,6 +125,15 @@ def test_a_hello_byte_by_byte() -> None:
     assert write_extension(hello) == (32, 1, payload)
     with_plan = replace(hello, plan=b"its plan")
     assert write_extension(with_plan) == (32, 2, payload + b"\x08\0\x08" + b"its plan")
+    with_blocks = replace(hello, blocks=(1, 0x10000))
+    assert write_extension(with_blocks) == (32, 2, payload + b"\x09\0\x08" + b"\0\0\0\x01\0\x01\0\0")
+
+
+def test_a_hello_that_names_half_a_block_is_none() -> None:
+    command, count, payload = write_extension(swarm.Hello(True, 0, bytes(8), blocks=(7,)))
+    torn = payload.replace(b"\x09\0\x04\0\0\0\x07", b"\x09\0\x03\0\0\0")
+    with pytest.raises(swarm.DecodeError, match="extension-malformed"):
+        read_extension(Extension(command, count, torn))
 
 
 def test_a_plan_that_is_too_short_is_none() -> None:

@@ -132,16 +132,16 @@ class Block:
     ``owner_id``/``owner_address``: who claims it (zeros when nobody is known). ``claim_count``: inquiries sent for a
     CLAIMING block; ``inquired_at``: when the second of them (the first, before that) was sent for one that was FREE,
     else minus infinity. ``is_vouched``: whether all who could object were heard between that and the latest of them.
-    ``next_inquiry_at``: when the next inquiry, or owning, is due. ``answer_tokens``/``answered_at``: a small bucket
-    that bounds how often an INQUIRE makes us speak. ``objected_at``/``objection_wait_s``: when a weaker claim was last
-    answered, and how long none is after that. ``empty_since``: since when an own block has had no lease.
-    ``asked_by``/``asked_at``: who inquired a TENTATIVE block last, and when. ``is_saved``: whether our owning it is in
-    the store. ``timeout_s``: what its owner last announced it for. ``orphan_until``: up to when leases of an owner that
-    fell silent may run in it, 0 if none do. ``is_urgent``: a client waits for it, so it is inquired in quick
-    succession. ``is_hearsay``: its owner's claim was not heard from the owner, but from a third node or the store, and
-    holds exactly that long. ``unsure_until``: up to when peers may stand in for the owner of an own block with what its
-    former owner, or this node before it started anew, had told them. ``refresh``: the announcement that said what is
-    known of a CLAIMED block, None once something else happened to it.
+    ``consents``: who consented to our owning it, and when; None if nobody. ``next_inquiry_at``: when the next inquiry,
+    or owning, is due. ``answer_tokens``/``answered_at``: a small bucket that bounds how often an INQUIRE makes us
+    speak. ``objected_at``/``objection_wait_s``: when a weaker claim was last answered, and how long none is after that.
+    ``empty_since``: since when an own block has had no lease. ``asked_by``/``asked_at``: who inquired a TENTATIVE block
+    last, and when. ``is_saved``: whether our owning it is in the store. ``timeout_s``: what its owner last announced it
+    for. ``orphan_until``: up to when leases of an owner that fell silent may run in it, 0 if none do. ``is_urgent``: a
+    client waits for it, so it is inquired in quick succession. ``is_hearsay``: its owner's claim was not heard from the
+    owner, but from a third node or the store, and holds exactly that long. ``unsure_until``: up to when peers may stand
+    in for the owner of an own block with what its former owner, or this node before it started anew, had told them.
+    ``refresh``: the announcement that said what is known of a CLAIMED block, None once something else happened to it.
     """
 
     __slots__ = (
@@ -150,6 +150,7 @@ class Block:
         "asked_at",
         "asked_by",
         "claim_count",
+        "consents",
         "empty_since",
         "expires_at",
         "index",
@@ -179,6 +180,7 @@ class Block:
         self.claim_count = 0
         self.next_inquiry_at = 0.0
         self.inquired_at = -math.inf
+        self.consents: dict[bytes, float] | None = None
         self.asked_by = UNKNOWN_ADDRESS
         self.asked_at = -math.inf
         self.empty_since = 0.0

@@ -7,9 +7,10 @@ own (``shares.py``): nodes that start together, and the sides of a parted link, 
 While a known node is missing without goodbye, or has not answered the question that is asked before anything but the
 own share is claimed, it may be at work on the far side of a parted link. So only blocks from this node's own share are
 claimed, former or not, until what the missing one promised has run out. And a link may part just when a block is being
-inquired: so of the rest a block is only owned when all who own blocks were heard since its first inquiry and inquired
-again after that (``inquiring.py``), to which they would have objected. Then no block is claimed on both sides. The
-price is that some clients wait when the pool is nearly full, unless the configuration prefers availability.
+inquired, or carry one direction only: so of the rest a block is only owned when all who own blocks consented to that by
+name, and who consented keeps off the block until it hears what came of it. In large swarms it has to do that all were
+heard meanwhile. Then no block is claimed on both sides. The price is that some clients wait when the pool is nearly
+full, unless the configuration prefers availability.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
-from .blocks import BlockState, BlockTable
+from ..swarm import CAN_CONSENT
+from .blocks import Block, BlockState, BlockTable
 from .context import Context
 from .leases import LeaseTable
 from .peers import Peer, Peers
@@ -28,17 +30,21 @@ from .shares import Shares
 
 CANDIDATES = 16  # blocks drawn for each block wanted, of those that may be free
 MAX_CANDIDATES = 4096  # and no more than this, so that a choice costs milliseconds in the largest pool
-MAX_FORMER = 1024  # blocks remembered as once ours
+MAX_FORMER = 1024  # blocks remembered as once ours, and as inquired by others
 
 FRESH_S = 15.0  # who was heard within this is there: time to ask all, and those again whose answers were lost
-OWNED_AFTER = 1.1  # times t, after an inquiry that was heard: if the next two were not, the block is owned by then
+CONSENT_HOLDS = 0.9  # times t: so long a consent counts,
+ASKED_AGAIN = 0.45  # and when this has passed who gave it is asked once more
+OWNED_AFTER = 1.5  # times t, after an inquiry was heard: the block is owned by then, if it is to be
+MAX_ASKED = 255  # blocks that one HELLO names
 MAX_PROBED = 32  # nodes that are asked each by itself whether they are there; more are asked together
 PROBE_PAUSE_S = 0.5  # at least, between two such rounds
 
 
 class BlockChoice:
     """Chooses free blocks to claim. ``ask(now)``: called to learn who is there, before others' shares are claimed;
-    ``probe(address)``, which the owner sets: to learn whether one node is."""
+    ``probe(address, blocks)``, which the owner sets: to learn whether one node is, and consents to our claiming these.
+    """
 
     def __init__(
         self, context: Context, table: BlockTable, leases: LeaseTable, peers: Peers, ask: Callable[[float], None]
@@ -51,8 +57,10 @@ class BlockChoice:
         self._shares = Shares(context.pool.block_count)
         self._shared_by: bytes | None = None  # our address, for which that is the share
         self._former: dict[int, None] = {}  # the latest that ceased to be ours last
-        self.probe: Callable[[bytes], None] = lambda address: None
+        self.probe: Callable[[bytes, tuple[int, ...]], None] = lambda address, blocks: None
+        self._inquired: dict[int, float] = {}  # blocks that others inquired, and when last
         self._probed_at = -math.inf
+        self._asked_at = -math.inf
         self._sought_at = -math.inf
 
         peers.on_sharing = self._share_with
@@ -67,6 +75,13 @@ class BlockChoice:
         self._former[index] = None
         if len(self._former) > MAX_FORMER:
             del self._former[next(iter(self._former))]
+
+    def note_inquired(self, index: int, now: float) -> None:
+        """Another node inquires block ``index``, and may come to own it without our hearing of that."""
+        self._inquired.pop(index, None)
+        self._inquired[index] = now
+        if len(self._inquired) > MAX_FORMER:
+            del self._inquired[next(iter(self._inquired))]
 
     def choose_between(self, first: int, last: int, wanted: int, now: float) -> list[int]:
         """Up to ``wanted`` FREE blocks from ``first`` to ``last``, of those that a few draws hit."""
@@ -137,32 +152,64 @@ class BlockChoice:
         elif now - self._probed_at >= PROBE_PAUSE_S:
             self._probed_at = now
             for peer in unheard:
-                self.probe(peer.address)
+                self.probe(peer.address, ())
 
     def is_seeking(self, now: float) -> bool:
         """Whether nodes were asked to speak so lately that whoever answers still counts as there: it is worth choosing
         again soon."""
         return 0.0 <= now - self._sought_at < FRESH_S
 
-    def ask_about(self, indices: list[int], now: float) -> None:
-        """These blocks have just been inquired: see to it that :meth:`may_own` will know who is there."""
-        if self._minds_doubt() and indices:
-            self._look_who_is_there(now)
-            if not all(map(self._shares.is_ours, indices)):
-                self._seek(self._unheard_since(now, now), now)
+    def ask_about(self, blocks: list[Block], now: float) -> None:
+        """These CLAIMING blocks have just been inquired, or are in doubt: see to it that :meth:`may_own` will know."""
+        doubtful = [block for block in blocks if self._has_to_ask(block)]
+        if not doubtful:
+            return
+        owners = self._unheard_since(math.inf, now)
+        if len(owners) > MAX_PROBED:
+            since = min(block.inquired_at for block in doubtful)
+            self._seek([peer for peer in owners if peer.heard_at < since], now)
+        elif now - self._asked_at >= PROBE_PAUSE_S:
+            self._asked_at = now
+            for peer in owners:
+                unanswered = tuple(b.index for b in doubtful if not self._has_answered(peer, b, now, ASKED_AGAIN))
+                if unanswered:
+                    self.probe(peer.address, unanswered[:MAX_ASKED])
 
-    def may_own(self, index: int, inquired_at: float, now: float) -> bool:
-        """Whether nobody can be claiming, out of our hearing, a block that was inquired then: it is of this node's
-        share, or everybody was heard since."""
+    def _has_to_ask(self, block: Block) -> bool:
+        """Whether others may own a block that was FREE, or claim it, out of our hearing: it is not of this node's
+        share, or another inquired it not long ago."""
+        if block.inquired_at == -math.inf or not self._minds_doubt():
+            return False
+        inquired_at = self._inquired.get(block.index, -math.inf)
+        return block.inquired_at < inquired_at + self._context.promise_s or not self._shares.is_ours(block.index)
+
+    def _has_answered(self, peer: Peer, block: Block, now: float, within: float) -> bool:
+        """Whether a node has consented to our owning a block, ``within`` times t; if it does not know how to consent:
+        was heard since the block was inquired."""
+        if not peer.can(CAN_CONSENT):
+            return peer.heard_at >= block.inquired_at
+        at = block.consents.get(peer.address) if block.consents else None
+        return at is not None and now - at <= within * self._context.config.tentative_timeout_s
+
+    def may_own(self, block: Block, now: float) -> bool:
+        """Whether nobody can be claiming a CLAIMING block out of our hearing: it is of this node's share, or everybody
+        consented. In a large swarm it has to do that everybody was heard since it was inquired."""
         if not self._minds_doubt():
             return True
         self._look_who_is_there(now)
-        if self._shares.is_ours(index):
+        if not self._has_to_ask(block):
             return True
-        unheard = self._unheard_since(inquired_at, now)
-        if unheard:
-            self._seek(unheard, now)
-        return not unheard
+        owners = self._unheard_since(math.inf, now)
+        if len(owners) > MAX_PROBED:
+            return all(peer.heard_at >= block.inquired_at for peer in owners)
+        return all(self._has_answered(peer, block, now, CONSENT_HOLDS) for peer in owners)
+
+    def is_agreed(self, block: Block, now: float) -> bool:
+        """Whether everybody consented to that by name, so that it does not matter whether inquiries were heard."""
+        owners = self._unheard_since(math.inf, now)
+        return len(owners) <= MAX_PROBED and all(
+            peer.can(CAN_CONSENT) and self._has_answered(peer, block, now, CONSENT_HOLDS) for peer in owners
+        )
 
     def may_be_anothers(self, inquirer: bytes, inquired_at: float, now: float, *, seeks: bool) -> bool:
         """Whether the node that inquired a block then may own it though nobody claimed it since: of our kind, it was

@@ -127,8 +127,8 @@ class Claims:
             return None
         return block.owner_address
 
-    def set_probe(self, probe: Callable[[bytes], None]) -> None:
-        """How to ask one peer whether it is there."""
+    def set_probe(self, probe: Callable[[bytes, tuple[int, ...]], None]) -> None:
+        """How to ask one peer whether it is there, and whether it consents to claims of ours."""
         self._choice.probe = probe
 
     def is_cautious(self, now: float) -> bool:
@@ -311,6 +311,7 @@ class Claims:
             self.table.set_owner(block, ZERO_ID, UNKNOWN_ADDRESS)
             self.table.set_lapse(block, now + self._context.config.tentative_timeout_s)
             block.asked_by, block.asked_at = peer.address, now
+            self._choice.note_inquired(index, now)
         return block
 
     def _may_be_inquirers(self, block: Block, now: float) -> bool:
@@ -318,6 +319,25 @@ class Claims:
         if block.state is not BlockState.TENTATIVE or block.orphan_until > now:
             return False
         return self._choice.may_be_anothers(block.asked_by, block.asked_at, now, seeks=self._waiting() > 0)
+
+    def consent_to(self, peer: Peer, indices: tuple[int, ...], now: float) -> tuple[int, ...]:
+        """A node of ours inquires blocks outside its share, of this node alone; returns those that it may own as far as
+        this node is concerned, which keeps off them until it is heard again without claiming them."""
+        if self._context.stopping:
+            return ()
+        self.on_inquire(peer, indices, now)
+        asked = {index: block for index in indices if (block := self.table.get(index)) is not None}
+        return tuple(
+            index
+            for index, block in asked.items()
+            if block.state is BlockState.TENTATIVE and block.asked_by == peer.address and block.orphan_until <= now
+        )
+
+    def on_consent(self, peer: Peer, indices: tuple[int, ...], now: float) -> None:
+        """A node of ours consents to our owning blocks."""
+        for index in indices:
+            if (block := self.table.claiming.get(index)) is not None:
+                block.consents = (block.consents or {}) | {peer.address: now}
 
     def on_update_claim(self, peer: Peer, claims: Sequence[Claim], now: float) -> None:
         """Another node owns, or gives up, blocks."""

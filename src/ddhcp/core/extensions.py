@@ -23,6 +23,7 @@ from ..swarm import (
     SurrenderAck,
     read_extension,
 )
+from ..values import replace
 from .ack_gate import AckGate
 from .ages import LeaseAges
 from .context import Context
@@ -53,7 +54,7 @@ class Extensions:
         self._lookup = server.lookup
         self._surrenders = server.surrenders
         self._handlers: dict[type, Callable[..., None]] = {
-            Hello: self.greeting.on_hello,
+            Hello: self._on_hello,
             HandoverMessage: self.handover.on_handover,
             HandoverAck: self.handover.on_ack,
             LookupMessage: server.lookup.on_lookup,
@@ -83,11 +84,22 @@ class Extensions:
         if is_stale and not isinstance(message, (Hello, Hearsay)):
             self._context.count("swarm.drop.stale")
             return
+        if is_stale and isinstance(message, Hello):
+            message = replace(message, blocks=())  # it asked, or consented, too long ago
         if isinstance(message, Hearsay) and not is_stale:
             self._on_objections(self._claims.hearsay.objections(message, peer), peer, now)
         self._handlers[type(message)](message, peer, now)
         if not peer.is_ours and not isinstance(message, Hello):
             self.greeting.greet_again(peer, now)
+
+    def _on_hello(self, message: Hello, peer: Peer, now: float) -> None:
+        """A peer tells who it is, and asks for consent to its claims or gives it to ours."""
+        consents: tuple[int, ...] = ()
+        if message.blocks and message.wants_answer:
+            consents = self._claims.consent_to(peer, message.blocks, now)
+        elif message.blocks:
+            self._claims.on_consent(peer, message.blocks, now)
+        self.greeting.on_hello(message, peer, now, consents)
 
     def _on_objections(self, claims: tuple[Claim, ...], peer: Peer, now: float) -> None:
         """A peer tells that blocks of ours are its own."""

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable
 
 from ..swarm import (
+    CAN_CONSENT,
     CAN_HANDOVER,
     CAN_HEARSAY,
     CAN_LOOKUP,
@@ -22,7 +23,7 @@ from .peers import GREETINGS, Peer, address_text
 
 HELLO_INTERVAL_S = 30.0  # between the first HELLOs to a peer of unknown kind; then it doubles with each,
 MOST_DOUBLINGS = 7  # up to an hour, because a partition may have swallowed all of them
-CAPABILITIES = CAN_HANDOVER | CAN_LOOKUP | CAN_REPLICATE | CAN_REDIRECT | CAN_SURRENDER | CAN_HEARSAY
+CAPABILITIES = CAN_HANDOVER | CAN_LOOKUP | CAN_REPLICATE | CAN_REDIRECT | CAN_SURRENDER | CAN_HEARSAY | CAN_CONSENT
 
 
 class Greeting:
@@ -37,9 +38,9 @@ class Greeting:
         self._leases = leases
         self._on_ours = on_ours
 
-    def _hello(self, *, wants_answer: bool) -> Hello:
+    def _hello(self, *, wants_answer: bool, blocks: tuple[int, ...] = ()) -> Hello:
         context, plan = self._context, self._leases.plan.digest
-        return Hello(wants_answer, CAPABILITIES, context.incarnation, context.config.software, plan=plan)
+        return Hello(wants_answer, CAPABILITIES, context.incarnation, context.config.software, plan=plan, blocks=blocks)
 
     def greet_all(self) -> None:
         """Make ourselves known to whoever of ours is there."""
@@ -73,12 +74,13 @@ class Greeting:
         peer.hello_count = min(peer.hello_count, GREETINGS - 1)
         self.greet(peer, now)
 
-    def probe(self, address: bytes) -> None:
-        """Ask the peer at ``address``, which was of ours, whether it still is there."""
-        self._context.tell(address, self._hello(wants_answer=True))
+    def probe(self, address: bytes, blocks: tuple[int, ...] = ()) -> None:
+        """Ask the peer at ``address``, which was of ours, whether it still is there and consents to our claiming these
+        blocks."""
+        self._context.tell(address, self._hello(wants_answer=True, blocks=blocks))
 
-    def on_hello(self, message: Hello, peer: Peer, now: float) -> None:
-        """A peer tells who it is."""
+    def on_hello(self, message: Hello, peer: Peer, now: float, consents: tuple[int, ...] = ()) -> None:
+        """A peer tells who it is. ``consents``: to which of the blocks that it names this node consents, if it asks."""
         peer.software = message.software
         if message.lowest > VERSION:
             # It speaks only versions that came after ours: to each other we are classic nodes.
@@ -95,7 +97,7 @@ class Greeting:
         peer.incarnation = message.incarnation
         self._compare(message.plan, peer)
         if message.wants_answer:
-            self._context.tell(peer.address, self._hello(wants_answer=False))
+            self._context.tell(peer.address, self._hello(wants_answer=False, blocks=consents))
         self._on_ours(peer, is_new, now)
 
     def plan_changed(self, peers: Iterable[Peer]) -> None:

@@ -87,6 +87,7 @@ class Inquirer:
             block = self._table.apply(index, BlockEvent.WE_INQUIRE)
             block.inquired_at = now
             block.is_vouched = False
+            block.consents = None
             self._asked(block, 1, now)
         self.send(indices)
         if indices:
@@ -100,6 +101,7 @@ class Inquirer:
     def _begin(self, block: Block, now: float) -> None:
         block.claim_count = 0
         block.is_vouched = False
+        block.consents = None
         block.next_inquiry_at = now
         block.inquired_at = now if block.inquired_at > -math.inf else -math.inf
         self._next_at = min(self._next_at, now)
@@ -120,7 +122,7 @@ class Inquirer:
         if now < self._next_at or not self._context.link_up:
             return
         inquire: list[int] = []
-        doubtful: list[int] = []
+        doubtful: list[Block] = []
         owned: list[Block] = []
         is_short = False
         is_spaced = self._context.has(Remedy.SPACED_INQUIRIES)
@@ -129,13 +131,14 @@ class Inquirer:
                 continue
             if is_spaced and block.claim_count and now - block.next_inquiry_at > self._spacing_s(block):
                 self._begin(block, now)  # this node slept: objections may wait unread
-            if block.claim_count == INQUIRIES and block.is_vouched:
+            is_inquired = block.claim_count == INQUIRIES
+            is_vouched = is_inquired and self._is_vouched_for(block, now)
+            if is_vouched and (block.is_vouched or self._choice.is_agreed(block, now)):
                 owned.append(block)
-            elif block.claim_count < INQUIRIES or self._is_vouched_for(block, now):
+                continue
+            if not is_inquired or is_vouched:
                 self._ask_on(block, now)
                 inquire.append(block.index)
-                if block.inquired_at == now:
-                    doubtful.append(block.index)
             elif now - block.inquired_at < DOUBTED_ROUNDS * self._context.config.tentative_timeout_s:
                 block.next_inquiry_at = now + DOUBT_STEP_S
             else:
@@ -143,6 +146,9 @@ class Inquirer:
                 self._context.count("swarm.claims_doubted")
                 self._table.apply(block.index, BlockEvent.WE_GIVE_UP)
                 is_short = True
+                continue
+            if block.claim_count > 1:
+                doubtful.append(block)
         self._next_at = min((block.next_inquiry_at for block in self._table.claiming.values()), default=math.inf)
         self.send(inquire)
         self._choice.ask_about(doubtful, now)
@@ -161,14 +167,14 @@ class Inquirer:
             return
         if block.claim_count == 1 and block.inquired_at > -math.inf:
             block.inquired_at = now
-        if block.claim_count == INQUIRIES - 1:
+        elif block.claim_count == INQUIRIES - 1:
             block.is_vouched = block.is_vouched or self._is_vouched_for(block, now)
         self._asked(block, block.claim_count + 1, now)
 
     def _is_vouched_for(self, block: Block, now: float) -> bool:
         """Whether all who could object to owning a block have been heard, if it was FREE and is no orphan."""
         is_certain = block.inquired_at == -math.inf or block.is_urgent
-        return is_certain or self._choice.may_own(block.index, block.inquired_at, now)
+        return is_certain or self._choice.may_own(block, now)
 
     def _asked(self, block: Block, times: int, now: float) -> None:
         """A CLAIMING block is inquired for the first, second or third time."""

@@ -46,6 +46,7 @@ from ._seal import (
     is_sealed,
 )
 from .constants import (
+    CAN_CONSENT,
     CAN_HANDOVER,
     CAN_HEARSAY,
     CAN_LOOKUP,
@@ -83,6 +84,7 @@ from .constants import (
 )
 
 __all__ = [
+    "CAN_CONSENT",
     "CAN_HANDOVER",
     "CAN_HEARSAY",
     "CAN_LOOKUP",

@@ -29,7 +29,7 @@ MAX_IDENTITY_BYTES = 256  # a mark of kind and a client identifier of at most 25
 MAX_HOSTNAME_BYTES = 255
 
 # Field types.
-_SOFTWARE, _LEASE, _IDENTITY, _SECTION, _PROGRESS, _CLIENT, _CLAIM, _PLAN = range(1, 9)
+_SOFTWARE, _LEASE, _IDENTITY, _SECTION, _PROGRESS, _CLIENT, _CLAIM, _PLAN, _BLOCKS = range(1, 10)
 
 # Flags, by command.
 _WANTS_ANSWER = 1  # HELLO
@@ -100,7 +100,9 @@ class LeaseRecord:
 class Hello:
     """HELLO: who the sender is. ``lowest``..``highest``: the versions it understands. ``capabilities``: the ``CAN_…``
     bits. ``incarnation``: 8 random bytes drawn when it started. ``software``: its name and version, for people.
-    ``plan``: 8 bytes that stand for which addresses it reserves and which subnets it knows, b"" if it does not say."""
+    ``plan``: 8 bytes that stand for which addresses it reserves and which subnets it knows, b"" if it does not say.
+    ``blocks``: those that it inquires and that the receiver is to consent to; in an answer, those that it consents to.
+    """
 
     wants_answer: bool
     capabilities: int
@@ -109,6 +111,7 @@ class Hello:
     lowest: int = VERSION
     highest: int = VERSION
     plan: bytes = b""
+    blocks: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -509,7 +512,8 @@ def _write_hello(m: Hello) -> _Written:
     fixed = _HELLO.pack(m.lowest, m.highest, m.capabilities, m.incarnation)
     software = m.software.encode("ascii", "replace")[:MAX_SOFTWARE_BYTES]
     plan = [(_PLAN, m.plan)] if m.plan else []
-    return c.HELLO, _WANTS_ANSWER * m.wants_answer, fixed, [(_SOFTWARE, software), *plan]
+    blocks = [(_BLOCKS, struct.pack(f"!{len(m.blocks)}I", *m.blocks))] if m.blocks else []
+    return c.HELLO, _WANTS_ANSWER * m.wants_answer, fixed, [(_SOFTWARE, software), *plan, *blocks]
 
 
 def _write_handover(m: HandoverMessage) -> _Written:
@@ -563,7 +567,9 @@ def _read_hello(flags: int, fixed: tuple[int, int, int, bytes], fields: Fields) 
     if plan and len(plan) != PLAN_SIZE:
         raise DecodeError("extension-malformed")
     wants_answer = bool(flags & _WANTS_ANSWER)
-    return Hello(wants_answer, capabilities, incarnation, _read_software(fields), lowest, highest, plan)
+    named = next(_all(fields, _BLOCKS), b"")
+    blocks = struct.unpack(f"!{len(named) // _INDEX.size}I", named)
+    return Hello(wants_answer, capabilities, incarnation, _read_software(fields), lowest, highest, plan, blocks)
 
 
 def _read_handover(flags: int, fixed: tuple[int, int, int, int], fields: Fields) -> HandoverMessage:

@@ -39,6 +39,7 @@ CAN_REPLICATE: Final = 4
 CAN_REDIRECT: Final = 8
 CAN_SURRENDER: Final = 16
 CAN_HEARSAY: Final = 32
+CAN_CONSENT: Final = 64  # to blocks that a HELLO names
 
 # The state of a lease that one node tells another.
 LEASE_LEASED: Final = 1
