@@ -97,6 +97,7 @@ EXTENSIONS: tuple[Callable[[Source, Known], swarm.ExtensionMessage], ...] = (
         s.fixed(8),
         "fuzz",
         plan=s.fixed(8) if s.flag() else b"",
+        blocks=tuple(s.number(1) for _ in range(s.number(1) % 4)),
     ),
     _handover,
     lambda s, k: swarm.HandoverAck(k.index(s)),
