@@ -122,6 +122,18 @@ def test_c3_server_identifier_override() -> None:
     assert (ack.kind, ack.message.server_identifier) == (c.ACK, RELAY)
 
 
+@pytest.mark.parametrize("kind", [c.RELEASE, c.DECLINE])
+def test_c3_who_gives_back_names_the_server_as_the_relay_wants_it(kind: int) -> None:
+    segment = Segment(RELAYED)
+    information = option(11, RELAY.to_bytes(4, "big"))
+    offer = segment.ask(discover(giaddr=RELAY, o82=information))
+    segment.ask(request(giaddr=RELAY, o50=offer.address, o54=RELAY, o82=information))
+    address = {"ciaddr": offer.address} if kind == c.RELEASE else {"o50": offer.address}
+    segment.send(say(kind, giaddr=RELAY, o54=RELAY, o82=information, **address))
+    (lease,) = segment.node.leases()
+    assert lease.state == ("released" if kind == c.RELEASE else "declined")
+
+
 def test_c14_option_82_without_a_relay_is_returned_and_believed_nothing() -> None:
     """RFC 3046 2.2: a relay that passes unicast on may have added it; nothing is expected of it."""
     policy = Policy(classes=(ClientClass("port", circuit_ids=(b"a",), deny=True),))

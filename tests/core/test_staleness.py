@@ -66,6 +66,21 @@ def test_an_address_that_was_given_back_long_ago_stays_its_clients(kind: int, wa
     assert (known.state != "leased") is is_heard
 
 
+@pytest.mark.parametrize(("waited_s", "is_free"), [(1.5, False), (0.05, True)])
+def test_an_address_that_was_given_back_a_moment_ago_may_have_been_granted_by_a_peer_meanwhile(
+    waited_s: float, is_free: bool
+) -> None:
+    """The owner stood still for a second and a half: peers stand in after half a second, so it is kept."""
+    swarm = claimed(3)
+    address = lease(swarm, 0)
+    swarm.run_for(60)
+    data = of_its_client(c.RELEASE, ciaddr=address).encode()
+    swarm.feed(0, e.DhcpReceived("client0", data, address, 0xFFFFFFFF, waited_s))
+    swarm.run_for(2)
+    (known,) = swarm.nodes[0].leases()
+    assert known.state == ("released" if is_free else "kept")
+
+
 def test_old_news_of_leases_is_told_again() -> None:
     """What a lease had left then, it has no longer."""
     swarm = claimed(2)

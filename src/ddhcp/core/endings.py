@@ -25,6 +25,7 @@ from .terms import TermsBook
 # clock that may run slower. So what all replicas acknowledged this soon after a client gave its address back here, none
 # of them granted to it anew meanwhile.
 SETTLE_S: Final = 0.4
+MOST_WAITED_S: Final = 0.1  # of which this is left for the time before the RELEASE was read
 
 
 class Endings:
@@ -54,11 +55,12 @@ class Endings:
 
     # --- RELEASE --------------------------------------------------------------------------------
 
-    def on_release(self, x: Exchange, now: float) -> bool:
-        """RFC 2131 4.3.4; no answer. At the owner when that is another node. Whether an address became free here."""
+    def on_release(self, x: Exchange, waited_s: float, now: float) -> bool:
+        """RFC 2131 4.3.4; no answer. At the owner when that is another node. ``waited_s``: since it arrived; a replica
+        may have stood in meanwhile. Whether an address became free here."""
         request = x.request
-        address, server_id = request.ciaddr, request.server_identifier
-        if address not in self._context.pool or (server_id is not None and not self._book.names_us(server_id, x.terms)):
+        address = request.ciaddr
+        if address not in self._context.pool or self._book.names_another(request, x.terms):
             self._replies.ignore(request, x.link, "release-of-no-lease", now, address)
             return False
         owner = self.claims.owner_address(self._context.pool.index_of(address))
@@ -73,7 +75,7 @@ class Endings:
             self._replies.ignore(request, x.link, "release-of-no-lease", now, address)
             return False
         self._decisions.note(x.chaddr, now, "RELEASE", "ended", "", address)
-        return self.release(address, now)
+        return self.release(address, now, is_hearsay=waited_s > MOST_WAITED_S)
 
     def release(self, address: int, now: float, *, is_hearsay: bool = False) -> bool:
         """End the lease of ``address``, if it is leased here; its client is remembered. ``is_hearsay``: a peer tells of
@@ -155,8 +157,8 @@ class Endings:
     def on_decline(self, x: Exchange, now: float) -> None:
         """RFC 2131 4.3.3: the client found its address in use. Believed only from who holds it (F3)."""
         request = x.request
-        address, server_id = request.requested_address or 0, request.server_identifier
-        if address not in self._context.pool or (server_id is not None and not self._book.names_us(server_id, x.terms)):
+        address = request.requested_address or 0
+        if address not in self._context.pool or self._book.names_another(request, x.terms):
             self._replies.ignore(request, x.link, "decline-of-no-lease", now, address)
             return
         owner = self.claims.owner_address(self._context.pool.index_of(address))

@@ -217,7 +217,7 @@ class Server:
             self._replies.ignore(request, link.name, "stale", now)
         elif kind == c.RELEASE:
             context.counters["dhcp.recv_release"] += 1
-            if self._endings.on_release(x, now):
+            if self._endings.on_release(x, event.waited_s, now):
                 self._offers.serve_waiting(now)
         elif kind == c.DECLINE:
             context.count("dhcp.recv_decline")
@@ -292,9 +292,8 @@ class Server:
         request = x.request
         server_id, wanted = request.server_identifier, request.requested_address
         is_selecting = server_id is not None
-        if server_id is not None:
-            override = request.server_identifier_override if request.giaddr else None
-            if server_id != override and not self.book.names_us(server_id, x.terms):
+        if is_selecting:
+            if self.book.names_another(request, x.terms):
                 self._withdraw_offer(x)
                 self._context.count("dhcp.other_server_chosen")
                 self.decisions.note(x.chaddr, now, "REQUEST", "ignored", "other-server-chosen", wanted or 0)

@@ -148,9 +148,15 @@ class TermsBook:
 
     # --- questions ------------------------------------------------------------------------------
 
-    def names_us(self, server_id: int, terms: Terms) -> bool:
-        """Whether option 54 of a request names this node, by any of its addresses (DHCP-SERVER C3)."""
-        return server_id == terms.server_id or any(server_id == link.address for link in self.links.values())
+    def names_another(self, request: Message, terms: Terms) -> bool:
+        """Whether option 54 of a request, if there is one, names another server: none of the addresses of this node
+        (DHCP-SERVER C3), nor the one by which its relay would have servers known (RFC 5107)."""
+        server_id = request.server_identifier
+        if server_id is None or server_id == terms.server_id:
+            return False
+        if request.giaddr and server_id == request.server_identifier_override:
+            return False
+        return all(server_id != link.address for link in self.links.values())
 
     def accepts_relay(self, giaddr: int) -> bool:
         """Whether a relay is configured (I27)."""
