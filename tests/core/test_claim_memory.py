@@ -140,3 +140,38 @@ def test_own_blocks_come_first() -> None:
     swarm.feed(0, e.Start((StoredBlock(own, swarm.now + 50),), (), (StoredClaim(own, OWNER_ID, PEER, 5000.0),)))
     assert [view.state for view in swarm.nodes[0].block_views(swarm.now)] == [4]
     hears(swarm, OWNER_ID, claim_of(9))
+
+
+def test_an_adopted_block_may_be_anothers_after_a_restart_too() -> None:
+    """Beyond a parted link its former owner, or another survivor, may lease from it (I1)."""
+    swarm = VirtualSwarm(2, CONFIG)
+    swarm.run_for(10)
+    claimed = claims((7, 340))
+    for number in (0, 1):
+        swarm.feed(number, claimed)
+    swarm.nodes[0]._peers.get(PEER).is_ours = swarm.nodes[1]._peers.get(PEER).is_ours = True
+    swarm.cut = lambda sender, receiver: True
+    written, blocks = Written(), dict[int, StoredBlock]()
+    node = swarm.nodes[0]
+    while (at := node.deadline()) is not None and at <= swarm.now + 500:
+        effects = node.handle(e.Wake(), at)
+        written.take(effects)
+        blocks |= {effect.block.index: effect.block for effect in effects if isinstance(effect, f.SaveBlock)}
+    adopted = node.statistics()["swarm.blocks_adopted"]
+    again = Node(CONFIG, random.Random(2))
+    again.handle(e.Start(tuple(blocks.values()), claims=tuple(written.rows.values())), swarm.now + 500)
+    again.handle(e.ServerLinkUp(b"\x02" + bytes(5), swarm.addresses[0]), swarm.now + 500)
+    run(again, Written(), swarm.now + 530)
+    assert 7 in blocks
+    assert again.statistics()["ddhcp.blocks.held"] == adopted
+
+
+def test_a_block_that_a_silent_node_inquired_is_that_nodes_after_a_restart_too() -> None:
+    node, written = node_at(1000.0), Written()
+    codec = SwarmCodec(OWNER_ID, POOL.prefix, POOL.prefix_len, POOL.block_size)
+    node.handle(e.SwarmReceived(codec.update_claim([(7, 60)]), PEER, True), 1010.0)
+    node._peers.get(PEER).is_ours = True
+    node.handle(e.SwarmReceived(codec.inquire([9]), PEER, True), 1020.0)
+    run(node, written, 1030.0)
+    again = node_at(1040.0, *written.rows.values())
+    assert 9 in foreign(again, 1040.0)

@@ -138,9 +138,11 @@ class BlockChoice:
         return self._context.has(Remedy.SYNC) and self._context.is_careful
 
     def _unheard_since(self, since: float, now: float) -> list[Peer]:
-        """The nodes of ours that may be at work with blocks of their own and have not spoken since then."""
+        """The nodes of ours, or of unknown kind, that may be at work with blocks of their own and have not spoken since
+        then."""
         at_work_until, promise_s = self._peers.at_work_until, self._context.promise_s
-        return [p for p in self._peers if p.is_ours and p.heard_at < since and at_work_until(p, promise_s) > now]
+        unheard = (p for p in self._peers if p.heard_at < since and (p.is_ours or p.heard_at == -math.inf))
+        return [peer for peer in unheard if at_work_until(peer, promise_s) > now]
 
     def _seek(self, unheard: list[Peer], now: float) -> None:
         """Have these nodes speak: all together are asked by one multicast, which some do not hear, and whose answers

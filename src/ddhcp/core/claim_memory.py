@@ -59,6 +59,14 @@ class ClaimMemory:
             self._stale[index] = None
             self._save_by(now + (SAVE_AFTER_S if is_free else self._context.longest_lease_s))
 
+    def may_be_anothers(self, claim: StoredClaim) -> None:
+        """A block that is ours, or nobody's, may be that node's until then, unless :meth:`forgotten` is called before:
+        a node that starts anew has to know."""
+        if self._context.has(Remedy.CLAIM_MEMORY) and self._rows.get(claim.index) != (claim.owner, claim.closed_until):
+            self._stale.pop(claim.index, None)
+            self.restored(claim)
+            self._context.effects.append(SaveClaim(claim))
+
     def _slack_s(self, block: Block) -> int:
         """By how much a row outlasts the claim. What was told by others is that much longer already."""
         return 0 if block.is_hearsay else self._context.promise_s

@@ -189,8 +189,12 @@ class Claims:
         return True
 
     def restore_claim(self, claim: StoredClaim, now: float) -> None:
-        """Another node owned this block before the restart. If it is there it will say what holds now."""
+        """Another node owned this block before the restart. If it is there it will say what holds now. If the block is
+        ours it was adopted, and may be another's too."""
         self.memory.restored(claim)
+        if claim.index in self.table.ours and claim.closed_until > now:
+            self._holds.hold_adopted(claim.index, now)
+            return
         is_known = claim.index >= self._context.pool.block_count or self.table.state(claim.index) is not BlockState.FREE
         if is_known or claim.closed_until <= now:
             self.memory.forgotten(claim.index, now)
@@ -318,7 +322,11 @@ class Claims:
         """Whether a block that lapses may belong to the node that inquired it. Orphans are kept closed anyhow."""
         if block.state is not BlockState.TENTATIVE or block.orphan_until > now:
             return False
-        return self._choice.may_be_anothers(block.asked_by, block.asked_at, now, seeks=self._waiting() > 0)
+        if not self._choice.may_be_anothers(block.asked_by, block.asked_at, now, seeks=self._waiting() > 0):
+            return False
+        until = block.asked_at + self._context.promise_s
+        self.memory.may_be_anothers(StoredClaim(block.index, ZERO_ID, block.asked_by, until))
+        return True
 
     def consent_to(self, peer: Peer, indices: tuple[int, ...], now: float) -> tuple[int, ...]:
         """A node of ours inquires blocks outside its share, of this node alone; returns those that it may own as far as
@@ -572,6 +580,9 @@ class Claims:
             self._leases.suspend_block(block.index)
         self._choice.own(block.index)
         self.orphans.on_owned(block, now)
+        if self._holds.adopted_at(block.index) is not None:
+            until = now + self._context.promise_s
+            self.memory.may_be_anothers(StoredClaim(block.index, ZERO_ID, UNKNOWN_ADDRESS, until))
 
     # --- announcing -----------------------------------------------------------------------------
 
@@ -623,6 +634,7 @@ class Claims:
                 if self._holds.is_believing(index):
                     self._leases.taint_block(index)  # clients that nobody here knows of may still be about
                 self._leases.resume_block(index)
+                self.memory.forgotten(index, now)
                 is_more = True
             self._holds.forget(index)
         if told:

@@ -56,7 +56,7 @@ class Holds:
         self._hold(index, now)
 
     def adopted_at(self, index: int) -> float | None:
-        """When block ``index``, whose hold has ended, was adopted, or everybody was told so; None if it was not."""
+        """When block ``index``, which is held, was adopted, or everybody was told so; None if it was not."""
         return self._adopted_at.get(index)
 
     def is_told(self, index: int) -> bool:
