@@ -193,6 +193,7 @@ class Claims:
         ours it was adopted, and may be another's too."""
         self.memory.restored(claim)
         if claim.index in self.table.ours and claim.closed_until > now:
+            self._peers.note_missing(claim.owner, claim.owner_id, claim.closed_until, now)
             self._holds.hold_adopted(claim.index, now)
             return
         is_known = claim.index >= self._context.pool.block_count or self.table.state(claim.index) is not BlockState.FREE
@@ -570,6 +571,7 @@ class Claims:
         return True
 
     def _own(self, block: Block, now: float) -> None:
+        former_id, former = block.owner_id, block.owner_address
         self.table.set_owner(block, self._context.node_id, self._context.address)
         block.timeout_s = 0
         block.expires_at = now  # what a former owner promised, or another node told of it, is no promise of ours
@@ -582,7 +584,7 @@ class Claims:
         self.orphans.on_owned(block, now)
         if self._holds.adopted_at(block.index) is not None:
             until = now + self._context.promise_s
-            self.memory.may_be_anothers(StoredClaim(block.index, ZERO_ID, UNKNOWN_ADDRESS, until))
+            self.memory.may_be_anothers(StoredClaim(block.index, former_id, former, until))
 
     # --- announcing -----------------------------------------------------------------------------
 
