@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -46,7 +47,7 @@ def test_an_announcement_that_did_not_leave_promises_nothing() -> None:
 def test_another_packet_that_does_not_leave_takes_nothing_back_that_left_long_ago() -> None:
     swarm = claimed(1, WHOLE_POOL)
     address = lease(swarm, 0)
-    swarm.run_for(5)
+    swarm.run_for(12)
     fails_to_send(swarm)
     (ack,) = swarm.client_sends(0, message(c.REQUEST, ciaddr=address))
     assert ack.lease_time_s == 300
@@ -67,6 +68,21 @@ def test_a_first_announcement_that_the_disk_held_up_until_the_link_was_gone_prom
     swarm.feed(0, e.Wake())
     assert state(swarm, index) != BlockState.OURS
     assert not swarm.client_sends(0, message(c.DISCOVER))
+
+
+def test_what_is_said_of_a_new_block_does_not_leave_before_its_first_announcement() -> None:
+    """That waits for the disk; and the last word is believed, which would be the shorter one."""
+    swarm = VirtualSwarm(1, replace(CONFIG, lease_time_s=3600), seed=1)
+    effects: list[f.Effect] = []
+    while not any(isinstance(told, UpdateClaim) for told in sent(effects)):
+        swarm.now = swarm.nodes[0].deadline() or swarm.now
+        effects = swarm.feed(0, e.Wake())
+    swarm.client_sends(0, message(c.DISCOVER))
+    swarm._last_xid[message(c.REQUEST).chaddr] = 7
+    (offer,) = swarm.answers
+    request = message(c.REQUEST, o50=offer.message.yiaddr, o54=0x0A000001).encode()
+    effects = swarm.feed(0, e.DhcpReceived("client0", request, 0, 0xFFFFFFFF))
+    assert [effect.durable for effect in effects if isinstance(effect, f.SendMulticast)] == [True]
 
 
 def test_it_is_tried_again_soon_and_then_ever_less_often() -> None:

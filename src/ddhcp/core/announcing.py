@@ -131,7 +131,7 @@ class Announcer:
         if not self._context.link_up or not blocks:
             return
         claims = []
-        has_new = False  # whether a block is not in the store yet
+        has_new = False  # whether a block may not be on disk yet
         if now > self._last_sent_at:
             self._last_promised.clear()
             self._unconfirmed.clear()
@@ -141,8 +141,8 @@ class Announcer:
             is_unused = self._leases.is_unused(block.index)
             if block.expires_at <= now:
                 self._quick_refreshes = LOST_REFRESHES_TOLERATED
-            if not block.is_saved:
-                has_new = block.is_saved = True
+            if block.saved_at == math.inf:
+                block.saved_at = now
                 self._context.effects.append(SaveBlock(StoredBlock(block.index, now + timeout_s)))
             elif not is_unused:
                 # What earlier announcements promised: this one may yet fail to leave. A restart resumes until then.
@@ -155,6 +155,8 @@ class Announcer:
                 self._last_promised.append((block, block.expires_at))
                 self._table.set_lapse(block, now + timeout_s)
             claims.append((block.index, timeout_s))
+            # What is said next must not leave before the first announcement, which waits for the disk.
+            has_new = has_new or block.saved_at > now - SLOW_DISK_S
         self._waits_for_disk = self._waits_for_disk or has_new
         self._send(claims, durable=has_new)
 

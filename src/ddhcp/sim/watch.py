@@ -161,9 +161,8 @@ class Watch:
             if timeout_s == 0:
                 witness.claims.pop(number, None)
                 continue
-            _, before = witness.claims.get(number, (0.0, 0.0))
             until = now + timeout_s / rate
-            witness.claims[number] = (now, max(before, until))
+            witness.claims[number] = (now, until)  # the last word is believed
             witness.last_until = max(witness.last_until or 0.0, until)
         for callback in self.on_claims:
             callback(number, claims)
