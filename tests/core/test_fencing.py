@@ -70,6 +70,16 @@ def test_a_first_announcement_that_the_disk_held_up_until_the_link_was_gone_prom
     assert not swarm.client_sends(0, message(c.DISCOVER))
 
 
+def test_own_blocks_stay_this_nodes_when_its_address_changes() -> None:
+    swarm = claimed(1)
+    swarm.feed(0, e.ServerLinkDown())
+    swarm.feed(0, e.ServerLinkUp(b"\x02\0\0\0\x07\x07", b"\xfe\x80" + bytes(13) + b"\x77"))
+    node = swarm.nodes[0]
+    assert {view.owner for view in node.block_views(swarm.now) if view.state == BlockState.OURS} == {
+        node.view().node_id
+    }
+
+
 def test_what_is_said_of_a_new_block_does_not_leave_before_its_first_announcement() -> None:
     """That waits for the disk; and the last word is believed, which would be the shorter one."""
     swarm = VirtualSwarm(1, replace(CONFIG, lease_time_s=3600), seed=1)

@@ -351,3 +351,14 @@ def test_telling_an_owner_that_is_gone_ends() -> None:
     statistics = swarm.nodes[1].statistics()
     assert statistics["direct.send_surrender"] == 5
     assert statistics["swarm.surrenders_unanswered"] == 1
+
+
+def test_a_gateway_on_the_same_network_that_was_not_chosen_takes_its_offer_back() -> None:
+    """Both have one address, so the client cannot name the one that it chose."""
+    swarm = claimed(2)
+    offers = [asks(swarm, node, message(c.DISCOVER), 1)[0][1] for node in (0, 1)]
+    for node in (0, 1):
+        swarm.client_sends(node, message(c.REQUEST, o50=offers[0], o54=0x0A000001))
+    swarm.run_for(1)
+    held = [(lease.address, lease.state) for node in swarm.nodes for lease in node.leases()]
+    assert held == [(offers[0], "leased")]

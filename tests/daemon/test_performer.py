@@ -39,6 +39,17 @@ class Script:
         return effects
 
 
+class Teller(logging.Handler):
+    """Notes after how many sent datagrams each event was logged."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__()
+        self._desk = desk
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._desk.told.append(f"{record.getMessage()} after {len(self._desk.sent)}")
+
+
 class Desk:
     """A performer with a store, and what it has sent."""
 
@@ -48,8 +59,9 @@ class Desk:
         self.sent: list[f.Effect] = []
         store = SqliteStore(path)
         self.committer = Committer(store)
-        log = EventLog(logging.NullHandler(), logging.DEBUG)
+        log = EventLog(Teller(self), logging.DEBUG)
         self.counters = dict.fromkeys(COUNTERS, 0)
+        self.told: list[str] = []
         self.performer = Performer(
             cast(Node, self.script), store, self.committer, log, None, self.counters,
             lambda effect, now: self.sent.append(effect),
@@ -111,6 +123,18 @@ def test_an_ack_of_this_turn_waits_for_the_row_of_this_turn(desk: Desk) -> None:
     assert desk.sent == [ack(2)], "the row of 2 is on disk already"
     desk.settle()
     assert desk.sent == [ack(2), ack(1), ack(1)]
+
+
+def test_what_is_told_of_an_answer_is_told_when_it_leaves(desk: Desk) -> None:
+    granted = f.Log(logging.INFO, "lease-granted", {})
+    desk.does(row(1), ack(1), granted, f.Log(logging.INFO, "peer-up", {}))
+    assert [line.split()[0] for line in desk.told] == ["peer-up"]
+    desk.settle()
+    desk.does(ack(1), granted)
+    with desk.failing():
+        desk.does(row(2), ack(2), granted)
+        desk.settle()
+    assert [line for line in desk.told if "lease-granted" in line] == ["lease-granted after 1", "lease-granted after 2"]
 
 
 def test_while_the_disk_fails_covered_renewals_are_answered_and_nothing_else(desk: Desk) -> None:

@@ -210,6 +210,8 @@ class Claims:
             if self._context.has(Remedy.SYNC):
                 may_end_after_s = max(LEAST_LEARNING_S, LEARNING_SHARE * self._context.config.block_timeout_s)
                 self._learning_may_end_at = now + may_end_after_s
+        for block in self.table.ours.values():  # this node may have another address since
+            self.table.set_owner(block, self._context.node_id, self._context.address)
         self._inquirer.restart(now)
         self._announcer.link_up(now)
         if self.table.ours:

@@ -475,6 +475,7 @@ class Server:
     def _ack_forwarded(self, request: Message, link: str, address: int, lease_s: int, now: float) -> None:
         x = self._exchange(request, link)
         if x is not None:
+            self._withdraw_offer(x)  # it chose another's, who has the address of this server
             self._ack(x, address, lease_s, now)
 
     def _nak_forwarded(self, request: Message, link: str, now: float) -> None:

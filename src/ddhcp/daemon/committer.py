@@ -13,7 +13,7 @@ from .latency import COMMIT_BOUNDS_S, Histogram
 from .store import Store
 from .writer import Result, Writer, WriterEnded
 
-MAX_WAITING = 8192  # effects that wait on the disk; beyond that they are dropped, and clients ask again
+MAX_WAITING = 24576  # effects that wait on the disk, three for an answer; more are dropped, and clients ask again
 CLOSE_WITHIN_S = 5.0  # for the last commit; a disk that hangs must not keep the process
 
 

@@ -21,6 +21,8 @@ from .store import Store
 
 TELL_AGAIN_S = 60.0  # a disk that goes on failing in the same way
 _perf_counter: Final = perf_counter  # a name that compiled code need not look up
+GRANTED: Final = "lease-granted"  # told, as hooks are called for it, when the answer leaves
+_TOLD: Final = (f.Log, f.RunHook)
 _OTHER_DATAGRAMS: Final = (f.SendUnicast, f.SendMulticast)
 _STORE_EFFECTS: Final = (f.SaveBlock, f.ForgetBlock, f.SaveLease, f.ForgetLease, f.SaveClaim, f.ForgetClaim)
 
@@ -46,9 +48,9 @@ class Performer:
     """Feeds one node and performs its effects.
 
     ``send(effect, now)`` sends a datagram. What is to be stored gathers until :meth:`flush`, one commit for all of it;
-    effects that wait for the disk are sent by :meth:`on_committed`. ``has_stopped``: the node is through.
-    ``handling``: how long DHCP messages took, without the disk. ``store_error``: why the latest commit failed, None if
-    it did not.
+    effects that wait for the disk are sent by :meth:`on_committed`, and who is told of an answer is told then.
+    ``has_stopped``: the node is through. ``handling``: how long DHCP messages took, without the disk. ``store_error``:
+    why the latest commit failed, None if it did not.
     """
 
     def __init__(
@@ -89,19 +91,23 @@ class Performer:
         self.handling.observe(_perf_counter() - began)
 
     def _perform(self, effects: list[f.Effect], now: float) -> None:
+        waits = False  # whether the latest answer to a client does
         for effect in effects:
             # The most frequent first, each by itself: of several at once Python asks in a roundabout way.
             if isinstance(effect, f.SendDhcp):
-                self._send_or_wait(effect, now)
+                waits = self._send_or_wait(effect, now)
             elif isinstance(effect, f.SaveLease):
                 self._store(effect)
             elif isinstance(effect, f.Log):
-                self._log.write(effect.level, effect.event, effect.fields)
-                if self._hooks is not None:
-                    self._hooks.tell(effect.event, effect.fields)
+                if waits and effect.event == GRANTED:
+                    self._waiting.append(effect)
+                else:
+                    self._tell(effect)
             elif isinstance(effect, f.RunHook):
-                if self._hooks is not None:
-                    self._hooks.call(effect.arguments)
+                if waits:
+                    self._waiting.append(effect)
+                else:
+                    self._call(effect)
             elif isinstance(effect, f.ProlongLease):
                 pass
             elif isinstance(effect, _OTHER_DATAGRAMS):
@@ -113,11 +119,23 @@ class Performer:
             elif isinstance(effect, f.Stopped):
                 self.has_stopped = True
 
-    def _send_or_wait(self, effect: f.SendDhcp | f.SendUnicast | f.SendMulticast, now: float) -> None:
-        if effect.durable and self._must_wait(effect):
+    def _tell(self, effect: f.Log) -> None:
+        self._log.write(effect.level, effect.event, effect.fields)
+        if self._hooks is not None:
+            self._hooks.tell(effect.event, effect.fields)
+
+    def _call(self, effect: f.RunHook) -> None:
+        if self._hooks is not None:
+            self._hooks.call(effect.arguments)
+
+    def _send_or_wait(self, effect: f.SendDhcp | f.SendUnicast | f.SendMulticast, now: float) -> bool:
+        """Send now, or when the disk is through; whether it waits."""
+        waits = effect.durable and self._must_wait(effect)
+        if waits:
             self._waiting.append(effect)
         else:
             self._send(effect, now)
+        return waits
 
     def _store(self, effect: f.StoreEffect) -> None:
         """Have a row written with the next commit."""
@@ -162,13 +180,19 @@ class Performer:
             if batch.is_first:
                 self._save_everything(now)
             for effect in batch.waiting:
-                self._send(effect, now)
+                if isinstance(effect, f.Log):
+                    self._tell(effect)
+                elif isinstance(effect, f.RunHook):
+                    self._call(effect)
+                else:
+                    self._send(effect, now)
 
     def _on_failed(self, batch: Batch, now: float) -> None:
         """Nothing of a batch is on disk: count, and tell it, though not over and over."""
         self._counters["daemon.commit_errors"] += 1
-        self._counters["daemon.answers_withheld"] += len(batch.waiting)
-        self._withheld += len(batch.waiting)
+        withheld = sum(not isinstance(effect, _TOLD) for effect in batch.waiting)
+        self._counters["daemon.answers_withheld"] += withheld
+        self._withheld += withheld
         if self._failing_since is None:
             self._failing_since, self._told_at, self._told_error = now, -TELL_AGAIN_S, None
         if batch.error != self._told_error or now - self._told_at >= TELL_AGAIN_S:
