@@ -61,6 +61,7 @@ class BlockChoice:
         self._inquired: dict[int, float] = {}  # blocks that others inquired, and when last
         self._probed_at = -math.inf
         self._asked_at = -math.inf
+        self._owners: tuple[float, list[Peer]] = (-math.inf, [])
         self._sought_at = -math.inf
 
         peers.on_sharing = self._share_with
@@ -144,6 +145,13 @@ class BlockChoice:
         unheard = (p for p in self._peers if p.heard_at < since and (p.is_ours or p.heard_at == -math.inf))
         return [peer for peer in unheard if at_work_until(peer, promise_s) > now]
 
+    def _all_owners(self, now: float) -> list[Peer]:
+        """The nodes of ours, or of unknown kind, that may be at work with blocks of their own; found once for all
+        blocks that are looked at in an instant."""
+        if self._owners[0] != now:
+            self._owners = (now, self._unheard_since(math.inf, now))
+        return self._owners[1]
+
     def _seek(self, unheard: list[Peer], now: float) -> None:
         """Have these nodes speak: all together are asked by one multicast, which some do not hear, and whose answers
         get lost; the few that are left each by a message of its own."""
@@ -166,7 +174,7 @@ class BlockChoice:
         doubtful = [block for block in blocks if self._has_to_ask(block)]
         if not doubtful:
             return
-        owners = self._unheard_since(math.inf, now)
+        owners = self._all_owners(now)
         if len(owners) > MAX_PROBED:
             since = min(block.inquired_at for block in doubtful)
             self._seek([peer for peer in owners if peer.heard_at < since], now)
@@ -201,14 +209,14 @@ class BlockChoice:
         self._look_who_is_there(now)
         if not self._has_to_ask(block):
             return True
-        owners = self._unheard_since(math.inf, now)
+        owners = self._all_owners(now)
         if len(owners) > MAX_PROBED:
             return all(peer.heard_at >= block.inquired_at for peer in owners)
         return all(self._has_answered(peer, block, now, CONSENT_HOLDS) for peer in owners)
 
     def is_agreed(self, block: Block, now: float) -> bool:
         """Whether everybody consented to that by name, so that it does not matter whether inquiries were heard."""
-        owners = self._unheard_since(math.inf, now)
+        owners = self._all_owners(now)
         return len(owners) <= MAX_PROBED and all(
             peer.can(CAN_CONSENT) and self._has_answered(peer, block, now, CONSENT_HOLDS) for peer in owners
         )
