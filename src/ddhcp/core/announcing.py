@@ -287,11 +287,13 @@ class Announcer:
 
     def announce_last(self, now: float) -> None:
         """The node stops and nobody took its blocks: promise each for as long as its longest lease runs, if that can be
-        said. Nothing is kept on disk beyond what was promised before: who hears this is not known."""
+        said, and for no less than before if peers may prolong leases on the strength of that. Nothing is kept on disk
+        beyond what was promised before: who hears this is not known."""
         claims = []
         for block in self._table.ours.values():
             longest = max((lease.expires_at for lease in self._leases.in_block(block.index)), default=now)
-            timeout_s = min(MAX_TIMEOUT_S, max(1, math.ceil(longest - now + PROMISE_MARGIN_S)))
+            least_s = math.ceil(block.expires_at - now) if self._context.has_stand_ins else 1
+            timeout_s = min(MAX_TIMEOUT_S, max(1, least_s, math.ceil(longest - now + PROMISE_MARGIN_S)))
             promised_until = min(block.expires_at, now + timeout_s) if self._context.link_up else block.expires_at
             self._context.effects.append(SaveBlock(StoredBlock(block.index, promised_until)))
             claims.append((block.index, timeout_s))
