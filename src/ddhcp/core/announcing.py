@@ -292,7 +292,8 @@ class Announcer:
         claims = []
         for block in self._table.ours.values():
             longest = max((lease.expires_at for lease in self._leases.in_block(block.index)), default=now)
-            least_s = math.ceil(block.expires_at - now) if self._context.has_stand_ins else 1
+            may_be_prolonged = self._context.has_stand_ins or block.unsure_until > now
+            least_s = math.ceil(block.expires_at - now) if may_be_prolonged else 1
             timeout_s = min(MAX_TIMEOUT_S, max(1, least_s, math.ceil(longest - now + PROMISE_MARGIN_S)))
             promised_until = min(block.expires_at, now + timeout_s) if self._context.link_up else block.expires_at
             self._context.effects.append(SaveBlock(StoredBlock(block.index, promised_until)))
