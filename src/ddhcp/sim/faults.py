@@ -59,8 +59,8 @@ def draw_faults(setup: Setup, rng: random.Random, classic: frozenset[int] = froz
 
 
 def _with_memory_of_all(faults: list[Fault]) -> list[Fault]:
-    """Without reboots of everybody while somebody is not heard who may own nothing: whoever owns blocks is remembered on
-    the others' disks, but of a node without any nothing is written down."""
+    """Without reboots of everybody while somebody is not heard who may own nothing: whoever owns blocks is remembered
+    on the others' disks, but of a node without any nothing is written down."""
     silences = [fault for fault in faults if fault.kind in SILENCING]
 
     def meets_silence(reboot: Fault) -> bool:
