@@ -143,6 +143,24 @@ def test_a_damaged_row_is_skipped_and_the_others_are_kept(tmp_path: Path, damage
     assert len(found.leases) + len(found.blocks) == 3
 
 
+@pytest.mark.parametrize("value", ["'x'", "x'00ff'", "9e999", "1e300", "-1e300"])
+def test_a_damaged_clock_row_costs_no_lease(tmp_path: Path, value: str) -> None:
+    """It is as after a restart of the machine, when the row is of another boot."""
+    path = tmp_path / "leases.sqlite"
+    until = store_module.boot_time() + 300
+    store = SqliteStore(path)
+    store.commit([SaveLease(StoredLease(1, b"id", bytes(16), "leased", until, b"h"))])
+    store.close()
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute(f"update clock set wall_minus_boot = {value}")
+    store = SqliteStore(path)
+    found = store.load()
+    assert (found.skipped, [round(lease.expires_at - until) for lease in found.leases]) == (1, [0])
+    store.commit([SaveBlock(StoredBlock(1, until))])
+    store.close()
+    assert SqliteStore(path).load().skipped == 0, "it is written anew"
+
+
 def test_a_file_with_a_torn_page_is_set_aside_whole(tmp_path: Path) -> None:
     path = tmp_path / "leases.sqlite"
     store = SqliteStore(path)

@@ -57,6 +57,10 @@ _FILE_MODE = 0o600
 _CORRUPTION = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _SIDE_FILES = ("-wal", "-shm")
 # Rows that a sound file can hold; SQLite itself would store any type anywhere. No clock goes to 1e11 seconds.
+_SOUND_CLOCK = """
+select boot_id, wall_minus_boot from clock
+where typeof(boot_id) = 'text' and typeof(wall_minus_boot) = 'real' and abs(wall_minus_boot) < 1e11
+"""
 _SOUND_BLOCKS = """
 select block_index, promised_until from block
 where block_index between 0 and 4294967295 and typeof(promised_until) = 'real' and abs(promised_until) < 1e11
@@ -71,7 +75,10 @@ where block_index between 0 and 4294967295
 # What a process needs to know to write a store that another one has opened: the path, what instants in the file are
 # more than boot times, and whether the file says so for this boot.
 Handover = tuple[str, float, bool]
-_COUNT_ROWS = "select (select count(*) from block) + (select count(*) from lease) + (select count(*) from claim)"
+_COUNT_ROWS = """
+select (select count(*) from block) + (select count(*) from lease) + (select count(*) from claim)
+    + (select count(*) from clock)
+"""
 
 
 @dataclass(slots=True)
@@ -336,7 +343,7 @@ class SqliteStore:
 
     def _translate_clock(self, db: sqlite3.Connection, written_at: float | None) -> None:
         """Find out how instants in the file relate to boot time."""
-        clock = db.execute("select boot_id, wall_minus_boot from clock").fetchone()
+        clock = db.execute(_SOUND_CLOCK).fetchone()
         this_boot = boot_id()
         if clock is not None and this_boot and clock[0] == this_boot:
             self._wall_minus_boot, self._is_clock_saved = float(clock[1]), True
@@ -381,7 +388,8 @@ class SqliteStore:
             for index, owner_id, owner, until in db.execute(_SOUND_CLAIMS)
         ]
         (rows,) = db.execute(_COUNT_ROWS).fetchone()
-        found.skipped = rows - len(found.blocks) - len(found.leases) - len(found.claims)
+        clocks = len(db.execute(_SOUND_CLOCK).fetchall())
+        found.skipped = rows - len(found.blocks) - len(found.leases) - len(found.claims) - clocks
         self._remembered = found
 
     def _commit(self, db: sqlite3.Connection, changes: Changes) -> None:

@@ -6,12 +6,13 @@ import argparse
 import concurrent.futures
 import contextlib
 import json
+import math
 import os
 import sys
 import textwrap
 import time
 from collections.abc import Iterator, Sequence
-from typing import TextIO
+from typing import Any, TextIO
 
 from ..core import ConfigError, PoolError
 from .draw import draw_setup
@@ -141,14 +142,18 @@ def _natural(text: str) -> int:
 
 def _fixed(options: argparse.Namespace) -> dict[str, object]:
     """What the command line fixes. Raises ValueError."""
-    fixed: dict[str, object] = {"classic": options.classic, "without": frozenset(options.without)}
+    fixed: dict[str, Any] = {"classic": options.classic, "without": frozenset(options.without)}
     for name in ("nodes", "clients", "fault_length"):
         if getattr(options, name) is not None:
             fixed[name] = getattr(options, name)
+    if not 0 <= fixed.get("fault_length", 0.0) < math.inf:
+        raise ValueError(f"a fault length of {options.fault_length} is none; give 0 or more")
+    if options.trace is not None and options.seeds > 1:
+        raise ValueError(f"a trace of {options.seeds} seeds would mix them; leave out --seeds or --trace")
     if options.lease is not None:
         fixed["lease_s"] = options.lease
     if options.hours is not None:
-        if options.hours <= 0:
+        if not 0 < options.hours < math.inf:
             raise ValueError(f"{options.hours} hours are no time; give more than 0")
         fixed["safety_s"] = options.hours * 3600
     if options.faults is not None:

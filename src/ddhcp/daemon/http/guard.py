@@ -103,7 +103,7 @@ class Guard:
     def _refuse(self, method: str, headers: Headers) -> JSONResponse | None:
         if self._check_host and not host_is_known(headers.get("host", ""), self._names):
             return refusal(
-                421, "unknown-host", "this host name is not known here; use the address, or name it with --http-host"
+                421, "unknown-host", "this host name is not known here; use the address, or name it with --http-name"
             )
         if not _length_is_fine(headers):
             return refusal(413, "too-large", f"a body has at most {MAX_BODY} bytes")
