@@ -437,3 +437,26 @@ def test_a_rush_of_questions_is_refused_not_queued_for_ever() -> None:
     assert isinstance(answers[-1], Busy)
     with pytest.raises(Busy):
         bridge.ask({"command": "events"}, answers.append)
+
+
+def test_a_head_that_comes_in_one_piece_is_measured_too(server: HttpServer) -> None:
+    assert ask(server, "/api/v1/status", X_long="x" * 15000)[0] == 200
+    assert ask(server, "/api/v1/status", X_long="x" * 20000)[0] == 431
+
+
+def test_who_sends_nonsense_or_hangs_up_writes_nothing_into_the_log(
+    server: HttpServer, daemon: Daemon, capfd: pytest.CaptureFixture[str]
+) -> None:
+    address = server.address[:2]
+    for said in (b"\x16\x03\x01\0\0hello\r\n\r\n", b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\r\n"):
+        with socket.create_connection(address, timeout=PATIENCE_S) as connection:
+            connection.sendall(said)
+            assert connection.recv(1000)
+    with socket.create_connection(address, timeout=PATIENCE_S) as connection:
+        head = f"PUT /api/v1/options/6 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n"
+        connection.sendall(f"{head}Content-Length: 100\r\nExpect: 100-continue\r\n\r\n".encode())
+        assert b"100" in connection.recv(1000), "it is reading the body"
+    while 'http_requests_total{status="400"} 2' not in ask(server, "/metrics")[1]:
+        pass
+    assert capfd.readouterr().err == ""
+    assert [event.name for event in daemon.log.recent.last(100)] == ["http-serving"]

@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
@@ -329,6 +329,9 @@ def make_app(web: Web, report: Callable[[Exception], None]) -> Starlette:
         kind = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "bad-request")
         return refusal(error.status_code, kind, error.detail, dict(error.headers or {}))
 
+    async def on_gone(request: Request, error: Exception) -> Response:
+        return refusal(400, "bad-request", "the connection ended within the body")  # which nobody reads
+
     async def on_bug(request: Request, error: Exception) -> Response:
         report(error)
         return refusal(500, "internal", "a bug in the daemon; its log says more")
@@ -341,6 +344,7 @@ def make_app(web: Web, report: Callable[[Exception], None]) -> Starlette:
             Busy: on_busy,
             Unavailable: on_busy,
             TooLarge: on_too_large,
+            ClientDisconnect: on_gone,
             TimeoutError: on_too_slow,
             HTTPException: on_http,
             Exception: on_bug,

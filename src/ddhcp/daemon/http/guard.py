@@ -11,6 +11,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+MAX_HEAD = 16384  # bytes of a request's line and headers
 MAX_BODY = 16384  # bytes; the longest that anything wants is an option's value
 BODY_WITHIN_S = 5.0
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -78,7 +79,7 @@ class Guard:
                 message["headers"] = [*message["headers"], *HEADERS]
             await send(message)
 
-        why_not = self._refuse(scope["method"], headers)
+        why_not = _refuse_head(scope) or self._refuse(scope["method"], headers)
         if why_not is not None:
             await why_not(scope, receive, send_with_headers)
             return
@@ -115,6 +116,13 @@ class Guard:
         if not hmac.compare_digest(given.encode("utf-8"), f"Bearer {self._token}".encode()):
             return refusal(401, "unauthorized", "this needs the token", {"www-authenticate": 'Bearer realm="ddhcp"'})
         return None
+
+
+def _refuse_head(scope: Scope) -> JSONResponse | None:
+    """h11 bounds a head only until it is complete: what comes in one piece has to be measured."""
+    size = len(scope["raw_path"]) + len(scope["query_string"])
+    size += sum(len(name) + len(value) for name, value in scope["headers"])
+    return refusal(431, "too-large", f"a request's head has at most {MAX_HEAD} bytes") if size > MAX_HEAD else None
 
 
 def _length_is_fine(headers: Headers) -> bool:

@@ -19,7 +19,6 @@ from .listen import Listen, close_listener, open_listener
 MAX_CONNECTIONS = 64
 KEEP_ALIVE_S = 5
 HEADERS_WITHIN_S = 5.0  # from the connection, or the end of the request before, to the whole head of a request
-MAX_HEAD = 16384  # bytes of a request's line and headers
 STOP_WITHIN_S = 2.0
 SWITCH_WITHIN_S = (
     0.0005  # until the loop gets the interpreter when a packet comes; Python's own 5 ms are a long time to it

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,15 +17,24 @@ from ..bridge import Bridge
 from ..latency import Histogram
 from ..recent import RecentEvents
 from .app import Web, make_app
-from .guard import Guard
-from .service import HEADERS_WITHIN_S, KEEP_ALIVE_S, MAX_CONNECTIONS, MAX_HEAD
+from .guard import MAX_HEAD, Guard
+from .service import HEADERS_WITHIN_S, KEEP_ALIVE_S, MAX_CONNECTIONS
 from .snapshots import Snapshots
 
 CHECK_EVERY_S = 1.0
 
 
 class _ImpatientProtocol(H11Protocol):
-    """HTTP/1.1 that closes a connection whose next request is not there, head and all, in time."""
+    """HTTP/1.1 that closes a connection whose next request is not there, head and all, in time. ``count_malformed`` is
+    called for each request that is none."""
+
+    def __init__(self, *arguments: Any, count_malformed: Callable[[], None], **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self._count_malformed = count_malformed
+
+    def send_400_response(self, msg: str) -> None:
+        self._count_malformed()
+        super().send_400_response(msg)
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -68,8 +79,10 @@ class Serving:
         app = Guard(make_app(self._web, report), names=names, check_host=not is_unix, token=token)
         self._server = uvicorn.Server(
             uvicorn.Config(
-                self._counting(app), http=_ImpatientProtocol, ws="none", lifespan="off", loop="asyncio",
-                log_config=None, access_log=False, server_header=False, proxy_headers=False,
+                self._counting(app), http=cast(Any, partial(_ImpatientProtocol, count_malformed=self._count_malformed)),
+                ws="none", lifespan="off", loop="asyncio", server_header=False, proxy_headers=False,
+                # What it has to say anybody who connects can make it say; malformed requests are counted.
+                log_config=None, log_level=logging.CRITICAL, access_log=False,
                 limit_concurrency=MAX_CONNECTIONS, timeout_keep_alive=KEEP_ALIVE_S,
                 h11_max_incomplete_event_size=MAX_HEAD, timeout_graceful_shutdown=1,
             )
@@ -99,6 +112,10 @@ class Serving:
             await app(scope, receive, send_counted)
 
         return counted
+
+    def _count_malformed(self) -> None:
+        requests = self._web.requests
+        requests["400",] = requests.get(("400",), 0) + 1
 
     async def serve(self, sock: socket.socket) -> None:
         """Serve until :attr:`should_exit`."""
