@@ -403,6 +403,8 @@ def test_drain_and_reload_reach_the_daemon(host: Host) -> None:
         ("set-option", {"value": "00"}),
         ("set-option", {"code": 54, "value": "0a00000003"}),
         ("set-option", {"code": 51, "value": "00000000"}),
+        ("set-option", {"code": 53, "value": "01"}),
+        ("set-option", {"code": 82, "value": "0100"}),
         ("release", {"address": "nowhere"}),
     ],
 )

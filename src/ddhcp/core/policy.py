@@ -27,7 +27,7 @@ _ETHERNET = b"\1"  # a client identifier of this and the hardware address says n
 _DUID_AT = 5  # in a client identifier of type 255, after the IAID (RFC 4361 6.1)
 _BOOT_FILE_MAX = 254  # option 67 with the NUL that firmware wants
 _SERVER_NAME_MAX = 254
-_OWN_OPTIONS = frozenset((0, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 61, 82, 255))
+OWN_OPTIONS = frozenset((0, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 61, 82, 255))
 
 
 class Broadcast(enum.Enum):
@@ -122,7 +122,7 @@ class Profile:
 
     def __post_init__(self) -> None:
         for code in (*self.options, *self.forced):
-            if code in _OWN_OPTIONS or not 0 < code < 255:
+            if code in OWN_OPTIONS or not 0 < code < 255:
                 raise ConfigError(f"option {code} is set by the server itself; leave it out")
         for name in ("lease_time_s", "min_lease_s", "max_lease_s"):
             seconds = getattr(self, name)

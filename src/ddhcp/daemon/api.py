@@ -18,6 +18,7 @@ from ..core import Node, Pool, dotted
 from ..core import events as e
 from ..core.blocks import BlockState
 from ..core.leases import LeaseState
+from ..core.policy import OWN_OPTIONS
 from ..core.records import StoredLease
 from ..core.views import PeerView
 from ..ctl.answers import STATE_NAMES
@@ -55,7 +56,10 @@ class RequestError(ValueError):
 
 
 def check_option(code: int, value: bytes) -> None:
-    """Raise :class:`RequestError` for a value that cannot be what the server has to make of it."""
+    """Raise :class:`RequestError` for a value that cannot be what the server has to make of it, and for an option that
+    it makes itself."""
+    if code in OWN_OPTIONS and code not in _OWN_NUMBERS:
+        raise RequestError(f"option {code} is set by the server itself; leave it out")
     if code in _OWN_NUMBERS and (len(value) != 4 or not any(value)):
         raise RequestError(f"option {code} ({_OWN_NUMBERS[code]}) has 4 bytes that are not all 0")
 
