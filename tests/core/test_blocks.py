@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddhcp.core.blocks import TRANSITIONS, BlockEvent, BlockState, BlockTable, FreeBlocks
-from ddhcp.core.pool import Pool
+from ddhcp.core.pool import Pool, PoolError
 
 POOL = Pool(0x0A000000, 24, 32)
 FROM_THE_NETWORK = (
@@ -71,3 +71,9 @@ def test_the_table_counts_what_it_holds(steps: list[tuple[int, BlockEvent]]) -> 
         assert table.counts[state] == states.count(state)
     assert set(table.ours) == {index for index, state in enumerate(states) if state is BlockState.OURS}
     assert set(table.claiming) == {index for index, state in enumerate(states) if state is BlockState.CLAIMING}
+
+
+@pytest.mark.parametrize("prefix", [0x00000000, 0x7F000000, 0xE0000000, 0xF0000000])
+def test_a_pool_of_addresses_that_no_host_may_use_is_none(prefix: int) -> None:
+    with pytest.raises(PoolError, match="no addresses that a host may use"):
+        Pool(prefix, 8, 32)

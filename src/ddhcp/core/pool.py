@@ -11,6 +11,8 @@ MAX_PREFIX_LEN = 30  # a longer one has no address left beside network and broad
 MAX_BLOCK_SIZE = 128  # the wire carries the block size in one byte and classic nodes stop at 2^7
 
 
+_NOBODYS = (0, 127)  # first octets: "this network", and loopback (RFC 6890)
+_MULTICAST = 224  # and all above, which are reserved
 _OCTETS: Final = tuple(map(str, range(256)))  # a log line for each lease has an address in it
 
 
@@ -48,6 +50,8 @@ class Pool:
         addresses = 1 << (32 - self.prefix_len)
         if not 0 <= self.prefix < 1 << 32 or self.prefix & (addresses - 1):
             raise PoolError(f"{dotted(self.prefix & 0xFFFFFFFF)}/{self.prefix_len} has host bits set")
+        if self.prefix >> 24 in _NOBODYS or self.prefix >> 24 >= _MULTICAST:
+            raise PoolError(f"{dotted(self.prefix)}/{self.prefix_len} has no addresses that a host may use")
         if self.block_size > addresses:
             raise PoolError(f"a block of {self.block_size} addresses is larger than the pool of {addresses}")
         object.__setattr__(self, "address_count", addresses)

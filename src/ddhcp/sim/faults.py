@@ -59,14 +59,15 @@ def draw_faults(setup: Setup, rng: random.Random, classic: frozenset[int] = froz
 
 
 def _with_memory_of_all(faults: list[Fault]) -> list[Fault]:
-    """Without reboots of everybody while somebody is not heard who may own nothing: whoever owns blocks is remembered
-    on the others' disks, but of a node without any nothing is written down."""
+    """Without machines that come back while somebody is not heard who may own nothing: whoever owns blocks is
+    remembered on the others' disks, but of a node without any nothing is written down."""
     silences = [fault for fault in faults if fault.kind in SILENCING]
 
-    def meets_silence(reboot: Fault) -> bool:
-        return any(each.at <= _back_at(reboot) and reboot.at <= each.until for each in silences)
+    def is_back_in_silence(fault: Fault) -> bool:
+        first, last = fault.until, _back_at(fault)
+        return last < math.inf and any(each.at <= last and first <= each.until for each in silences)
 
-    return [fault for fault in faults if fault.kind != "reboot-all" or not meets_silence(fault)]
+    return [fault for fault in faults if fault.kind not in ENDING or not is_back_in_silence(fault)]
 
 
 def _rushes(faults: list[Fault], setup: Setup, rng: random.Random) -> list[Fault]:
