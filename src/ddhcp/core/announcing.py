@@ -63,6 +63,7 @@ class Announcer:
         self._last_promised: list[tuple[Block, float]] = []  # by the latest packet; with what was promised before it
         self._last_sent_at = -math.inf
         self._waits_for_disk = False  # what was announced then leaves only when it is on disk
+        self._waits_until = -math.inf  # and what is announced before this leaves after it
 
     # --- promises -------------------------------------------------------------------------------
 
@@ -131,7 +132,8 @@ class Announcer:
         if not self._context.link_up or not blocks:
             return
         claims = []
-        has_new = False  # whether a block may not be on disk yet
+        # What is said next must not leave before what waits for the disk, as a block may not be there yet.
+        waits = now < self._waits_until
         if now > self._last_sent_at:
             self._last_promised.clear()
             self._unconfirmed.clear()
@@ -141,8 +143,8 @@ class Announcer:
             is_unused = self._leases.is_unused(block.index)
             if block.expires_at <= now:
                 self._quick_refreshes = LOST_REFRESHES_TOLERATED
-            if block.saved_at == math.inf:
-                block.saved_at = now
+            if not block.is_saved:
+                waits = block.is_saved = True
                 self._context.effects.append(SaveBlock(StoredBlock(block.index, now + timeout_s)))
             elif not is_unused:
                 # What earlier announcements promised: this one may yet fail to leave. A restart resumes until then.
@@ -155,10 +157,9 @@ class Announcer:
                 self._last_promised.append((block, block.expires_at))
                 self._table.set_lapse(block, now + timeout_s)
             claims.append((block.index, timeout_s))
-            # What is said next must not leave before the first announcement, which waits for the disk.
-            has_new = has_new or block.saved_at > now - SLOW_DISK_S
-        self._waits_for_disk = self._waits_for_disk or has_new
-        self._send(claims, durable=has_new)
+        if waits:
+            self._waits_for_disk, self._waits_until = True, now + SLOW_DISK_S
+        self._send(claims, durable=waits)
 
     def _send(self, claims: Sequence[tuple[int, int]], *, durable: bool = True) -> None:
         """Multicast (block index, timeout in s) pairs, in as many packets as they need. What changes an owner is

@@ -136,13 +136,12 @@ class Block:
     or owning, is due. ``answer_tokens``/``answered_at``: a small bucket that bounds how often an INQUIRE makes us
     speak. ``objected_at``/``objection_wait_s``: when a weaker claim was last answered, and how long none is after that.
     ``empty_since``: since when an own block has had no lease. ``asked_by``/``asked_at``: who inquired a TENTATIVE block
-    last, and when. ``saved_at``: since when our owning it is in the store. ``timeout_s``: what its owner last announced
-    it for. ``orphan_until``: up to when leases of an owner that fell silent may run in it, 0 if none do. ``is_urgent``:
-    a client waits for it, so it is inquired in quick succession. ``is_hearsay``: its owner's claim was not heard from
-    the owner, but from a third node or the store, and holds exactly that long. ``unsure_until``: up to when peers may
-    stand in for the owner of an own block with what its former owner, or this node before it started anew, had told
-    them. ``refresh``: the announcement that said what is known of a CLAIMED block, None once something else happened to
-    it.
+    last, and when. ``is_saved``: whether our owning it is in the store. ``timeout_s``: what its owner last announced it
+    for. ``orphan_until``: up to when leases of an owner that fell silent may run in it, 0 if none do. ``is_urgent``: a
+    client waits for it, so it is inquired in quick succession. ``is_hearsay``: its owner's claim was not heard from the
+    owner, but from a third node or the store, and holds exactly that long. ``unsure_until``: up to when peers may stand
+    in for the owner of an own block with what its former owner, or this node before it started anew, had told them.
+    ``refresh``: the announcement that said what is known of a CLAIMED block, None once something else happened to it.
     """
 
     __slots__ = (
@@ -157,6 +156,7 @@ class Block:
         "index",
         "inquired_at",
         "is_hearsay",
+        "is_saved",
         "is_urgent",
         "is_vouched",
         "next_inquiry_at",
@@ -166,7 +166,6 @@ class Block:
         "owner_address",
         "owner_id",
         "refresh",
-        "saved_at",
         "state",
         "timeout_s",
         "unsure_until",
@@ -185,7 +184,7 @@ class Block:
         self.asked_by = UNKNOWN_ADDRESS
         self.asked_at = -math.inf
         self.empty_since = 0.0
-        self.saved_at = math.inf
+        self.is_saved = False
         self.answer_tokens = 0.0
         self.answered_at = -math.inf
         self.objected_at = -math.inf

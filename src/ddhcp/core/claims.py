@@ -183,7 +183,7 @@ class Claims:
             return False
         ours = self.table.apply(block.index, BlockEvent.WE_RESUME)
         self._own(ours, now)
-        ours.saved_at = -math.inf  # its announcement waits for no commit, which a renewal that needs none would pass
+        ours.is_saved = True  # so its announcement waits for no commit, which a renewal that needs none would pass
         self.table.set_lapse(ours, block.promised_until)
         ours.unsure_until = now + self._announcer.full_timeout_s
         return True
@@ -517,7 +517,7 @@ class Claims:
         leases = self._leases.drop_block(block.index)
         self._holds.forget(block.index)
         self._choice.let_go(block.index)
-        block.saved_at = math.inf
+        block.is_saved = False
         self._context.effects.append(ForgetBlock(block.index))
         self._context.effects.extend(ForgetLease(lease.address) for lease in leases)
         return leases
