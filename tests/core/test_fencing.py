@@ -33,6 +33,7 @@ WHOLE_POOL = NodeConfig(Pool(0x0A000000, 27, 32), tentative_timeout_s=3, learnin
 def test_an_announcement_that_did_not_leave_promises_nothing() -> None:
     swarm = claimed(1, WHOLE_POOL)
     index = own_block(swarm, 0)
+    swarm.run_for(12)  # what was said first is on disk, and was heard
     address = lease(swarm, 0)
     fails_to_send(swarm)  # the announcement that raised the promise for this lease
     (view,) = [view for view in swarm.nodes[0].block_views(swarm.now) if view.index == index]

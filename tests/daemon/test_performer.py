@@ -63,9 +63,15 @@ class Desk:
         self.counters = dict.fromkeys(COUNTERS, 0)
         self.told: list[str] = []
         self.performer = Performer(
-            cast(Node, self.script), store, self.committer, log, None, self.counters,
-            lambda effect, now: self.sent.append(effect),
+            cast(Node, self.script), store, self.committer, log, None, self.counters, self.send
         )  # fmt: skip
+        self.fails = False
+
+    def send(self, effect: f.Effect, now: float) -> None:
+        if self.fails and isinstance(effect, f.SendMulticast):
+            self.performer.feed(e.SendFailed(), now)
+        else:
+            self.sent.append(effect)
 
     def does(self, *effects: f.Effect) -> None:
         """One turn of the loop in which the node wants this."""
@@ -171,6 +177,18 @@ def test_a_claim_that_was_withheld_counts_as_not_sent(desk: Desk) -> None:
         desk.settle()
     assert desk.sent == []
     assert [type(event) for event in desk.script.events] == [e.Wake, e.SendFailed]
+
+
+def test_an_ack_that_counts_on_a_claim_which_did_not_leave_is_withheld(desk: Desk) -> None:
+    """The link went away while both waited for the disk."""
+    desk.fails = True
+    desk.does(row(1), CLAIM, ack(1), f.Log(logging.INFO, "lease-granted", {}))
+    desk.settle()
+    desk.does(CLAIM, ack(1))
+    assert (desk.sent, desk.told, desk.counters["daemon.answers_withheld"]) == ([], [], 2)
+    desk.fails = False
+    desk.does(CLAIM, ack(1))
+    assert desk.sent == [CLAIM, ack(1)]
 
 
 def test_a_store_that_was_begun_anew_gets_everything_before_another_ack_leaves(desk: Desk) -> None:

@@ -60,7 +60,8 @@ class Announcer:
         self._failed_at = -math.inf
         self._doubtful_until = -math.inf
         self._unconfirmed: list[tuple[Block, float]] = []  # announced after a failure; by when it would be promised
-        self._last_promised: list[tuple[Block, float]] = []  # by the latest packet; with what was promised before it
+        # By the latest packet, and those that may still wait for the disk; with what was promised before them.
+        self._last_promised: dict[int, tuple[Block, float]] = {}
         self._last_sent_at = -math.inf
         self._waits_for_disk = False  # what was announced then leaves only when it is on disk
         self._waits_until = -math.inf  # and what is announced before this leaves after it
@@ -135,7 +136,8 @@ class Announcer:
         # What is said next must not leave before what waits for the disk, as a block may not be there yet.
         waits = now < self._waits_until
         if now > self._last_sent_at:
-            self._last_promised.clear()
+            if now >= self._waits_until:
+                self._last_promised.clear()
             self._unconfirmed.clear()
             self._last_sent_at, self._waits_for_disk = now, False
         for block in blocks:
@@ -154,7 +156,7 @@ class Announcer:
             if now <= self._doubtful_until:
                 self._unconfirmed.append((block, now + timeout_s))
             elif block.expires_at < now + timeout_s or is_unused:
-                self._last_promised.append((block, block.expires_at))
+                self._last_promised.setdefault(block.index, (block, block.expires_at))
                 self._table.set_lapse(block, now + timeout_s)
             claims.append((block.index, timeout_s))
         if waits:
@@ -237,7 +239,7 @@ class Announcer:
         to be tried again."""
         within_s = SLOW_DISK_S if self._waits_for_disk else CONFIRMED_AFTER_S
         is_recent = now <= self._last_sent_at + within_s  # else another packet failed, not the announcement
-        for block, before_at in reversed(self._last_promised) if is_recent else ():
+        for block, before_at in list(self._last_promised.values()) if is_recent else ():
             if self._table.ours.get(block.index) is block:
                 self._table.set_lapse(block, before_at)
         self._last_promised.clear()

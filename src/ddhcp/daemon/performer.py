@@ -23,6 +23,7 @@ TELL_AGAIN_S = 60.0  # a disk that goes on failing in the same way
 _perf_counter: Final = perf_counter  # a name that compiled code need not look up
 GRANTED: Final = "lease-granted"  # told, as hooks are called for it, when the answer leaves
 _TOLD: Final = (f.Log, f.RunHook)
+_ANSWERS_AND_NEWS: Final = (f.SendDhcp, f.Log, f.RunHook)
 _OTHER_DATAGRAMS: Final = (f.SendUnicast, f.SendMulticast)
 _STORE_EFFECTS: Final = (f.SaveBlock, f.ForgetBlock, f.SaveLease, f.ForgetLease, f.SaveClaim, f.ForgetClaim)
 
@@ -77,6 +78,10 @@ class Performer:
         self._told_at = 0.0
         self._told_error: str | None = None
         self._withheld = 0  # answers since the failure was last told
+        self._unsent_claims = 0  # how often a multicast did not leave
+        # Effects that waited for the disk are counted: so many, so many that are through, and up to which answers count
+        # on a claim that did not leave.
+        self._queued = self._released = self._withhold_until = 0
         self.has_stopped = False
         self.store_error: str | None = None
         self.handling = Histogram(HANDLING_BOUNDS_S)
@@ -84,6 +89,9 @@ class Performer:
     def feed(self, event: e.Event, now: float) -> None:
         """Give the node an event and do what it wants done."""
         if not isinstance(event, e.DhcpReceived):
+            if isinstance(event, e.SendFailed):
+                self._unsent_claims += 1
+                self._withhold_until = self._queued + len(self._waiting)
             self._perform(self._node.handle(event, now), now)
             return
         began = _perf_counter()
@@ -92,10 +100,14 @@ class Performer:
 
     def _perform(self, effects: list[f.Effect], now: float) -> None:
         waits = False  # whether the latest answer to a client does
+        unsent_claims = self._unsent_claims
         for effect in effects:
             # The most frequent first, each by itself: of several at once Python asks in a roundabout way.
             if isinstance(effect, f.SendDhcp):
-                waits = self._send_or_wait(effect, now)
+                if effect.durable and self._unsent_claims != unsent_claims:
+                    self._withhold()
+                else:
+                    waits = self._send_or_wait(effect, now)
             elif isinstance(effect, f.SaveLease):
                 self._store(effect)
             elif isinstance(effect, f.Log):
@@ -118,6 +130,10 @@ class Performer:
                 self._send(effect, now)
             elif isinstance(effect, f.Stopped):
                 self.has_stopped = True
+
+    def _withhold(self) -> None:
+        """An answer that counts on an announcement which did not leave: its client asks again."""
+        self._counters["daemon.answers_withheld"] += 1
 
     def _tell(self, effect: f.Log) -> None:
         self._log.write(effect.level, effect.event, effect.fields)
@@ -157,6 +173,7 @@ class Performer:
     def flush(self) -> None:
         """Give what this turn wants stored to the disk, and what waits on it along with it."""
         if self._rows or self._waiting:
+            self._queued += len(self._waiting)
             self._committer.put(self._rows, self._waiting)
             self._rows, self._waiting = [], []
 
@@ -165,6 +182,7 @@ class Performer:
         for batch in self._committer.take_done():
             self.store_error = batch.error
             if batch.error is not None:
+                self._released += len(batch.waiting)
                 self._on_failed(batch, now)
                 # Claims that were withheld were not made: the node must not count on them.
                 if any(isinstance(effect, f.SendMulticast) for effect in batch.waiting):
@@ -180,7 +198,11 @@ class Performer:
             if batch.is_first:
                 self._save_everything(now)
             for effect in batch.waiting:
-                if isinstance(effect, f.Log):
+                self._released += 1
+                if self._released <= self._withhold_until and isinstance(effect, _ANSWERS_AND_NEWS):
+                    if isinstance(effect, f.SendDhcp):
+                        self._withhold()
+                elif isinstance(effect, f.Log):
                     self._tell(effect)
                 elif isinstance(effect, f.RunHook):
                     self._call(effect)

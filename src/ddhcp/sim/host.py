@@ -212,6 +212,8 @@ class OurHost(Host):
         self._unsaved: dict[int, f.StoreEffect] = {}  # the latest row of an address that is not on disk
         self._is_monotonic = MONOTONIC_TIME not in setup.without
         self._latest = -math.inf
+        self._unsent_claims = 0
+        self._queued = self._released = self._withhold_until = 0
         self.kill_at_commit: str | None = None
         self.on_down: Callable[[Host], None] = lambda host: None
 
@@ -228,6 +230,7 @@ class OurHost(Host):
         self._timer = Timer(self.engine, self._wake)
         self._armed_for = -math.inf
         self._rows, self._waiting, self._committing = [], [], None
+        self._queued = self._released = self._withhold_until = 0
         self._unsaved.clear()
         self.watch.trace.say(f"n{self.number} starts")
         if DURABLE_STORE in self.setup.without:
@@ -365,7 +368,7 @@ class OurHost(Host):
     # --- effects out ----------------------------------------------------------------------------
 
     def _perform(self, effects: list[f.Effect]) -> None:
-        node = self.node
+        node, unsent_claims = self.node, self._unsent_claims
         for effect in effects:
             kind = type(effect)
             if kind is f.Log or kind is f.RunHook:
@@ -381,6 +384,8 @@ class OurHost(Host):
                 self.engine.at(self.engine.now, self._finish, self.incarnation)
             elif kind is f.ProlongLease:
                 pass
+            elif isinstance(effect, f.SendDhcp) and effect.durable and self._unsent_claims != unsent_claims:
+                pass  # it counts on an announcement that did not leave
             elif getattr(effect, "durable", False) and self._must_wait(effect):
                 self._waiting.append(effect)
             else:
@@ -418,6 +423,7 @@ class OurHost(Host):
             return
         rows, waiting = self._rows, self._waiting
         self._rows, self._waiting = [], []
+        self._queued += len(waiting)
         self._committing = rows
         if self.setup.commit_s:
             self.engine.after(self.setup.commit_s, self._committed, self.incarnation, rows, waiting)
@@ -438,11 +444,19 @@ class OurHost(Host):
         self._committing = None
         node = self.node
         for effect in waiting:
-            self._send(effect)
+            self._released += 1
+            if self._released > self._withhold_until or not isinstance(effect, f.SendDhcp):
+                self._send(effect)
             if self.node is not node:
                 return
         if (self._rows or self._waiting) and self._committing is None:
             self._commit()
+
+    def _claims_unsent(self) -> None:
+        """Nobody heard a claim; answers that wait for the disk may count on it, and do not leave."""
+        self._unsent_claims += 1
+        self._withhold_until = self._queued + len(self._waiting)
+        self.feed(e.SendFailed())
 
     def _kill(self) -> None:
         self.kill_at_commit = None
@@ -464,11 +478,11 @@ class OurHost(Host):
                 self.engine.after(ARP_DELAY_S, self._probed, self.incarnation, event)
         elif isinstance(effect, f.SendMulticast):
             if not self.link_is_up:
-                self.feed(e.SendFailed())
+                self._claims_unsent()
                 return
             if self.sends_fail:
                 self.watch.swarm_lost(self.number, effect.data, self.clock.rate)
-                self.feed(e.SendFailed())
+                self._claims_unsent()
                 return
             self.multicast(effect.data)
         elif isinstance(effect, f.SendUnicast) and self.can_send():
