@@ -77,6 +77,10 @@ def test_the_server_identifier_may_be_named_as_with_the_classic_daemon() -> None
         ("-o 51:1:5", "4 bytes"),
         ("-o 54:3:10.0.0", "option 54 (server identifier) has 4 bytes"),
         ("-o 54:4:0.0.0.0", "option 54 (server identifier) has 4 bytes"),
+        ("-o 53:1:1", "-o/--option: option 53 is set by the server itself; leave it out"),
+        ("-o 58=5", "option 58 is set by the server itself; leave it out"),
+        ("-N 10.0.0.0/31", "-N: prefix length /31"),
+        ("--http-token-file a", "--http-token-file: does nothing without HTTP"),
         ("-o x", "CODE:LEN"),
         ("-d -D", "-D"),
         ("-S -c a", "-S"),
@@ -149,6 +153,21 @@ def test_what_does_not_fit_the_pool_is_found_by_a_check(tmp_path: Path, capsys: 
     assert f"{path}:2: reservation[1]: host 02:00:00:00:00:01: 10.1.0.1" in capsys.readouterr().err
 
 
+def test_what_the_machine_does_not_have_is_told_at_its_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "ddhcp.toml"
+    path.write_text(
+        '[swarm]\nkey-file = "/no/key"\n[hook]\ncommand = "/no/hook"\n[[subnet]]\nnetwork = "10.1.0.0/24"\n'
+    )
+    assert main(["--check-config", str(path)]) == 2
+    assert [line.replace(str(path), "f.toml")[:60] for line in capsys.readouterr().err.splitlines()] == [
+        "ddhcp: f.toml:4: hook.command: hook command '/no/hook' is not an executable"[:60],
+        "ddhcp: f.toml:2: swarm.key-file: key file /no/key does not exist; make one"[:60],
+        "ddhcp: f.toml:5: subnet[1]: subnet 10.1.0.0/24: 10.1.0.0/24 is not inside"[:60],
+    ]
+    assert main(["--check-config", str(path), "-H", "/no/other"]) == 2
+    assert "ddhcp: -H: hook command '/no/other' is not an executable file" in capsys.readouterr().err
+
+
 def test_settings_in_force_are_printed_with_their_sources(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "ddhcp.toml"
     path.write_text('network = "10.0.0.0/16"\n')
@@ -160,6 +179,6 @@ def test_settings_in_force_are_printed_with_their_sources(tmp_path: Path, capsys
 
 
 def test_a_key_mode_without_a_key_is_refused() -> None:
-    with pytest.raises(StartError, match="--key-file"):
-        key_source(parsed("--key-mode mixed"))
+    with pytest.raises(StartError, match=r"^--key-mode: .*--key-file"):
+        parsed("--key-mode mixed")
     assert key_source(parsed("")) is None

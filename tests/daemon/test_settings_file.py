@@ -261,6 +261,11 @@ name = "hall"
         ("block-bits = true", "true is not a whole number"),
         ("[log]\nformat = 'jsn'", "did you mean json?"),
         ("[log]\nfile = 'ddhcp.log'", "is not a full path"),
+        ("[options]\n53 = '01'", "f.toml:2: options.53: option 53 is set by the server itself; leave it out"),
+        ("[options]\n82 = '01'", "f.toml:2: options.82: option 82 is set by the server itself; leave it out"),
+        ("[options]\nserver-identifier = '0.0.0.0'", "f.toml:2: options.server-identifier: option 54 (server iden"),
+        ("[dhcp]\nforce-options = [6, 55]", "f.toml:2: dhcp.force-options[2]: option 55 is set by the server itself"),
+        ("[[dhcp]]\nlease-time = 5", "f.toml:1: dhcp: [{ lease-time = 5 }] is not a table; write [dhcp]"),
         ("[options]\nlease-time = 300", "dhcp.lease-time"),
         ("[options]\n51 = 300", "dhcp.lease-time"),
         ("[options]\n6 = '10.0.0.1'\ndns-servers = ['10.0.0.1']", "given twice"),
@@ -309,8 +314,14 @@ def test_what_is_no_text_is_refused() -> None:
         ("[[subnet]]\nnetwork = '10.9.0.0/24'", "f.toml:1: subnet[1]: subnet 10.9.0.0/24"),
         (
             "[[subnet]]\nnetwork = '10.0.5.0/24'\n[[subnet]]\nnetwork = '10.0.5.128/25'",
-            "f.toml: subnet 10.0.5.128/25 overlaps subnet 10.0.5.0/24",
+            "f.toml:4: subnet[2].network: 10.0.5.128/25 overlaps 10.0.5.0/24 of subnet[1]",
         ),
+        (
+            "[[subnet]]\nnetwork = '10.0.5.128/25'\n[[subnet]]\nnetwork = '10.0.6.0/24'\n"
+            "[[subnet]]\nnetwork = '10.0.5.0/24'",
+            "f.toml:6: subnet[3].network: 10.0.5.0/24 overlaps 10.0.5.128/25 of subnet[1]",
+        ),
+        ("dhcp.lease-time = 100\ndhcp.min-lease-time = 200", "f.toml:1: dhcp: lease time 100 s is not between"),
     ],
 )  # fmt: skip
 def test_a_policy_that_cannot_be_is_refused_at_its_table(text: str, says: str, tmp_path: Path) -> None:
@@ -318,6 +329,40 @@ def test_a_policy_that_cannot_be_is_refused_at_its_table(text: str, says: str, t
     with pytest.raises(SettingsError) as refusal:
         node_config(command_line("", path), NETWORK)
     assert str(refusal.value).replace(str(path), "f.toml").startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("network = '10.0.0.0/31'", "f.toml:1: network: prefix length /31 is not between /8 and /30"),
+        ("network = '10.0.0.0/7'", "f.toml:1: network: prefix length /7 is not between /8 and /30"),
+        ("\nnetwork = '224.0.0.0/8'", "f.toml:2: network: 224.0.0.0/8 has no addresses that a host may use"),
+        ("network = '10.0.0.0/28'", "f.toml:1: network: a block of 32 addresses is larger than the pool of 16"),
+        (
+            "network = '10.0.0.0/28'\nblock-bits = 6",
+            "f.toml:2: block-bits: a block of 64 addresses is larger than the pool of 16",
+        ),
+        ("[swarm]\nkey-mode = 'mixed'", "f.toml:2: swarm.key-mode: says what to do with a key; give one"),
+        ("[http]\ntoken-file = '/token'", "f.toml:2: http.token-file: does nothing without HTTP; say where"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused_at_the_one_to_blame(text: str, says: str, tmp_path: Path) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(SettingsError) as refusal:
+        command_line("", path)
+    (line,) = refusal.value.lines
+    assert line.replace(str(path), "f.toml").startswith(says)
+
+
+def test_a_pool_that_is_none_is_refused_by_its_flag_as_well(tmp_path: Path) -> None:
+    path = written(tmp_path, "block-bits = 5")
+    for line, says in (
+        ("-N 127.0.0.0/8", r"^-N: 127\.0\.0\.0/8 has no addresses"),
+        ("-N 10.0.0.0/28", rf"^{path}:1: block-bits: a block of 32"),
+        ("-N 10.0.0.0/28 -b 6", "^-b: a block of 64"),
+    ):
+        with pytest.raises(SettingsError, match=says):
+            command_line(line, path)
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
@@ -386,9 +431,10 @@ k = \'\'\'
 y=1'''
     tomllib.loads(text)
     assert lines_of_keys(text) == {
-        ("a",): 1, ("b.c",): 2, ("t",): 6, ("t", "lit"): 7, ("t", "d", "e"): 11, ("list", 0): 12, ("list", 0, "k"): 13,
+        ("a",): 1, ("b.c",): 2, ("t",): 6, ("t", "lit"): 7, ("t", "d"): 11, ("t", "d", "e"): 11,
+        ("list",): 12, ("list", 0): 12, ("list", 0, "k"): 13,
         ("list", 0, "sub"): 14, ("list", 0, "sub", "k"): 15, ("list", 1): 16, ("list", 1, "k"): 17,
-        ("sp aced", "x"): 19, ("sp aced", "x", "y"): 20,
+        ("sp aced",): 19, ("sp aced", "x"): 19, ("sp aced", "x", "y"): 20,
     }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..core import ConfigError, NodeConfig, Pool, PoolError
 from .errors import StartError
 from .keys import KeySource, load_keys
-from .settings import Settings, dhcp, refuse, schema
+from .settings import Settings, blaming, dhcp, refuse, schema
 from .settings.policy import make_policy, pool_problems
 
 
@@ -25,10 +25,9 @@ def key_source(settings: Settings) -> KeySource | None:
     """What reads the swarm's keys, None if there are to be none. It raises :class:`StartError`."""
     path = settings[schema.KEY_FILE]
     if path is None:
-        if settings.is_given(schema.KEY_MODE):
-            raise StartError("--key-mode says what to do with a key; give one with --key-file (key-file in the file)")
         return None
-    return partial(load_keys, Path(path), is_mixed=settings[schema.KEY_MODE] == "mixed")
+    load = partial(load_keys, Path(path), is_mixed=settings[schema.KEY_MODE] == "mixed")
+    return partial(blaming, settings, schema.KEY_FILE, load)
 
 
 def node_config(settings: Settings, network: ipaddress.IPv4Network) -> NodeConfig:

@@ -22,7 +22,7 @@ from .assemble import key_source, node_config
 from .cli import Invocation, default_store_path, parse
 from .client_link import open_at_start
 from .daemonize import Background, PidFile
-from .errors import StartError
+from .errors import SettingsError, StartError
 from .hooks import Hooks, parse_command
 from .http import parse_listen, read_token
 from .interfaces import Interface, look
@@ -32,7 +32,7 @@ from .privileges import Identity, drop, find_identity, give_directories
 from .reload import Reloader, level_number
 from .server_link import check_at_start
 from .service import ServiceManager
-from .settings import Settings, schema
+from .settings import Settings, blaming, schema
 from .store import MemoryStore, SqliteStore, Store
 from .writer import Writer
 
@@ -69,9 +69,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _show(invocation: Invocation, settings: Settings) -> int:
     """What is asked for instead of running."""
-    _hook_command(settings)
-    network = settings[schema.NETWORK_SETTING]
-    _config(settings, network if network is not None else _default_network())
+    network = settings[schema.NETWORK_SETTING] or _default_network()
+    wrong: list[str] = []
+    for make in (lambda: _hook_command(settings), key_source(settings), lambda: node_config(settings, network)):
+        try:
+            if make is not None:
+                make()
+        except StartError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise SettingsError(wrong)
     if invocation.action == "print-config":
         from .settings.document import effective  # only now: a start is the faster for it
 
@@ -148,8 +155,6 @@ def _http(settings: Settings) -> Callable[[Loop], None]:
     listen = settings[schema.HTTP_LISTEN]
     token_file = settings[schema.HTTP_TOKEN_FILE]
     if listen is None:
-        if token_file is not None:
-            raise StartError("a token file without HTTP does nothing; say where to serve with --http ADDRESS:PORT")
         return lambda loop: None
     address, names = parse_listen(listen), settings[schema.HTTP_NAMES]
     token = read_token(token_file) if token_file is not None else None
@@ -210,7 +215,7 @@ def _make_loop(
 
 def _hook_command(settings: Settings) -> list[str] | None:
     hook = settings[schema.HOOK]
-    return parse_command(hook) if hook is not None else None
+    return blaming(settings, schema.HOOK, lambda: parse_command(hook)) if hook is not None else None
 
 
 def _client_interface(name: str) -> Interface:

@@ -70,7 +70,9 @@ class _Scanner:
         return place
 
     def _note(self, place: Place, line: int) -> None:
-        self.lines.setdefault(place, line)
+        while place and place not in self.lines:  # what is around a dotted key, or an array of tables, begins here too
+            self.lines[place] = line
+            place = place[:-1]
 
 
 def _key(text: str) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ...core.policy import OWN_OPTIONS
 from ...ctl.protocol import LEASE_TIME_OPTION, parse_option_spec
 from ...dhcp import encode_option, option_code
+from ...dhcp.constants import OPT_SERVER_ID
 from .kinds import BadValue, shown
 
 MAX_OPTION_BYTES = 1024  # of one option: RFC 3396 splits it; more does not fit a datagram beside the rest
+_NEVER_GIVEN = OWN_OPTIONS - {LEASE_TIME_OPTION, OPT_SERVER_ID}
 _DERIVED = {51: "dhcp.lease-time", 58: "dhcp.lease-time", 59: "dhcp.lease-time"}
 
 
@@ -50,10 +53,9 @@ class _OptionName:
     def read(self, value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int | str):
             raise BadValue(f"{shown(value)} is not the name of an option")
-        try:
-            return option_code(value)
-        except ValueError as error:
-            raise BadValue(str(error)) from None
+        code = _code(value)
+        _refuse(code, OWN_OPTIONS)
+        return code
 
     def parse(self, text: str) -> int:
         return self.read(int(text) if text.isascii() and text.isdecimal() and len(text) <= 3 else text)
@@ -63,21 +65,43 @@ class _OptionName:
 
 
 def _one(name: str, given: object) -> tuple[int, bytes]:
-    code, data = _encoded(name, given)
+    code = _code_of(name)
     if code in _DERIVED:
         raise BadValue(f"use {_DERIVED[code]} instead")
-    return code, data
+    return code, _encoded(code, given)
 
 
-def _encoded(name: str, given: object) -> tuple[int, bytes]:
+def _code(name: str | int) -> int:
     try:
-        code = option_code(int(name) if name.isascii() and name.isdecimal() and len(name) <= 3 else name)
+        return option_code(name)
+    except ValueError as error:
+        raise BadValue(str(error)) from None
+
+
+def _code_of(text: str) -> int:
+    return _code(int(text) if text.isascii() and text.isdecimal() and len(text) <= 3 else text)
+
+
+def _refuse(code: int, own: frozenset[int]) -> None:
+    if code in own:
+        raise BadValue(f"option {code} is set by the server itself; leave it out")
+
+
+def _encoded(code: int, given: object) -> bytes:
+    _refuse(code, _NEVER_GIVEN)
+    try:
         data = encode_option(code, given)
     except ValueError as error:
         raise BadValue(str(error)) from None
     if len(data) > MAX_OPTION_BYTES:
         raise BadValue(f"has {len(data)} bytes; at most {MAX_OPTION_BYTES} fit")
-    return code, data
+    return _checked(code, data)
+
+
+def _checked(code: int, data: bytes) -> bytes:
+    if code == OPT_SERVER_ID and (len(data) != 4 or not any(data)):
+        raise BadValue("option 54 (server identifier) has 4 bytes that are not all 0")
+    return data
 
 
 def parse_option(text: str) -> tuple[int, bytes]:
@@ -86,12 +110,13 @@ def parse_option(text: str) -> tuple[int, bytes]:
     name, equals, value = text.partition("=")
     if not equals or ":" in name:
         try:
-            return parse_option_spec(text)
+            code, data = parse_option_spec(text)
         except ValueError as error:
             raise BadValue(f"{error}; or write NAME=VALUE, for example dns-servers=10.0.0.1") from None
-    if name == "lease-time":
-        name = str(LEASE_TIME_OPTION)
-    return _encoded(name, value)
+        _refuse(code, _NEVER_GIVEN)
+        return code, _checked(code, data)
+    code = LEASE_TIME_OPTION if name == "lease-time" else _code_of(name)
+    return code, _encoded(code, value)
 
 
 OPTIONS = _Options()

@@ -38,8 +38,6 @@ def pool_problems(settings: Settings, pool: Pool) -> list[Problem]:
         _try(problems, ("reservation", position), core.Policy(reservations=(reservation,)).check_against, pool)
     for position, subnet in enumerate(policy.subnets):
         _try(problems, ("subnet", position), core.Policy(subnets=(subnet,)).check_against, pool)
-    if not problems:
-        _try(problems, (), policy.check_against, pool)
     return problems
 
 
@@ -65,7 +63,7 @@ def _read(settings: Settings) -> tuple[core.Policy | None, list[Problem]]:
     reservations = all_of(dhcp.RESERVATION, _reservation)
     classes = all_of(dhcp.CLASS, _class)
     subnets = all_of(dhcp.SUBNET, _subnet)
-    problems += _given_twice(settings)
+    problems += _given_twice(settings) + _overlapping(settings)
     if problems:
         return None, problems
     try:
@@ -116,6 +114,21 @@ def _given_twice(settings: Settings) -> list[Problem]:
     return problems
 
 
+def _overlapping(settings: Settings) -> list[Problem]:
+    """Subnets that share addresses: then one of the two lies in the other. To blame is the later in the file."""
+    problems: list[Problem] = []
+    outer: tuple[IPv4Network, Entry] | None = None
+    found = [(network, entry) for entry in settings.all_of(dhcp.SUBNET) if (network := entry.get(dhcp.SUBNET_NETWORK))]
+    for each in sorted(found, key=lambda pair: pair[0]):  # a network before those in it
+        if outer is None or not each[0].subnet_of(outer[0]):
+            outer = each
+            continue
+        (first, earlier), (second, later) = sorted((outer, each), key=lambda pair: pair[1].place)
+        reason = f"{second} overlaps {first} of subnet[{int(earlier.place[-1]) + 1}]"
+        problems.append(Problem(reason, (*later.place, dhcp.SUBNET_NETWORK.name)))
+    return problems
+
+
 # --- profiles ---------------------------------------------------------------------------------------
 
 
@@ -132,9 +145,7 @@ def _everyone(settings: Settings) -> core.Profile:
         return settings[by_name[setting.name]]
 
     options = dict(settings[dhcp.OPTIONS_OF_ALL])
-    server_id = options.pop(OPT_SERVER_ID, None)  # unlike a host, a subnet or a class, the node may name itself
-    if server_id is not None and (len(server_id) != 4 or not any(server_id)):
-        raise ConfigError("option 54 (server identifier) has 4 bytes that are not all 0")
+    options.pop(OPT_SERVER_ID, None)  # unlike a host, a subnet or a class, the node may name itself
     _make_profile(get, settings[dhcp.LEASE_TIME_OF_ALL], options)  # to have them checked together
     return _make_profile(get, None, {})
 

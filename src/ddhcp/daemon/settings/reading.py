@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from ..errors import SettingsError, StartError
 from .kinds import BadValue, near, shown, toml_key
@@ -21,6 +22,7 @@ _AT_END = " (at end of document)"
 _AT_LINE = re.compile(r"(.*) \(at line ([0-9]+), column [0-9]+\)")
 
 Place = tuple[str | int, ...]
+T = TypeVar("T")
 
 
 class _Reader:
@@ -148,8 +150,20 @@ def combine(from_file: Settings, from_flags: Settings) -> Settings:
 def refuse(settings: Settings, problems: Sequence[Problem]) -> None:
     """Raise :class:`~ddhcp.daemon.errors.SettingsError` if there are problems, each told with where it comes from: the
     flag, or file and line."""
-    if not problems:
-        return
+    if problems:
+        raise _refusal(settings, problems)
+
+
+def blaming(settings: Settings, setting: Setting[object], make: Callable[[], T]) -> T:
+    """What ``make`` makes of ``setting``. If it raises :class:`~ddhcp.daemon.errors.StartError`, that is told with
+    where the setting comes from."""
+    try:
+        return make()
+    except StartError as error:
+        raise _refusal(settings, [Problem(str(error), setting.place)]) from None
+
+
+def _refusal(settings: Settings, problems: Sequence[Problem]) -> SettingsError:
     by_flag: list[str] = []
     in_file: list[Problem] = []
     for problem in problems:
@@ -158,7 +172,7 @@ def refuse(settings: Settings, problems: Sequence[Problem]) -> None:
             by_flag.append(f"{source}: {problem}")
         else:
             in_file.append(problem)
-    raise SettingsError(by_flag + _told(in_file, settings.file, settings.lines))
+    return SettingsError(by_flag + _told(in_file, settings.file, settings.lines))
 
 
 def _syntax(error: Exception, source: str, data: bytes) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from ipaddress import IPv4Network
 
+from ...core import Pool, PoolError
 from ...core import config as core
 from ..hooks import EVENT_NAMES
 from ..http.listen import parse_listen
@@ -269,7 +270,32 @@ def _timeouts(settings: Settings) -> list[Problem]:
         return []
     to_blame = BLOCK_TIMEOUT if settings.is_given(BLOCK_TIMEOUT) else TENTATIVE_TIMEOUT
     reason = f"block timeout {block_s} s must be longer than the tentative timeout ({tentative_s} s)"
-    return [Problem(reason, tuple(to_blame.key.split(".")))]
+    return [Problem(reason, to_blame.place)]
 
 
-CHECKS: tuple[Check, ...] = (_timeouts, policy_problems)
+def _pool(settings: Settings) -> list[Problem]:
+    network = settings[NETWORK_SETTING]
+    if network is None:
+        return []  # known at the start only
+    for to_blame, bits in ((NETWORK_SETTING, 0), (BLOCK_BITS, settings[BLOCK_BITS])):
+        try:
+            Pool(int(network.network_address), network.prefixlen, 1 << bits)
+        except PoolError as error:
+            return [Problem(str(error), to_blame.place if settings.is_given(to_blame) else NETWORK_SETTING.place)]
+    return []
+
+
+def _missing_half(settings: Settings) -> list[Problem]:
+    """Settings that do nothing without another one."""
+    problems = []
+    if settings.is_given(KEY_MODE) and settings[KEY_FILE] is None:
+        problems.append(
+            Problem("says what to do with a key; give one with --key-file (swarm.key-file)", KEY_MODE.place)
+        )
+    if settings.is_given(HTTP_TOKEN_FILE) and settings[HTTP_LISTEN] is None:
+        reason = "does nothing without HTTP; say where to serve with --http ADDRESS:PORT (http.listen)"
+        problems.append(Problem(reason, HTTP_TOKEN_FILE.place))
+    return problems
+
+
+CHECKS: tuple[Check, ...] = (_timeouts, _pool, _missing_half, policy_problems)

@@ -47,6 +47,11 @@ class Setting(Generic[T_co]):
         """Its key within its table."""
         return self.key.rpartition(".")[2]
 
+    @property
+    def place(self) -> tuple[str, ...]:
+        """Its key, part by part."""
+        return tuple(self.key.split("."))
+
     def within(self, table: str) -> Setting[T_co]:
         """The same setting in a table."""
         return replace(self, key=f"{table}.{self.key}")
