@@ -212,19 +212,30 @@ def test_a_link_that_parts_as_clients_come_has_nothing_claimed_twice(seed: int, 
     assert sum(map(len, ours)) == len(set.union(*ours)) >= pool.block_count - 1, "healed, the whole pool is used"
 
 
+def small_town(prefix_len: int, seed: int, settles_s: float) -> VirtualSwarm:
+    """Three nodes with a pool that is too small for all who may come."""
+    config = NodeConfig(
+        Pool(0x0A000000, prefix_len, 4), tentative_timeout_s=2, learning_phase=False, block_timeout_s=4,
+        lease_time_s=120, spare_leases=1,
+    )  # fmt: skip
+    swarm = VirtualSwarm(3, config, seed=seed)
+    swarm.run_for(settles_s)
+    return swarm
+
+
+def ask_for_addresses(swarm: VirtualSwarm, node: int, client: int) -> None:
+    """A client takes what it is offered."""
+    for offer in swarm.client_sends(node, message(c.DISCOVER, client)):
+        swarm.client_sends(node, message(c.REQUEST, client, o50=offer.yiaddr, o54=0x0A000001))
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("parted_s", [1.5, 3.0, 4.5, 6.0, 7.5, 9.0, 10.5])
 def test_a_link_that_heals_while_a_claim_is_in_doubt_has_nothing_claimed_twice(seed: int, parted_s: float) -> None:
     """Who is heard again did not hear the inquiries that were sent meanwhile."""
-    config = NodeConfig(
-        Pool(0x0A000000, 27, 4), tentative_timeout_s=2, learning_phase=False, block_timeout_s=4, lease_time_s=120,
-        spare_leases=1,
-    )  # fmt: skip
-    swarm = VirtualSwarm(3, config, seed=seed)
-    swarm.run_for(8)
+    swarm = small_town(27, seed, settles_s=8)
     for client in range(6):
-        (offer,) = swarm.client_sends(client % 3, message(c.DISCOVER, client))
-        swarm.client_sends(client % 3, message(c.REQUEST, client, o50=offer.yiaddr, o54=0x0A000001))
+        ask_for_addresses(swarm, client % 3, client)
     swarm.cut = lambda sender, receiver: (sender < 2) != (receiver < 2)
     for tenth in range(int(10 * parted_s) + 60):
         if tenth == int(10 * parted_s):
@@ -240,20 +251,14 @@ def test_a_link_that_heals_while_a_claim_is_in_doubt_has_nothing_claimed_twice(s
 @pytest.mark.parametrize("parts_s", [0.2, 0.5, 0.8, 1.1, 1.4, 1.7, 2.0, 2.3])
 def test_a_link_that_parts_while_blocks_are_inquired_has_no_address_leased_twice(seed: int, parts_s: float) -> None:
     """Who heard a block of its own share inquired, and nothing since, keeps off it: it may be owned beyond the cut."""
-    config = NodeConfig(
-        Pool(0x0A000000, 26, 4), tentative_timeout_s=2, learning_phase=False, block_timeout_s=4, lease_time_s=120,
-        spare_leases=1,
-    )  # fmt: skip
-    swarm = VirtualSwarm(3, config, seed=seed)
-    swarm.run_for(20)
+    swarm = small_town(26, seed, settles_s=20)
     for tenth in range(400):
         if tenth == int(10 * parts_s):
             swarm.cut = lambda sender, receiver: (sender < 2) != (receiver < 2)
         for client in range(tenth % 10, 60, 10):
             node = client % 2 if tenth < 40 else 2
             client += 100 * (tenth >= 40)
-            for offer in swarm.client_sends(node, message(c.DISCOVER, client)):
-                swarm.client_sends(node, message(c.REQUEST, client, o50=offer.yiaddr, o54=0x0A000001))
+            ask_for_addresses(swarm, node, client)
         swarm.run_for(0.1)
     assert swarm.duplicates == []
     swarm.cut = lambda sender, receiver: False
@@ -262,26 +267,20 @@ def test_a_link_that_parts_while_blocks_are_inquired_has_no_address_leased_twice
         swarm.client_sends(client % 3, message(c.DISCOVER, client))
     swarm.run_for(60)
     ours = [{v.index for v in node.block_views(swarm.now) if v.state == 4} for node in swarm.nodes]
-    assert sum(map(len, ours)) == len(set.union(*ours)) >= config.pool.block_count - 1, "healed, the whole pool is used"
+    assert sum(map(len, ours)) == len(set.union(*ours)) >= 15, "healed, the whole pool is used"
 
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("loses_multicasts", [False, True])
 def test_a_node_that_is_not_heard_claims_nothing_that_others_may_claim(seed: int, loses_multicasts: bool) -> None:
     """It hears everybody, so nobody seems to be missing."""
-    config = NodeConfig(
-        Pool(0x0A000000, 26, 4), tentative_timeout_s=2, learning_phase=False, block_timeout_s=4, lease_time_s=120,
-        spare_leases=1,
-    )  # fmt: skip
-    swarm = VirtualSwarm(3, config, seed=seed)
-    swarm.run_for(20)
+    swarm = small_town(26, seed, settles_s=20)
     swarm.loses_multicasts = loses_multicasts
     if not loses_multicasts:
         swarm.cut = lambda sender, receiver: sender == 0
     for tenth in range(300):
         for client in range(tenth % 10, 90, 10):
-            for offer in swarm.client_sends(client % 3, message(c.DISCOVER, client)):
-                swarm.client_sends(client % 3, message(c.REQUEST, client, o50=offer.yiaddr, o54=0x0A000001))
+            ask_for_addresses(swarm, client % 3, client)
         swarm.run_for(0.1)
     assert swarm.duplicates == []
 
