@@ -442,6 +442,8 @@ def test_a_rush_of_questions_is_refused_not_queued_for_ever() -> None:
 def test_a_head_that_comes_in_one_piece_is_measured_too(server: HttpServer) -> None:
     assert ask(server, "/api/v1/status", X_long="x" * 15000)[0] == 200
     assert ask(server, "/api/v1/status", X_long="x" * 20000)[0] == 431
+    assert ask(server, "/api/v1/status", **{f"x{number}": "" for number in range(1500)})[0] == 200
+    assert ask(server, "/api/v1/status", **{f"x{number}": "" for number in range(2500)})[0] == 431
 
 
 def test_who_sends_nonsense_or_hangs_up_writes_nothing_into_the_log(

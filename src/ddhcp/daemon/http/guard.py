@@ -119,9 +119,11 @@ class Guard:
 
 
 def _refuse_head(scope: Scope) -> JSONResponse | None:
-    """h11 bounds a head only until it is complete: what comes in one piece has to be measured."""
-    size = len(scope["raw_path"]) + len(scope["query_string"])
-    size += sum(len(name) + len(value) for name, value in scope["headers"])
+    """h11 bounds a head only until it is complete: what comes in one piece has to be measured. Blanks around a value,
+    which h11 takes away, do not count."""
+    size = len(f"{scope['method']}  HTTP/{scope['http_version']}\r\n\r\n")
+    size += len(scope["raw_path"]) + len(scope["query_string"])
+    size += sum(len(name) + len(value) + len(": \r\n") for name, value in scope["headers"])
     return refusal(431, "too-large", f"a request's head has at most {MAX_HEAD} bytes") if size > MAX_HEAD else None
 
 
