@@ -235,6 +235,26 @@ def test_the_control_socket_is_for_its_owner_only(make_mesh: Callable[[int], Mes
     assert stat.S_IMODE(node.socket.stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize(
+    ("settings", "warns"),
+    [
+        ("", False),
+        ('network = "10.0.0.0/20"', False),
+        ('network = "10.9.0.0/24"', True),
+        ('network = "10.9.0.0/24"\n[dhcp]\nrelays = ["10.9.0.1"]', False),
+    ],
+)
+def test_a_pool_beside_the_clients_network_is_warned_of(
+    make_mesh: Callable[[int], Mesh], tmp_path: Path, settings: str, warns: bool
+) -> None:
+    path = tmp_path / "ddhcp.toml"
+    path.write_text(settings)
+    mesh = make_mesh(1)
+    node = mesh.start(0, *NODE, "-F", str(path))
+    mesh.wait_for_blocks(BLOCK_PATIENCE_S)
+    assert (" pool-elsewhere " in node.read_log()) is warns
+
+
 # -- stopping -----------------------------------------------------------------------------------------------
 
 

@@ -280,6 +280,16 @@ EVENTS: tuple[LogEvent, ...] = (
     ),
     _event("client-link-up", _I, "Clients are served on an interface.", interface="its name"),
     _event("client-link-down", _W, "Clients are not served on an interface.", interface="its name", because=REASON),
+    _event(
+        "pool-elsewhere",
+        _W,
+        "The network of a client interface's address has no address of the pool, and no relay agent is configured: "
+        "clients cannot use what they get.",
+        "Check network (-N) and the interface's address.",
+        interface="its name",
+        network="its network",
+        pool="the pool",
+    ),
     _event("send-failed", _W, "A datagram could not be sent.", error="what the system says"),
     # --- the store
     _event(

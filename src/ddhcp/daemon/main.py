@@ -124,6 +124,7 @@ def _run(
             )
         for interface in clients:
             loop.adopt_client(open_at_start(interface))
+            _warn_if_elsewhere(log, interface, config)
         loop.take_signals()
         log.write(
             logging.INFO,
@@ -132,6 +133,19 @@ def _run(
         )
         is_sound = loop.run(lambda: _on_ready(background, service))
     return 0 if is_sound else 1
+
+
+def _warn_if_elsewhere(log: EventLog, interface: Interface, config: NodeConfig) -> None:
+    """Log that clients on ``interface`` are given addresses of a network that they are not in."""
+    policy, pool = config.policy, config.pool
+    if interface.ipv4 is None or policy.relays or any(subnet.relays for subnet in policy.subnets):
+        return
+    network = ipaddress.IPv4Network(interface.ipv4, strict=False)
+    if not network.overlaps(ipaddress.IPv4Network((pool.prefix, pool.prefix_len))):
+        log.write(
+            logging.WARNING, "pool-elsewhere",
+            {"interface": interface.name, "network": str(network), "pool": str(pool)},
+        )  # fmt: skip
 
 
 def _on_ready(background: Background | None, service: ServiceManager) -> None:
