@@ -223,6 +223,8 @@ def test_classic_requests_get_classic_answers(make_mesh: Callable[[int], Mesh]) 
     assert "6\t4\t10\t0\t0\t53\t\n" in control(node, b"\x02")
     control(node, b"\x04\x06")
     assert "6\t4\t10\t0\t0\t53\t\n" not in control(node, b"\x02")
+    assert control(node, b"\x03\x35\x01\x01") == "error: option 53 is set by the server itself; leave it out\n"
+    assert "53\t" not in control(node, b"\x02")
     assert node.statistics()["mcast.send_inquire"] >= 3
     control(node, b"\x07")
     assert node.statistics()["mcast.send_inquire"] == 0
