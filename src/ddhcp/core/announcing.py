@@ -244,6 +244,7 @@ class Announcer:
                 self._table.set_lapse(block, before_at)
         self._last_promised.clear()
         self._unconfirmed.clear()
+        self._waits_until = -math.inf  # nothing that waits is overtaken: a disk that fails must not hold up refreshes
         if now > self._doubtful_until:
             self._failures = 0
         if now > self._failed_at:
