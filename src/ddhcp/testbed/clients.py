@@ -225,6 +225,11 @@ class Clients:
         """How often the client's programs told their hook that the carrier was gone."""
         return sum(event.reason == "NOCARRIER" for event in self.events(client))
 
+    def _followers(self, client: int) -> int:
+        """How many of the client's programs follow its carrier. One that was told to end may still be there for a
+        moment, and tell nothing."""
+        return sum(program.follows_carrier for program, _ in self._running(client))
+
     def roam(self, client: int, realm: int) -> None:
         """Pull the client's cable and plug it into another realm.
 
@@ -232,7 +237,6 @@ class Clients:
         returns: an instant is no move to a program that looks only after it.
         """
         namespace = self.namespace(client)
-        followers = sum(program.follows_carrier for program, _ in self._running(client))
         losses = self._carrier_losses(client)
         self._network.require_realm(realm)
         with self._network.locked(), Netlink() as main, Netlink(namespace) as inside:
@@ -247,7 +251,7 @@ class Clients:
             main.set_down(port.index)
             wait_until(lambda: not carrier(), _CARRIER_DEADLINE_S, "the carrier's going")
             wait_until(
-                lambda: self._carrier_losses(client) >= losses + followers,
+                lambda: self._carrier_losses(client) >= losses + self._followers(client),
                 _CARRIER_DEADLINE_S,
                 "the client's notice that its carrier is gone",
             )
