@@ -37,7 +37,7 @@ CONSENT_HOLDS = 0.9  # times t: so long a consent counts,
 ASKED_AGAIN = 0.45  # and when this has passed who gave it is asked once more
 OWNED_AFTER = 1.5  # times t, after an inquiry was heard: the block is owned by then, if it is to be
 MAX_ASKED = 255  # blocks that one HELLO names
-MAX_PROBED = 32  # nodes that are asked each by itself whether they are there; more are asked together
+MAX_PROBED = 32  # nodes that are asked, or told, something each by itself; more are asked together
 PROBE_PAUSE_S = 0.5  # at least, between two such rounds
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from ..swarm import Claim, HeardClaim, Hearsay
 from .announcing import MAX_TIMEOUT_S, PROMISE_MARGIN_S, Announcer
 from .blocks import UNKNOWN_ADDRESS, ZERO_ID, Block, BlockEvent, BlockState, BlockTable
-from .choice import BlockChoice
+from .choice import MAX_PROBED, BlockChoice
 from .claim_memory import ClaimMemory
 from .context import Context
 from .effects import ForgetBlock, ForgetLease, RunHook
@@ -34,7 +34,6 @@ from .sync import Sync
 
 RETURNS_WITHIN_S = 30.0  # at least, and within a refresh: owners that return together were cut off together
 DOUBT_PAUSE_S = 10.0  # between two questions who is there, as long as that hinders claiming
-MAX_TOLD_DIRECTLY = 32  # nodes that are told each by itself that a block was adopted; more are told together
 HOLD_STEP_S = 5.0  # how often it is looked whether everybody was heard since a block was adopted
 
 __all__ = ["INQUIRIES", "PROMISE_MARGIN_S", "Claims"]
@@ -650,7 +649,7 @@ class Claims:
         """Everybody who may own these blocks as well is to hear that they are ours; some only hear unicasts."""
         self.announce_twice(now)
         owners = [peer for peer in self._peers if peer.is_ours and peer.claimed_until > now]
-        if len(owners) <= MAX_TOLD_DIRECTLY:
+        if len(owners) <= MAX_PROBED:
             for peer in owners:
                 self.hearsay.object_directly(blocks[:CLAIMS_PER_MESSAGE], peer, now)
 

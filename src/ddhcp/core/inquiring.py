@@ -86,8 +86,6 @@ class Inquirer:
         for index in indices:
             block = self._table.apply(index, BlockEvent.WE_INQUIRE)
             block.inquired_at = now
-            block.is_vouched = False
-            block.consents = None
             self._asked(block, 1, now)
         self.send(indices)
         if indices:
