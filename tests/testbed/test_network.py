@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ddhcp.testbed import kernel, layout, main, network, processes, programs
+from ddhcp.testbed import hook, kernel, layout, main, network, processes, programs
 from ddhcp.testbed.clients import Clients
 from ddhcp.testbed.links import Netlink
 from ddhcp.testbed.network import NETNS_DIRECTORY, Network, TestbedError
@@ -209,6 +209,24 @@ def test_a_client_moves_with_its_interface_and_address(net: Network) -> None:
     assert clients.address(client) == "10.0.0.77"
 
 
+def test_dhclient_has_its_lease_only_once_it_keeps_it(net: Network) -> None:
+    """It writes the lease after its hook has ended: one that is ended in between asks for an address anew."""
+    net.ensure(1)
+    clients = Clients(net)
+    client = clients.add(0)
+    directory = clients.directory(client)
+    log = directory / hook.LOG_FILE
+    log.write_text("bound to 10.0.0.9 -- renewal in 5 seconds.\nDHCPACK of 10.0.0.77 from 10.0.0.1\n")
+    told = {"reason": "BOUND", "interface": "eth0", "new_ip_address": "10.0.0.77", "new_subnet_mask": "255.255.240.0"}
+    with kernel.entered(clients.namespace(client)):
+        hook.main([str(directory), "dhclient"], told)
+    assert clients.address(client) == "10.0.0.77"
+    assert clients.leased(client) is None
+    with log.open("a") as more:
+        more.write("bound to 10.0.0.77 -- renewal in 5 seconds.\n")
+    assert clients.leased(client) == "10.0.0.77"
+
+
 def test_realms_are_separate_for_clients_and_joined_for_servers(net: Network) -> None:
     net.ensure(2)
     with Netlink() as netlink:
@@ -363,8 +381,6 @@ def test_a_missing_program_is_named_with_its_package(net: Network, monkeypatch: 
 
 
 def test_the_hook_names_events_alike_for_every_program(tmp_path: Path) -> None:
-    from ddhcp.testbed import hook
-
     told = {
         "udhcpc": (["bound"], {"ip": "10.0.0.9", "lease": "300", "serverid": "10.0.0.1"}),
         "dhcpcd": (
@@ -377,6 +393,7 @@ def test_the_hook_names_events_alike_for_every_program(tmp_path: Path) -> None:
             },
         ),
     }
+    (tmp_path / hook.LOG_FILE).touch()
     for program, (arguments, environment) in told.items():
         assert hook.main([str(tmp_path), program, *arguments], environment) == 0
     events = (tmp_path / hook.EVENTS_FILE).read_text().splitlines()
@@ -385,7 +402,6 @@ def test_the_hook_names_events_alike_for_every_program(tmp_path: Path) -> None:
 
 
 def test_the_hook_needs_nothing_but_the_standard_library(tmp_path: Path) -> None:
-    from ddhcp.testbed import hook
-
+    (tmp_path / hook.LOG_FILE).touch()
     command = [sys.executable, "-I", "-S", hook.__file__, str(tmp_path), "udhcpc", "deconfig"]
     assert subprocess.run(command, env={}, check=False).returncode == 0

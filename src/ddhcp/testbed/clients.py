@@ -27,7 +27,8 @@ _PRIVATE_DIRECTORIES = ("/var/lib/dhcpcd", "/var/lib/dhcp")  # where programs ke
 @dataclass(frozen=True, slots=True)
 class LeaseEvent:
     """What a DHCP client told its hook. ``at``: seconds since boot. ``reason``: in dhclient's words (BOUND, RENEW,
-    REBIND, REBOOT, EXPIRE, RELEASE, NAK, ...). ``lease_s``: the lease's length in seconds."""
+    REBIND, REBOOT, EXPIRE, RELEASE, NAK, ...). ``lease_s``: the lease's length in seconds. ``log_bytes``: how long the
+    client's log was."""
 
     at: float
     program: str
@@ -35,6 +36,7 @@ class LeaseEvent:
     address: str | None
     lease_s: int | None
     server: str | None
+    log_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +113,18 @@ class Clients:
         return [LeaseEvent(**json.loads(line)) for line in lines]
 
     def leased(self, client: int, since: int = 0) -> str | None:
-        """The address that the client's programs were granted last, after their first ``since`` events, if the
-        interface has it: both agree only once a program is done with setting it up."""
-        granted = [event.address for event in self.events(client)[since:] if event.address]
-        return granted[-1] if granted and granted[-1] == self.address(client) else None
+        """The address that the client's programs were granted last, after their first ``since`` events, once they are
+        done with it (:meth:`is_settled`)."""
+        granted = [event for event in self.events(client)[since:] if event.address]
+        return granted[-1].address if granted and self.is_settled(client, granted[-1]) else None
+
+    def is_settled(self, client: int, granted: LeaseEvent) -> bool:
+        """Whether the interface has the address that was granted, and the program keeps the lease: one that is ended
+        between its hook and that moment has forgotten it."""
+        if granted.address != self.address(client):
+            return False
+        line = programs.PROGRAMS[granted.program].bound_line
+        return line is None or line in (self.directory(client) / hook.LOG_FILE).read_bytes()[granted.log_bytes :]
 
     # -- making and taking away -------------------------------------------------------------------------
 
@@ -165,7 +175,7 @@ class Clients:
 
     def _spawn(self, client: int, command: Sequence[str], *, tied: bool) -> subprocess.Popen[bytes]:
         namespace, directory = self.namespace(client), self.directory(client)
-        with (directory / "log").open("ab") as log:
+        with (directory / hook.LOG_FILE).open("ab") as log:
             return subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,

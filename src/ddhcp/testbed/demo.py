@@ -17,7 +17,7 @@ from rich.table import Table
 
 from ddhcp.ctl.protocol import Command
 
-from . import kernel, layout, programs
+from . import hook, kernel, layout, programs
 from .clients import Clients, LeaseEvent
 from .links import Netlink
 from .network import Network, TestbedError
@@ -97,7 +97,7 @@ class Story:
         """The end of every log, for whoever wants to know why a step failed."""
         logs = [(f"node of realm {node.realm}", node.log) for node in self._nodes]
         if self._client is not None:
-            logs.append((f"{self._program.name}", self._clients.directory(self._client) / "log"))
+            logs.append((f"{self._program.name}", self._clients.directory(self._client) / hook.LOG_FILE))
         for title, path in logs:
             if path.exists():
                 self._console.print(f"\n[bold]{escape(title)}[/], the end of its log:")

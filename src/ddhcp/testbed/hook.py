@@ -19,6 +19,7 @@ import sys
 import time
 
 EVENTS_FILE = "events.jsonl"
+LOG_FILE = "log"  # what the programs print
 
 _SIOCSIFADDR = 0x8916
 _SIOCSIFNETMASK = 0x891C
@@ -62,6 +63,7 @@ def main(arguments: list[str], environment: dict[str, str]) -> int:
         "address": address if with_address else None,
         "lease_s": _seconds(lease_s) if with_address else None,
         "server": server if with_address else None,
+        "log_bytes": os.path.getsize(os.path.join(directory, LOG_FILE)),
     }
     line = (json.dumps(event) + "\n").encode()
     fd = os.open(os.path.join(directory, EVENTS_FILE), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

@@ -77,11 +77,12 @@ class Mesh:
         return next((e for e in self.clients.events(client)[since:] if e.reason in reasons), None)
 
     def wait_for_lease(self, client: int, timeout_s: float, since: int = 0) -> str:
-        """Wait until the client's program reports a lease and its interface has that address; the address."""
+        """Wait until the client's program reports a lease, its interface has that address and the program keeps the
+        lease; the address."""
 
         def leased() -> str | None:
             event = self.event(client, since=since)
-            return event.address if event and event.address == self.clients.address(client) else None
+            return event.address if event and self.clients.is_settled(client, event) else None
 
         return wait_until(leased, timeout_s, f"a lease for client {client}") or ""
 

@@ -47,6 +47,7 @@ class Program:
     makes it renew at once; ``release`` is the signal that makes it give its lease back, or what turns
     its command line into one that does. ``address_option`` precedes the address to ask for, with a program that
     does not remember the one it had. ``follows_carrier``: it asks again by itself when its carrier comes back.
+    ``bound_line``: what it logs once it keeps a lease that it told its hook of, ``None`` if it keeps it before.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Program:
     release: signal.Signals | str
     address_option: str | None = None
     follows_carrier: bool = False
+    bound_line: bytes | None = None
 
     def command_line(self, path: str, directory: Path, previous_address: str | None) -> list[str]:
         """The command line of a client that had ``previous_address`` (None: it is new) before."""
@@ -89,7 +91,7 @@ def _builtin(path: str, directory: Path) -> list[str]:
     return [path, "-m", "ddhcp.testbed.dhcpclient", HOST_INTERFACE, str(directory / "hook")]
 
 
-DHCLIENT = Program("dhclient", "dhclient", "isc-dhcp-client", _dhclient, None, "-r")
+DHCLIENT = Program("dhclient", "dhclient", "isc-dhcp-client", _dhclient, None, "-r", bound_line=b"bound to ")
 UDHCPC = Program("udhcpc", "udhcpc", "udhcpc", _udhcpc, signal.SIGUSR1, signal.SIGUSR2, "-r")
 DHCPCD = Program("dhcpcd", "dhcpcd", "dhcpcd-base", _dhcpcd, signal.SIGHUP, signal.SIGALRM, follows_carrier=True)
 BUILTIN = Program("builtin", None, None, _builtin, signal.SIGUSR1, signal.SIGUSR2)

@@ -486,7 +486,7 @@ def _copy_logs(mesh: Mesh, directory: Path) -> None:
     for node in mesh.nodes.values():
         shutil.copy(node.log, directory)
     for client in mesh.clients.numbers():
-        for name in ("log", hook.EVENTS_FILE):
+        for name in (hook.LOG_FILE, hook.EVENTS_FILE):
             with contextlib.suppress(FileNotFoundError):
                 shutil.copy(mesh.clients.directory(client) / name, directory / f"client{client}-{name}")
 
