@@ -90,14 +90,17 @@ def test_a_flood_of_questions_is_answered_at_a_bounded_rate() -> None:
     assert 3 <= answers <= 6, "one in two seconds"
 
 
-def test_a_node_without_blocks_has_nothing_to_answer() -> None:
-    swarm = VirtualSwarm(1, NodeConfig(POOL, tentative_timeout_s=3, serves_clients=False, learning_phase=False))
+@pytest.mark.parametrize("is_newcomer", [False, True])
+def test_a_node_without_blocks_says_that_it_is_there_unless_it_is_new_itself(is_newcomer: bool) -> None:
+    config = NodeConfig(POOL, tentative_timeout_s=3, serves_clients=False, learning_phase=is_newcomer)
+    swarm = VirtualSwarm(1, config)
     question = SwarmCodec(b"\xff" * 8, POOL.prefix, POOL.prefix_len, POOL.block_size).inquire(())
-    swarm.run_for(20)
-    before = packets(swarm)
-    swarm.feed(0, e.SwarmReceived(question, STRANGER, True))
-    swarm.run_for(20)
-    assert packets(swarm) == before
+    swarm.run_for(15)
+    before = swarm.nodes[0].statistics().get("mcast.send_hello", 0)
+    for _ in range(3):
+        swarm.feed(0, e.SwarmReceived(question, STRANGER, True))
+    swarm.run_for(1)
+    assert swarm.nodes[0].statistics()["mcast.send_hello"] - before == (0 if is_newcomer else 1)
 
 
 def test_a_healed_link_is_noticed_by_a_claim_that_had_lapsed() -> None:

@@ -15,7 +15,7 @@ import pytest
 from ddhcp.core import Node
 from ddhcp.core import effects as f
 from ddhcp.core import events as e
-from ddhcp.core.records import StoredBlock, StoredClaim, StoredLease
+from ddhcp.core.records import StoredBlock, StoredClaim, StoredLease, StoredPeer
 from ddhcp.daemon import store as store_module
 from ddhcp.daemon.committer import Committer
 from ddhcp.daemon.logs import EventLog
@@ -200,9 +200,11 @@ def test_a_store_that_was_begun_anew_gets_everything_before_another_ack_leaves(d
     known = [StoredLease(number, b"i", bytes(16), "leased", 1e6) for number in (1, 2)]
     desk.script.leases = lambda: known  # type: ignore[attr-defined]
     desk.script.claims = lambda: [StoredClaim(4, bytes(8), bytes(16), 1e6)]  # type: ignore[attr-defined]
+    desk.script.idle_peers = lambda: [StoredPeer(bytes(16), bytes(8), 1e6)]  # type: ignore[attr-defined]
     desk.script.block_views = lambda now: []  # type: ignore[attr-defined]
     desk.does(row(2), ack(2))
     desk.settle()
     with contextlib.closing(sqlite3.connect(desk.path)) as db:
         assert db.execute("select address from lease order by address").fetchall() == [(1,), (2,)]
         assert db.execute("select block_index from claim").fetchall() == [(4,)]
+        assert db.execute("select address from peer").fetchall() == [(bytes(16),)]

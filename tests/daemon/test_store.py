@@ -16,13 +16,15 @@ from ddhcp.core.effects import (
     ForgetBlock,
     ForgetClaim,
     ForgetLease,
+    ForgetPeer,
     SaveBlock,
     SaveClaim,
     SaveLease,
+    SavePeer,
     SendMulticast,
     StoreEffect,
 )
-from ddhcp.core.records import StoredBlock, StoredClaim, StoredLease
+from ddhcp.core.records import StoredBlock, StoredClaim, StoredLease, StoredPeer
 from ddhcp.daemon.clock import boot_time
 from ddhcp.daemon.committer import MAX_WAITING, Batch, Committer
 from ddhcp.daemon.errors import StartError
@@ -96,6 +98,20 @@ def test_other_nodes_claims_are_there_after_a_restart(tmp_path: Path) -> None:
     found = remembered(path)
     assert [(known.index, known.owner_id, known.owner) for known in found.claims] == [(7, claim.owner_id, claim.owner)]
     assert found.claims[0].closed_until == pytest.approx(claim.closed_until, abs=1.0)
+    assert found.skipped == 1
+
+
+def test_nodes_that_owned_nothing_are_there_after_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "leases.sqlite"
+    peer = StoredPeer(b"\xfe" * 16, b"\x01" * 8, boot_time() + 60)
+    committed(path, SavePeer(peer), SavePeer(StoredPeer(b"\xfd" * 16, bytes(8), boot_time() + 60)))
+    committed(path, ForgetPeer(b"\xfd" * 16))
+    with sqlite3.connect(path) as db:
+        db.execute("insert into peer values ('somewhere', 'somebody', 1.0)")
+    db.close()
+    found = remembered(path)
+    assert [(known.address, known.node_id) for known in found.peers] == [(peer.address, peer.node_id)]
+    assert found.peers[0].known_until == pytest.approx(peer.known_until, abs=1.0)
     assert found.skipped == 1
 
 

@@ -18,13 +18,15 @@ from ddhcp.core.effects import (
     ForgetBlock,
     ForgetClaim,
     ForgetLease,
+    ForgetPeer,
     SaveBlock,
     SaveClaim,
     SaveLease,
+    SavePeer,
     StoreEffect,
     key_of,
 )
-from ddhcp.core.records import StoredBlock, StoredClaim, StoredLease
+from ddhcp.core.records import StoredBlock, StoredClaim, StoredLease, StoredPeer
 from ddhcp.daemon import store as store_module
 from ddhcp.daemon.changes import pack, unpack
 from ddhcp.daemon.errors import StartError
@@ -48,13 +50,21 @@ _CLAIMS = st.builds(
     owner=st.binary(min_size=16, max_size=16),
     closed_until=_INSTANTS_S,
 )
+_PEERS = st.builds(
+    StoredPeer,
+    address=st.binary(min_size=16, max_size=16),
+    node_id=st.binary(min_size=8, max_size=8),
+    known_until=_INSTANTS_S,
+)
 _EFFECTS = (
     st.builds(SaveLease, _LEASES)
     | st.builds(SaveBlock, _BLOCKS)
     | st.builds(SaveClaim, _CLAIMS)
+    | st.builds(SavePeer, _PEERS)
     | st.builds(ForgetLease, st.integers(0, 2**32 - 1))
     | st.builds(ForgetBlock, st.integers(0, 2**24))
     | st.builds(ForgetClaim, st.integers(0, 2**24))
+    | st.builds(ForgetPeer, st.binary(min_size=16, max_size=16))
 )
 
 

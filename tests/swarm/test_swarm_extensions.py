@@ -127,6 +127,10 @@ def test_a_hello_byte_by_byte() -> None:
     assert write_extension(with_plan) == (32, 2, payload + b"\x08\0\x08" + b"its plan")
     with_blocks = replace(hello, blocks=(1, 0x10000))
     assert write_extension(with_blocks) == (32, 2, payload + b"\x09\0\x08" + b"\0\0\0\x01\0\x01\0\0")
+    goodbye = replace(hello, wants_answer=False, is_leaving=True)
+    assert write_extension(goodbye) == (32, 1, b"\x01\x02" + payload[2:])
+    idle = replace(hello, wants_answer=False, owns_nothing=True)
+    assert write_extension(idle) == (32, 1, b"\x01\x04" + payload[2:])
 
 
 def test_a_hello_that_names_half_a_block_is_none() -> None:

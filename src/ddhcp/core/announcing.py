@@ -8,7 +8,7 @@ announces for a block is a promise: other nodes keep off until it ends, and no l
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from .blocks import Block, BlockTable
@@ -47,7 +47,8 @@ def tells_of_leases(timeout_s: int, block_timeout_s: int) -> bool:
 
 class Announcer:
     """Sends the claims of one node, and knows how long each of its blocks is promised for. ``refresh_at``: when all own
-    blocks are to be announced again; infinity if there are none."""
+    blocks are to be announced again, or while there are none that this node is there; infinity while the link is away.
+    ``say_here``, which the owner sets: does the latter."""
 
     def __init__(self, context: Context, table: BlockTable, leases: LeaseTable, peers: Peers) -> None:
         self._context = context
@@ -55,6 +56,7 @@ class Announcer:
         self._leases = leases
         self._peers = peers
         self.refresh_at = math.inf
+        self.say_here: Callable[[], None] = lambda: None
         self._quick_refreshes = 0  # still to come three in T, because a block is new or its promise was raised
         self._failures = 0  # in a row, since a multicast last left; and when the latest was
         self._failed_at = -math.inf
@@ -118,10 +120,14 @@ class Announcer:
         return max(0, min(lease_s, int(block.expires_at - PROMISE_MARGIN_S - now)))
 
     def announce_all(self, now: float) -> None:
-        """Announce every block of ours and restart the timer."""
+        """Announce every block of ours and restart the timer. Without any: say that this node is there, and may own
+        some soon."""
         blocks = list(self._table.ours.values())
-        self._announce(blocks, now)
-        self.refresh_at = now + self._period_s(blocks, now) if blocks else math.inf
+        if blocks:
+            self._announce(blocks, now)
+        elif self._context.link_up:
+            self.say_here()
+        self.refresh_at = now + (self._period_s(blocks, now) if blocks else self._here_period_s())
         self._quick_refreshes = max(0, self._quick_refreshes - 1)
 
     def announce(self, blocks: list[Block], now: float) -> None:
@@ -187,6 +193,16 @@ class Announcer:
             period_s = min(period_s, empty_s / CLASSIC_NEWCOMER_FACTOR)
         return period_s * (1 - REFRESH_JITTER * context.rng.random())
 
+    def _here_period_s(self) -> float:
+        """Time until a node without blocks says again that it is there, jittered: others reckon with it for a promise
+        after its last word."""
+        return self.longest_silence_s * (1 - REFRESH_JITTER * self._context.rng.random())
+
+    @property
+    def longest_silence_s(self) -> float:
+        """The longest time between two words of a node of ours without blocks."""
+        return self._context.promise_s / (LOST_REFRESHES_TOLERATED + 1)
+
     def expected_period_s(self, timeout_s: int, peer: Peer) -> float:
         """The longest time to a peer's next refresh, whose shortest announcement was for ``timeout_s``."""
         if not peer.is_ours:
@@ -227,6 +243,8 @@ class Announcer:
         sent first."""
         if self._table.ours:
             self.announce_twice(now)
+        else:  # everybody was greeted just now
+            self.refresh_at = now + self._here_period_s()
 
     def announce_twice(self, now: float) -> None:
         """Announce every block of ours now and again in a moment, because it matters that everybody hears it."""

@@ -139,15 +139,15 @@ class BlockChoice:
         return self._context.has(Remedy.SYNC) and self._context.is_careful
 
     def _unheard_since(self, since: float, now: float) -> list[Peer]:
-        """The nodes of ours, or of unknown kind, that may be at work with blocks of their own and have not spoken since
-        then."""
-        at_work_until, promise_s = self._peers.at_work_until, self._context.promise_s
+        """The nodes of ours, or of unknown kind, that may be at work with blocks of their own, or claim some, and have
+        not spoken since then."""
+        at_work_until = self._peers.at_work_until
         unheard = (p for p in self._peers if p.heard_at < since and (p.is_ours or p.heard_at == -math.inf))
-        return [peer for peer in unheard if at_work_until(peer, promise_s) > now]
+        return [peer for peer in unheard if at_work_until(peer) > now]
 
     def _all_owners(self, now: float) -> list[Peer]:
-        """The nodes of ours, or of unknown kind, that may be at work with blocks of their own; found once for all
-        blocks that are looked at in an instant."""
+        """The nodes of ours, or of unknown kind, that own blocks or may claim some; found once for all blocks that are
+        looked at in an instant."""
         if self._owners[0] != now:
             self._owners = (now, self._unheard_since(math.inf, now))
         return self._owners[1]

@@ -130,6 +130,10 @@ class Claims:
         """How to ask one peer whether it is there, and whether it consents to claims of ours."""
         self._choice.probe = probe
 
+    def set_say_here(self, say_here: Callable[[], None]) -> None:
+        """How to tell everybody that this node is there while it owns nothing."""
+        self._announcer.say_here = say_here
+
     def is_cautious(self, now: float) -> bool:
         """Whether a known node is missing, so that only this node's own share of the free blocks may be claimed."""
         return self._choice.is_cautious(now)
@@ -277,7 +281,7 @@ class Claims:
         context = self._context
         if not indices:
             if context.has(Remedy.SYNC):
-                self._sync.on_asked(bool(self.table.ours), now)
+                self._sync.on_asked(now, is_newcomer=self.is_learning and not self.table.ours)
                 self.hearsay.on_asked_for_all(peer, now)
             return
         self.hearsay.on_inquired(indices, peer, now)
@@ -475,6 +479,12 @@ class Claims:
         if timeouts:
             peer.expected_s = self._announcer.expected_period_s(min(timeouts), peer)
             self._peers.note_claim(peer, now + max(timeouts))
+
+    def note_owns_nothing(self, peer: Peer, now: float) -> None:
+        """A node of ours says that it has nothing to announce: as good as an announcement. What it was heard to promise
+        before is kept to all the same."""
+        peer.claims_at = now
+        peer.expected_s = self._announcer.longest_silence_s
 
     def _note_return(self, peer: Peer, now: float) -> None:
         """An owner whose claims had lapsed is heard again. If that is the second one within a refresh or so, a link has

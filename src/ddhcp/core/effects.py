@@ -12,7 +12,7 @@ times as long to make, and mypyc compiles only a constructor that it sees. Nobod
 from __future__ import annotations
 
 from ..values import dataclass
-from .records import StoredBlock, StoredClaim, StoredLease
+from .records import StoredBlock, StoredClaim, StoredLease, StoredPeer
 
 
 @dataclass(slots=True, frozen=True)
@@ -115,6 +115,20 @@ class ForgetClaim:
     index: int
 
 
+@dataclass(slots=True, frozen=True)
+class SavePeer:
+    """Remember (insert or replace, keyed by address) a node that owns nothing."""
+
+    peer: StoredPeer
+
+
+@dataclass(slots=True, frozen=True)
+class ForgetPeer:
+    """The node at ``address`` need not be remembered."""
+
+    address: bytes
+
+
 @dataclass(slots=True, init=False)
 class SaveLease:
     """Remember (insert or replace, keyed by address) a binding."""
@@ -174,11 +188,14 @@ class Stopped:
     """The node has finished stopping: the driver may exit once what it has to send has left."""
 
 
-StoreEffect = SaveBlock | ForgetBlock | SaveLease | ForgetLease | SaveClaim | ForgetClaim
+Key = tuple[str, int | bytes]  # what a row is about: its table, and its block, or its IPv4 or IPv6 address
+StoreEffect = (
+    SaveBlock | ForgetBlock | SaveLease | ForgetLease | SaveClaim | ForgetClaim | SavePeer | ForgetPeer
+)  # fmt: skip
 Effect = SendMulticast | SendUnicast | SendDhcp | ProbeAddress | StoreEffect | ProlongLease | RunHook | Log | Stopped
 
 
-def key_of(effect: StoreEffect) -> tuple[str, int]:
+def key_of(effect: StoreEffect) -> Key:
     """What a store effect is about; of two with one key only the later counts."""
     if isinstance(effect, SaveLease):
         return "lease", effect.lease.address
@@ -188,4 +205,8 @@ def key_of(effect: StoreEffect) -> tuple[str, int]:
         return "block", effect.block.index
     if isinstance(effect, SaveClaim):
         return "claim", effect.claim.index
+    if isinstance(effect, SavePeer):
+        return "peer", effect.peer.address
+    if isinstance(effect, ForgetPeer):
+        return "peer", effect.address
     return "claim" if isinstance(effect, ForgetClaim) else "block", effect.index

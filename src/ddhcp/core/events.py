@@ -10,7 +10,7 @@ from typing import Final
 
 from ..values import dataclass
 from .config import NodeConfig
-from .records import StoredBlock, StoredClaim, StoredLease
+from .records import StoredBlock, StoredClaim, StoredLease, StoredPeer
 
 # A question, an answer or news for one node that waited for longer than this, because the process was stopped, is
 # dropped: who sent it has sent it again, or has given up. So is what a client gave back.
@@ -19,12 +19,13 @@ STALE_AFTER_S: Final = 2.0
 
 @dataclass(slots=True, frozen=True)
 class Start:
-    """The node starts. ``blocks``, ``leases`` and ``claims`` are what the store remembers, with instants already
-    translated to the monotonic clock; all empty for a new node."""
+    """The node starts. ``blocks``, ``leases``, ``claims`` and ``peers`` are what the store remembers, with instants
+    already translated to the monotonic clock; all empty for a new node."""
 
     blocks: tuple[StoredBlock, ...] = ()
     leases: tuple[StoredLease, ...] = ()
     claims: tuple[StoredClaim, ...] = ()
+    peers: tuple[StoredPeer, ...] = ()
 
 
 @dataclass(slots=True, frozen=True)

@@ -31,6 +31,7 @@ from .effects import Effect, SendDhcp, SendUnicast
 from .handover import Handover
 from .hello import Greeting
 from .leases import LeaseTable
+from .peer_memory import PeerMemory
 from .peers import Peer, Peers
 from .replication import Replication
 from .server import Server
@@ -50,6 +51,7 @@ class Extensions:
         self.replication.on_acknowledged = self._on_acknowledged
         server.set_known_everywhere(self.replication.is_known_everywhere)
         self.handover = Handover(context, server.claims, leases, peers, self.replicas, self.ages, self.greeting.probe)
+        self.peer_memory = PeerMemory(context, peers)
         self._settle = server.settle
         self._lookup = server.lookup
         self._surrenders = server.surrenders
@@ -70,6 +72,7 @@ class Extensions:
         }
         self._claims = server.claims
         server.claims.set_probe(self.greeting.probe)
+        server.claims.set_say_here(self.greeting.say_here)
         self._on_forward_redirect = server.forwarding.on_redirect
         context.trust.on_trusted = self._on_trusted
 
@@ -100,6 +103,11 @@ class Extensions:
         elif message.blocks:
             self._claims.on_consent(peer, message.blocks, now)
         self.greeting.on_hello(message, peer, now, consents)
+        if not peer.is_ours:
+            return
+        if message.owns_nothing:
+            self._claims.note_owns_nothing(peer, now)
+        self.peer_memory.heard(peer, now)
 
     def _on_objections(self, claims: tuple[Claim, ...], peer: Peer, now: float) -> None:
         """A peer tells that blocks of ours are its own."""
@@ -178,6 +186,8 @@ class Extensions:
         self.greeting.plan_changed(self._peers)
 
     def _on_ours(self, peer: Peer, is_new: bool, now: float) -> None:
+        if peer.has_left:
+            return
         if is_new:
             self._peers.turned_out_ours(peer)
             self.replicas.on_started_anew(peer.address)
@@ -191,6 +201,7 @@ class Extensions:
         at = min(self.handover.deadline(), self.replication.deadline())
         at = min(at, self.ack_gate.deadline())
         at = min(at, self._lookup.deadline())
+        at = min(at, self.peer_memory.deadline())
         return min(at, self._surrenders.deadline())
 
     def run(self, now: float) -> None:
@@ -200,6 +211,7 @@ class Extensions:
             self._lookup.run(now)
             self._surrenders.run(now)
             self.ack_gate.run(now)
+            self.peer_memory.run(now)
 
 
 def _put_first(effects: list[Effect], count: int) -> None:

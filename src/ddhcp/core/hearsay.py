@@ -65,7 +65,7 @@ class HearsayTeller:
         self._told_at[peer.address] = now
         told: list[Block] = []
         for block in self._table.known.values():
-            if self._is_silent(block, now) and not self._orphans.rank(block.index, now):
+            if self._is_silent(block, now) and not self._orphans.rank(block.index, now, besides=peer):
                 told.append(block)
                 if len(told) == MAX_TOLD:
                     break
@@ -76,12 +76,13 @@ class HearsayTeller:
         object to the first inquiry. If there is another, the two do not hear each other, or the owner forgot."""
         if not self._may_tell(peer, Remedy.GUARDIAN):
             return
-        blocks = (self._table.get(index) for index in indices)
-        claimed = [block for block in blocks if block is not None and block.state is BlockState.CLAIMED]
+        blocks = [block for index in indices if (block := self._table.get(index)) is not None]
+        claimed = [block for block in blocks if block.state is BlockState.CLAIMED]
         repeated = {block.index for block in claimed if self._is_repeated(block.index, peer, now)}
         # A node that inquires what it claimed itself lost its memory, or its promise ran out unheard: it knows which.
         told = [b for b in claimed if b.owner_address == peer.address or b.index in repeated or self._is_silent(b, now)]
-        self._tell([b for b in told if self._orphans.rank(b.index, now) < TELLERS_ON_INQUIRY], peer, now)
+        told += (block for block in blocks if self._orphans.is_kept_for_owner(block))
+        self._tell([b for b in told if self._orphans.rank(b.index, now, peer) < TELLERS_ON_INQUIRY], peer, now)
 
     def on_asked_about(self, index: int, peer: Peer, now: float) -> bool:
         """A node of ours asks about an address in block ``index``, of which this node cannot speak: if its owner is
@@ -154,7 +155,7 @@ class HearsayTeller:
         longer."""
         if block.state is BlockState.ORPHAN:
             return HeardClaim(block.index, math.floor(block.orphan_until - now), ZERO_ID, UNKNOWN_ADDRESS)
-        until = max(block.expires_at, self._orphans.closed_until(block))
+        until = self._orphans.owned_until(block, now)
         return HeardClaim(block.index, math.floor(until - now), block.owner_id, block.owner_address)
 
     def objections(self, message: Hearsay, peer: Peer) -> tuple[Claim, ...]:

@@ -38,13 +38,27 @@ class Greeting:
         self._leases = leases
         self._on_ours = on_ours
 
-    def _hello(self, *, wants_answer: bool, blocks: tuple[int, ...] = ()) -> Hello:
-        context, plan = self._context, self._leases.plan.digest
-        return Hello(wants_answer, CAPABILITIES, context.incarnation, context.config.software, plan=plan, blocks=blocks)
+    def _hello(
+        self, *, wants_answer: bool, blocks: tuple[int, ...] = (), is_leaving: bool = False, owns_nothing: bool = False
+    ) -> Hello:
+        context = self._context
+        return Hello(
+            wants_answer, CAPABILITIES, context.incarnation, context.config.software, plan=self._leases.plan.digest,
+            blocks=blocks, is_leaving=is_leaving, owns_nothing=owns_nothing,
+        )  # fmt: skip
 
     def greet_all(self) -> None:
         """Make ourselves known to whoever of ours is there."""
         self._context.tell_all(self._hello(wants_answer=True))
+
+    def say_here(self) -> None:
+        """Tell everybody that we are there, owning nothing that would be announced."""
+        self._context.tell_all(self._hello(wants_answer=False, owns_nothing=True))
+
+    def say_goodbye(self) -> None:
+        """Tell everybody that we stop."""
+        if self._context.link_up:
+            self._context.tell_all(self._hello(wants_answer=False, is_leaving=True))
 
     @staticmethod
     def has_greeted(peer: Peer) -> bool:
@@ -89,6 +103,7 @@ class Greeting:
                 peer.hello_count = GREETINGS
                 self._context.log(logging.WARNING, "peer-incompatible", software=message.software)
             return
+        peer.has_left = message.is_leaving
         is_new = not peer.is_ours or peer.incarnation != message.incarnation
         peer.refresh = None
         peer.is_ours = True

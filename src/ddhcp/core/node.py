@@ -27,7 +27,7 @@ from .locates import Locates, may_be_locate
 from .peers import Peers
 from .policy import Reservation
 from .presence import Presence
-from .records import StoredBlock, StoredClaim, StoredLease
+from .records import StoredBlock, StoredClaim, StoredLease, StoredPeer
 from .refreshes import Refreshes
 from .restoring import Restoring
 from .server import Server
@@ -58,7 +58,7 @@ class Node:
     def __init__(self, config: NodeConfig, rng: random.Random) -> None:
         self._context = Context(config, rng)
         self._leases = LeaseTable(config.pool, AddressPlan(config.pool, config.policy))
-        self._peers = Peers()
+        self._peers = Peers(lambda: self._context.promise_s)
         self._server = Server(self._context, self._leases, self._peers)
         self._claims: Claims = self._server.claims
         self._forwarding: Forwarding = self._server.forwarding
@@ -191,6 +191,8 @@ class Node:
         restoring.enter(resumed, now)
         for claim in event.claims:
             self._claims.restore_claim(claim, now)
+        for peer in event.peers:
+            self._extensions.peer_memory.restore(peer, now)
         if resumed:
             self._context.log(logging.INFO, "resumed", blocks=len(resumed), leases=len(self._leases))
 
@@ -213,6 +215,7 @@ class Node:
         if self._context.stopping and not self._has_stopped and self._extensions.handover.is_idle:
             self._has_stopped = True
             self._claims.announce_last(now)
+            self._extensions.greeting.say_goodbye()
             self._context.effects.append(Stopped())
 
     def _on_wake(self, event: e.Wake, now: float) -> None:
@@ -411,6 +414,10 @@ class Node:
     def claims(self) -> list[StoredClaim]:
         """What is remembered, in case of a restart, of other nodes' claims."""
         return self._claims.memory.rows()
+
+    def idle_peers(self) -> list[StoredPeer]:
+        """What is remembered, in case of a restart, of nodes that own nothing."""
+        return self._extensions.peer_memory.rows()
 
     def statistics(self) -> dict[str, int]:
         """The counters and gauges by name, those of classic nodes under their classic names."""

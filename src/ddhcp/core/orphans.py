@@ -117,15 +117,28 @@ class Orphans:
             return 0.0
         return max((lease.expires_at + lease.kept_s for lease in self.known_leases.of_block(index)), default=0.0)
 
-    def _note_out_of_sight(self, block: Block, now: float) -> None:
-        """The claim of a block lapses. If its owner fell silent, and did not go on announcing others for longer than a
-        refresh takes, it may begin to lease from the block beyond a parted link."""
-        owner, promise_s = self._peers.get(block.owner_address), self._context.promise_s
-        if owner is None or not owner.is_ours or not self._context.is_careful:
-            return
+    def _owner_out_of_sight(self, block: Block, now: float) -> Peer | None:
+        """The owner of a claimed block if it is of ours, or was not heard since this node started, fell silent, and did
+        not go on announcing others for longer than a refresh takes: it may lease from the block beyond a parted link.
+        """
+        owner = self._peers.get(block.owner_address)
+        if owner is None or not (owner.is_ours or owner.heard_at == -math.inf) or not self._context.is_careful:
+            return None
         announced_at = block.expires_at - block.timeout_s  # of what was only told it is not known
         is_its_own = block.is_hearsay or owner.claims_at <= announced_at + MISSING_AFTER * owner.expected_s
-        if is_its_own and self._peers.is_out_of_sight(owner, promise_s, now):
+        return owner if is_its_own and self._peers.is_out_of_sight(owner, now) else None
+
+    def owned_until(self, block: Block, now: float) -> float:
+        """Up to when the owner of a claimed block, silent from now on, may own it, or leases may run in it. What this
+        node was told of that owner, or knew before it started anew, is not told on: it would become ever more."""
+        owner = self._owner_out_of_sight(block, now)
+        is_first_hand = owner is not None and owner.is_ours and not block.is_hearsay
+        unseen_until = owner.heard_at + self._context.promise_s if owner is not None and is_first_hand else 0.0
+        return max(block.expires_at, self.closed_until(block), unseen_until)
+
+    def _note_out_of_sight(self, block: Block, now: float) -> None:
+        """The claim of a block lapses."""
+        if (owner := self._owner_out_of_sight(block, now)) is not None:
             self._out_of_sight[block.index] = owner.claims_at
 
     def _out_of_sight_until(self, block: Block) -> float:
@@ -134,7 +147,11 @@ class Orphans:
         owner = self._peers.get(block.owner_address)
         if last_word_at is None or owner is None or owner.claims_at != last_word_at:
             return 0.0
-        return self._peers.at_work_until(owner, self._context.promise_s)
+        return self._peers.at_work_until(owner)
+
+    def is_kept_for_owner(self, block: Block) -> bool:
+        """Whether a block is an orphan for no other reason than that."""
+        return block.state is BlockState.ORPHAN and self._out_of_sight_until(block) >= block.orphan_until
 
     def on_lapsed(self, block: Block, now: float) -> None:
         """The time of a block that is not ours ran out: it is free, or an orphan."""
@@ -167,11 +184,13 @@ class Orphans:
 
     # --- the guardian's turn --------------------------------------------------------------------
 
-    def rank(self, index: int, now: float) -> int:
-        """How many of the nodes of ours that are known to live come before this one as guardian of block ``index``."""
+    def rank(self, index: int, now: float, besides: Peer | None = None) -> int:
+        """How many of the nodes of ours that are known to live, ``besides`` not among them, come before this one as
+        guardian of block ``index``."""
         context = self._context
         own = distance(index, context.address)
-        living = (peer for peer in self._peers if peer.is_ours and self._peers.is_present(peer, now))
+        others = (peer for peer in self._peers if peer.is_ours and peer is not besides)
+        living = (peer for peer in others if self._peers.is_present(peer, now))
         return sum(distance(index, peer.address) < own for peer in living)
 
     def _plan(self, block: Block, now: float, pace_s: float, wait_s: float = 0.0) -> None:

@@ -15,7 +15,7 @@ GREETINGS = 3  # HELLOs to a peer of unknown kind; one that answers none is take
 UNKNOWN_COUNTS_S = 120.0  # a peer of unknown kind is taken for classic for this long: until it must have answered
 CLASSIC_COUNTS_S = 3600.0  # after a classic peer was last heard, others like it may still come
 MISSING_AFTER = 1.5  # refresh periods without a word: one refresh was lost, or the peer is missing
-KNOWN_FOR_S = 600.0  # a peer without blocks is reckoned with for this long after it was heard
+KNOWN_FOR_S = 600.0  # a peer without blocks is reckoned with for this long after it was heard, or for a promise
 LOOK_AGAIN_S = 5.0  # at least, between two looks at who is to be reckoned with no more
 MAX_PEERS = 4096  # the longest unheard is forgotten beyond this, so that a flood of senders costs bounded memory
 SAME_REFRESH_S = 1.0  # claims of a peer that come closer together are packets of one refresh, or answers in a dispute
@@ -56,6 +56,8 @@ class Peer:
     ``claims_at``: when it last announced its blocks, 0 if never; ``refresh_s``: the mean time between that, 0 while
     unknown; ``refreshes``/``refreshes_lost``: how many were heard, and how many seem to have been lost on the way.
     ``claimed_until``: up to when it last announced a block; minus infinity if it never did, or gave all of them up.
+    ``awaited_until``: up to when it may be at work, by what was known before this node started anew. ``has_left``: its
+    last word was that it stops.
     ``expected_s``: within how many seconds after ``claims_at`` its next refresh is to be expected, if none is lost.
     ``version``, ``capabilities``, ``incarnation``, ``software``: what its HELLO said, zeros and empty before.
     ``plans``: digests of our address plan and of its own when they were last compared.
@@ -73,6 +75,8 @@ class Peer:
     hello_count: int = 0
     hello_at: float = 0.0
     claimed_until: float = -math.inf
+    awaited_until: float = -math.inf
+    has_left: bool = False
     expected_s: float = 0.0
     claims_at: float = 0.0
     refresh_s: float = 0.0
@@ -117,11 +121,12 @@ class Peer:
 class Peers:
     """The peers by source address.
 
-    ``on_sharing``, which whoever divides the pool sets: called with a peer that is to be reckoned with and was not
-    before.
+    ``promise_s``: called to learn for how long a block with leases is announced. ``on_sharing``, which whoever divides
+    the pool sets: called with a peer that is to be reckoned with and was not before.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, promise_s: Callable[[], float] = lambda: KNOWN_FOR_S) -> None:
+        self._promise_s = promise_s
         self._peers: dict[bytes, Peer] = {}
         self.on_sharing: Callable[[Peer], None] = lambda peer: None
         self._sharing_until = math.inf  # a lower bound of when one of those peers is to be reckoned with no more
@@ -167,10 +172,10 @@ class Peers:
             self._sharing_until = min(self._sharing_until, self._sharing_ends(peer))
             self.on_sharing(peer)
 
-    @staticmethod
-    def _sharing_ends(peer: Peer) -> float:
+    def _sharing_ends(self, peer: Peer) -> float:
         """Up to when a peer that says nothing is to be reckoned with."""
-        return max(peer.claimed_until, peer.heard_at + KNOWN_FOR_S)
+        known_s = max(KNOWN_FOR_S, self._promise_s())
+        return max(peer.claimed_until, peer.awaited_until, peer.heard_at + known_s)
 
     def has_sharing_ended(self, now: float) -> bool:
         """Whether a peer is to be reckoned with no more, and ``has_share`` no more, since this was asked last. It may
@@ -192,6 +197,7 @@ class Peers:
         """The same of a peer that is known, and reckoned with."""
         if peer.heard_at < now:
             peer.heard_at = now
+        peer.has_left = False
         if not peer.is_ours:
             self._unknown.pop(peer.address, None)
             if peer.hello_count < GREETINGS:
@@ -224,6 +230,15 @@ class Peers:
             if address in self._peers:
                 self._share_with(peer)
         return peer
+
+    def await_word(self, address: bytes, node_id: bytes, until: float) -> None:
+        """A peer that owned nothing before this node started anew may be at work until then."""
+        peer = self._peers.get(address)
+        if peer is None and len(self._peers) < MAX_PEERS:
+            peer = self._peers[address] = Peer(address, node_id, -math.inf)
+        if peer is not None:
+            peer.awaited_until = max(peer.awaited_until, until)
+            self._share_with(peer)
 
     def note_claim(self, peer: Peer, until: float) -> None:
         """A peer owns blocks until that instant, at least; called when it is expected to speak sooner as well."""
@@ -271,24 +286,20 @@ class Peers:
         self._none_missing = (now, before)
         return False
 
-    @staticmethod
-    def is_to_be_reckoned_with(peer: Peer, now: float) -> bool:
+    def is_to_be_reckoned_with(self, peer: Peer, now: float) -> bool:
         """Whether a peer may claim a block now: it owns some, perhaps far away, or was heard a while ago."""
-        return peer.claimed_until > now or now - peer.heard_at < KNOWN_FOR_S
+        return self._sharing_ends(peer) > now
 
-    @staticmethod
-    def at_work_until(peer: Peer, promise_s: float) -> float:
+    def at_work_until(self, peer: Peer) -> float:
         """Up to when a peer of our kind that says nothing may own blocks and lease from them, since a link may have
-        parted; minus infinity if it never owned any, or gave all of them up. ``promise_s``: for how long a block with
-        leases is announced. Spare blocks in a crowded pool are announced for less than that, for others' sake."""
-        if peer.claimed_until == -math.inf:
-            return -math.inf
-        return max(peer.claimed_until, peer.claims_at + promise_s if peer.claims_at else 0.0)
+        parted: as long as the longest promise, for it may have claimed one unheard. Spare blocks in a crowded pool are
+        announced for less than that, for others' sake. Of one that stopped only what it announced counts."""
+        unheard_until = -math.inf if peer.has_left else max(peer.awaited_until, peer.heard_at + self._promise_s())
+        return max(peer.claimed_until, unheard_until)
 
-    @staticmethod
-    def is_out_of_sight(peer: Peer, promise_s: float, now: float) -> bool:
+    def is_out_of_sight(self, peer: Peer, now: float) -> bool:
         """Whether such a peer has been silent for longer than is usual."""
-        return Peers._is_silent(peer, now) and Peers.at_work_until(peer, promise_s) > now
+        return self._is_silent(peer, now) and self.at_work_until(peer) > now
 
     @staticmethod
     def is_present(peer: Peer, now: float) -> bool:

@@ -30,6 +30,17 @@ class StoredClaim:
     closed_until: float
 
 
+@dataclass(slots=True, frozen=True)
+class StoredPeer:
+    """A node that owned nothing when it was last heard, so that no StoredClaim tells of it. ``address``: on the
+    server link. ``known_until``: up to when it may be at work if it is not heard again; later than a node that goes on
+    running would take it to be, so that not every word of it has to be written."""
+
+    address: bytes
+    node_id: bytes
+    known_until: float
+
+
 @dataclass(slots=True, init=False)
 class StoredLease:
     """A binding as it must survive a crash.

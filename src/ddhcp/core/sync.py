@@ -1,8 +1,9 @@
 """Newcomer sync: a node that comes up asks who owns what, and the nodes of this kind tell it within seconds.
 
 The question is an INQUIRE for no block at all, which classic nodes take for a valid packet that asks for nothing. The
-answer is a refresh that comes early: one packet with all own blocks, to everybody, in a random slot. It serves all who
-asked meanwhile, so that N newcomers at once cost a few questions and N answers, not N x N.
+answer is a refresh that comes early: one packet with all own blocks, or a HELLO where there are none, to everybody, in
+a random slot. It serves all who asked meanwhile, so that N newcomers at once cost a few questions and N answers, not
+N x N. Those newcomers have nothing to say themselves.
 """
 
 from __future__ import annotations
@@ -76,12 +77,12 @@ class Sync:
 
     # --- answering ------------------------------------------------------------------------------
 
-    def on_asked(self, has_blocks: bool, now: float) -> None:
-        """Another node asked for everybody's claims."""
+    def on_asked(self, now: float, *, is_newcomer: bool) -> None:
+        """Another node asked for everybody's claims, or who is there."""
         self._context.count("swarm.recv_sync")
         if now - self._asked_at > ASK_WITHIN_S:
             self._asked(now)
-        if has_blocks and not self._context.stopping and self._answer_at == math.inf:
+        if not is_newcomer and not self._context.stopping and self._answer_at == math.inf:
             slot_at = now + self._context.rng.random() * (SLOT_S + self._spread_s())
             self._answer_at = max(slot_at, self._told_at + ANSWER_PAUSE_S)
 

@@ -7,8 +7,18 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from ..core.effects import ForgetBlock, ForgetClaim, ForgetLease, SaveBlock, SaveClaim, SaveLease, StoreEffect
-from ..core.records import StoredBlock, StoredClaim, StoredLease
+from ..core.effects import (
+    ForgetBlock,
+    ForgetClaim,
+    ForgetLease,
+    ForgetPeer,
+    SaveBlock,
+    SaveClaim,
+    SaveLease,
+    SavePeer,
+    StoreEffect,
+)
+from ..core.records import StoredBlock, StoredClaim, StoredLease, StoredPeer
 
 ROWS_AT_ONCE: Final = 64  # by one statement; SQLite keeps as many forms of it prepared as it has room for
 _LEASE_PLACES: Final = "(?, ?, ?, ?, ?, ?, ?, ?)"
@@ -36,8 +46,12 @@ def pack(effects: Iterable[StoreEffect]) -> bytes:
         elif isinstance(effect, SaveClaim):
             claim = effect.claim
             others.append(("claim", claim.index, claim.owner_id, claim.owner, claim.closed_until))
+        elif isinstance(effect, SavePeer):
+            others.append(("peer", effect.peer.address, effect.peer.node_id, effect.peer.known_until))
         elif isinstance(effect, ForgetLease):
             others.append(("no-lease", effect.address))
+        elif isinstance(effect, ForgetPeer):
+            others.append(("no-peer", effect.address))
         elif isinstance(effect, ForgetBlock):
             others.append(("no-block", effect.index))
         else:
@@ -56,6 +70,10 @@ def unpack(data: bytes) -> list[StoreEffect]:
             effects.append(SaveBlock(StoredBlock(*values)))
         elif kind == "claim":
             effects.append(SaveClaim(StoredClaim(*values)))
+        elif kind == "peer":
+            effects.append(SavePeer(StoredPeer(*values)))
+        elif kind == "no-peer":
+            effects.append(ForgetPeer(*values))
         elif kind == "no-lease":
             effects.append(ForgetLease(*values))
         elif kind == "no-block":
@@ -72,6 +90,7 @@ class Changes:
         self._blocks: dict[int, float | None] = {}
         self._leases: dict[int, StoredLease | None] = {}
         self._claims: dict[int, StoredClaim | None] = {}
+        self._peers: dict[bytes, StoredPeer | None] = {}
         self._forgets = False
         for effect in effects:
             if isinstance(effect, SaveLease):
@@ -85,13 +104,17 @@ class Changes:
                 self._blocks[effect.index] = None
             elif isinstance(effect, SaveClaim):
                 self._claims[effect.claim.index] = effect.claim
+            elif isinstance(effect, SavePeer):
+                self._peers[effect.peer.address] = effect.peer
+            elif isinstance(effect, ForgetPeer):
+                self._peers[effect.address] = None
             else:
                 self._claims[effect.index] = None
 
     @property
     def are_few_leases(self) -> bool:
         """Whether all that changes are leases to be saved, so few that one statement writes them."""
-        is_more = self._forgets or self._blocks or self._claims
+        is_more = self._forgets or self._blocks or self._claims or self._peers
         return not is_more and 0 < len(self._leases) <= ROWS_AT_ONCE
 
     def saved_leases(self) -> list[StoredLease]:
@@ -112,12 +135,16 @@ class Changes:
             if claim is not None
         ]
         lapsed = [(index,) for index, claim in self._claims.items() if claim is None]
+        known = [(p.address, p.node_id, p.known_until + to_wall) for p in self._peers.values() if p is not None]
+        forgotten = [(address,) for address, peer in self._peers.items() if peer is None]
         changes: tuple[tuple[str, Sequence[tuple[object, ...]]], ...] = (
             ("insert or replace into block values (?, ?)", owned),
             ("insert or replace into claim values (?, ?, ?, ?)", claimed),
             ("delete from lease where address = ?", ended),
             ("delete from block where block_index = ?", given_up),
             ("delete from claim where block_index = ?", lapsed),
+            ("insert or replace into peer values (?, ?, ?)", known),
+            ("delete from peer where address = ?", forgotten),
         )
         for statement, rows in changes:
             if rows:

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterable
 
-from ..core.effects import Effect, StoreEffect, key_of
+from ..core.effects import Effect, Key, StoreEffect, key_of
 from ..values import dataclass, field
 from .latency import COMMIT_BOUNDS_S, Histogram
 from .store import Store
@@ -26,7 +26,7 @@ class Batch:
     batch, and everything that earlier ones wrote must be given again.
     """
 
-    rows: dict[tuple[str, int], StoreEffect] = field(default_factory=dict)
+    rows: dict[Key, StoreEffect] = field(default_factory=dict)
     waiting: list[Effect] = field(default_factory=list)
     error: str | None = None
     is_first: bool = False
@@ -45,7 +45,7 @@ class Committer:
         self._store = store
         self._gathered = Batch()
         self._flying: Batch | None = None
-        self._unwritten: dict[tuple[str, int], StoreEffect] = {}
+        self._unwritten: dict[Key, StoreEffect] = {}
         self.dropped = 0
         self.failure = ""
         self.durations = Histogram(COMMIT_BOUNDS_S)

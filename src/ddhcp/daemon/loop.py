@@ -194,7 +194,8 @@ class Loop:
         if remembered.skipped:
             self._log.write(logging.WARNING, "store-rows-skipped", {"rows": remembered.skipped})
         self._links.announce_adopted(now)
-        self._feed(e.Start(tuple(remembered.blocks), tuple(remembered.leases), tuple(remembered.claims)), now)
+        blocks, leases = tuple(remembered.blocks), tuple(remembered.leases)
+        self._feed(e.Start(blocks, leases, tuple(remembered.claims), tuple(remembered.peers)), now)
         self._links.look(now)
         self._performer.flush()
         if self._http is not None:

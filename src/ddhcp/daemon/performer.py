@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from ..core import effects as f
 from ..core import events as e
 from ..core.blocks import BlockState
-from ..core.records import StoredBlock, StoredClaim, StoredLease
+from ..core.records import StoredBlock, StoredClaim, StoredLease, StoredPeer
 from ..core.views import BlockView
 from .committer import Batch, Committer
 from .hooks import Hooks
@@ -25,7 +25,9 @@ GRANTED: Final = "lease-granted"  # told, as hooks are called for it, when the a
 _TOLD: Final = (f.Log, f.RunHook)
 _ANSWERS_AND_NEWS: Final = (f.SendDhcp, f.Log, f.RunHook)
 _OTHER_DATAGRAMS: Final = (f.SendUnicast, f.SendMulticast)
-_STORE_EFFECTS: Final = (f.SaveBlock, f.ForgetBlock, f.SaveLease, f.ForgetLease, f.SaveClaim, f.ForgetClaim)
+_STORE_EFFECTS: Final = (
+    f.SaveBlock, f.ForgetBlock, f.SaveLease, f.ForgetLease, f.SaveClaim, f.ForgetClaim, f.SavePeer, f.ForgetPeer,
+)  # fmt: skip
 
 
 class Driven(Protocol):
@@ -40,6 +42,9 @@ class Driven(Protocol):
 
     def claims(self) -> list[StoredClaim]:
         """What it knows of other nodes' blocks."""
+
+    def idle_peers(self) -> list[StoredPeer]:
+        """What it knows of nodes without any."""
 
     def block_views(self, now: float) -> list[BlockView]:
         """Every block that is not free."""
@@ -232,6 +237,7 @@ class Performer:
             self._rows.append(row)
             self._unsaved[lease.address] = row
         self._rows.extend(f.SaveClaim(claim) for claim in self._node.claims())
+        self._rows.extend(f.SavePeer(peer) for peer in self._node.idle_peers())
         for block in self._node.block_views(now):
             if block.state == BlockState.OURS:
                 # Views count whole seconds, rounded up: what is remembered must not exceed what was promised.

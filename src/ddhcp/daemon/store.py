@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..core.effects import StoreEffect
-from ..core.records import StoredBlock, StoredClaim, StoredLease
+from ..core.records import StoredBlock, StoredClaim, StoredLease, StoredPeer
 from ..values import dataclass, field
 from .changes import Changes, insert_leases
 from .clock import boot_id, boot_time, wall_minus_boot
@@ -46,6 +46,9 @@ MIGRATIONS = (
         block_index integer primary key, owner_id blob not null, owner blob not null, closed_until real not null
     );
     """,
+    """
+    create table peer (address blob primary key, node_id blob not null, known_until real not null) without rowid;
+    """,
 )
 EARLIEST_PLAUSIBLE_S = 1_700_000_000.0  # in 2023; before this, a wall clock has not been set since the start
 MAX_CLOCK_ERROR_S = 1.0  # smaller steps of the wall clock are not followed: no lease is that exact
@@ -72,12 +75,18 @@ where block_index between 0 and 4294967295
     and typeof(owner) = 'blob' and length(owner) = 16
     and typeof(closed_until) = 'real' and abs(closed_until) < 1e11
 """
+_SOUND_PEERS = """
+select address, node_id, known_until from peer
+where typeof(address) = 'blob' and length(address) = 16
+    and typeof(node_id) = 'blob' and length(node_id) = 8
+    and typeof(known_until) = 'real' and abs(known_until) < 1e11
+"""
 # What a process needs to know to write a store that another one has opened: the path, what instants in the file are
 # more than boot times, and whether the file says so for this boot.
 Handover = tuple[str, float, bool]
 _COUNT_ROWS = """
 select (select count(*) from block) + (select count(*) from lease) + (select count(*) from claim)
-    + (select count(*) from clock)
+    + (select count(*) from peer) + (select count(*) from clock)
 """
 
 
@@ -89,6 +98,7 @@ class Remembered:
     blocks: list[StoredBlock] = field(default_factory=list)
     leases: list[StoredLease] = field(default_factory=list)
     claims: list[StoredClaim] = field(default_factory=list)
+    peers: list[StoredPeer] = field(default_factory=list)
     skipped: int = 0
     set_aside: Path | None = None
 
@@ -370,6 +380,7 @@ class SqliteStore:
             step = wall_minus_boot() - self._wall_minus_boot
             db.execute("update block set promised_until = promised_until + ?", (step,))
             db.execute("update claim set closed_until = closed_until + ?", (step,))
+            db.execute("update peer set known_until = known_until + ?", (step,))
             db.execute("update lease set expires_at = expires_at + ?", (step,))
             db.execute("update lease set held_until = held_until + ? where granted_s > 0", (step,))
             self._wall_minus_boot += step
@@ -387,9 +398,13 @@ class SqliteStore:
             StoredClaim(index, owner_id, owner, until + to_boot)
             for index, owner_id, owner, until in db.execute(_SOUND_CLAIMS)
         ]
+        found.peers = [
+            StoredPeer(address, node_id, until + to_boot) for address, node_id, until in db.execute(_SOUND_PEERS)
+        ]
         (rows,) = db.execute(_COUNT_ROWS).fetchone()
         clocks = len(db.execute(_SOUND_CLOCK).fetchall())
-        found.skipped = rows - len(found.blocks) - len(found.leases) - len(found.claims) - clocks
+        sound = len(found.blocks) + len(found.leases) + len(found.claims) + len(found.peers) + clocks
+        found.skipped = rows - sound
         self._remembered = found
 
     def _commit(self, db: sqlite3.Connection, changes: Changes) -> None:

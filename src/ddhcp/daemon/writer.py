@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import NoReturn, Protocol
 
-from ..core.effects import StoreEffect, key_of
+from ..core.effects import Key, StoreEffect, key_of
 from ..values import dataclass
 from .changes import pack, unpack
 from .store import Handover, SqliteStore
@@ -170,7 +170,7 @@ def serve(sock: socket.socket, memory: int, take_over: Callable[[Handover], Writ
     if not (handover := _heard(sock)):
         return
     store = take_over(marshal.loads(handover))
-    unwritten: dict[tuple[str, int], StoreEffect] = {}
+    unwritten: dict[Key, StoreEffect] = {}
     retry_s = FIRST_RETRY_S
     while True:
         is_retry = bool(unwritten) and not select.select([sock], [], [], retry_s)[0]
@@ -197,7 +197,7 @@ def _heard(sock: socket.socket) -> bytes:
         return b""
 
 
-def _commit(store: Writable, rows: dict[tuple[str, int], StoreEffect]) -> tuple[str | None, bool, float]:
+def _commit(store: Writable, rows: dict[Key, StoreEffect]) -> tuple[str | None, bool, float]:
     """Why it failed, whether the store was begun anew, and how many seconds it took."""
     if not rows:
         return None, False, 0.0

@@ -53,21 +53,7 @@ def draw_faults(setup: Setup, rng: random.Random, classic: frozenset[int] = froz
     faults.sort(key=lambda fault: (fault.at, fault.kind, fault.nodes))
     pause_s = 2 * setup.refresh_s
     kept = _with_witnesses(_spaced(_with_survivors(faults, setup), pause_s), setup, classic, pause_s)
-    if setup.spare_leases == 0:
-        kept = _with_memory_of_all(kept)
     return sorted(kept + _rushes(kept, setup, rng), key=lambda fault: fault.at) if setup.rushes else kept
-
-
-def _with_memory_of_all(faults: list[Fault]) -> list[Fault]:
-    """Without machines that come back while somebody is not heard who may own nothing: whoever owns blocks is
-    remembered on the others' disks, but of a node without any nothing is written down."""
-    silences = [fault for fault in faults if fault.kind in SILENCING]
-
-    def is_back_in_silence(fault: Fault) -> bool:
-        first, last = fault.until, _back_at(fault)
-        return last < math.inf and any(each.at <= last and first <= each.until for each in silences)
-
-    return [fault for fault in faults if fault.kind not in ENDING or not is_back_in_silence(fault)]
 
 
 def _rushes(faults: list[Fault], setup: Setup, rng: random.Random) -> list[Fault]:

@@ -15,7 +15,7 @@ from ..core import Node, NodeConfig
 from ..core import effects as f
 from ..core import events as e
 from ..core.events import SwarmReceived
-from ..core.records import StoredBlock, StoredClaim, StoredLease
+from ..core.records import StoredBlock, StoredClaim, StoredLease, StoredPeer
 from ..dhcp import Message
 from .clock import HostClock
 from .engine import Engine, Timer
@@ -159,6 +159,7 @@ class Disk:
         self.blocks: dict[int, float] = {}
         self.leases: dict[int, StoredLease] = {}
         self.claims: dict[int, StoredClaim] = {}
+        self.peers: dict[bytes, StoredPeer] = {}
 
     def apply(self, effect: f.StoreEffect) -> None:
         """Carry out one store effect."""
@@ -172,6 +173,10 @@ class Disk:
             self.blocks.pop(effect.index, None)
         elif isinstance(effect, f.SaveClaim):
             self.claims[effect.claim.index] = effect.claim
+        elif isinstance(effect, f.SavePeer):
+            self.peers[effect.peer.address] = effect.peer
+        elif isinstance(effect, f.ForgetPeer):
+            self.peers.pop(effect.address, None)
         else:
             self.claims.pop(effect.index, None)
 
@@ -180,6 +185,7 @@ class Disk:
         self.blocks.clear()
         self.leases.clear()
         self.claims.clear()
+        self.peers.clear()
 
 
 class OurHost(Host):
@@ -239,7 +245,8 @@ class OurHost(Host):
         leases = tuple(lease for _, lease in sorted(self.disk.leases.items()))
         self.feed(e.ClientLinkUp(e.ClientLink(CLIENT_LINK, self.server_id, 8, self.mac)))
         claims = tuple(claim for _, claim in sorted(self.disk.claims.items()))
-        self.feed(e.Start(blocks, leases, claims))
+        peers = tuple(peer for _, peer in sorted(self.disk.peers.items()))
+        self.feed(e.Start(blocks, leases, claims, peers))
         if self.link_is_up:
             self.feed(e.ServerLinkUp(self.mac_in_id, self.address))
 

@@ -33,6 +33,8 @@ _SOFTWARE, _LEASE, _IDENTITY, _SECTION, _PROGRESS, _CLIENT, _CLAIM, _PLAN, _BLOC
 
 # Flags, by command.
 _WANTS_ANSWER = 1  # HELLO
+_IS_LEAVING = 2  # HELLO
+_OWNS_NOTHING = 4  # HELLO
 _IS_GIFT = 1  # HANDOVER: the block becomes the receiver's
 _IS_PROMISE = 1  # HEARSAY
 _HOLDS_IT = 1  # FOUND
@@ -102,6 +104,7 @@ class Hello:
     bits. ``incarnation``: 8 random bytes drawn when it started. ``software``: its name and version, for people.
     ``plan``: 8 bytes that stand for which addresses it reserves and which subnets it knows, b"" if it does not say.
     ``blocks``: those that it inquires and that the receiver is to consent to; in an answer, those that it consents to.
+    ``is_leaving``: it stops, and this is its last word. ``owns_nothing``: there is no block that it could announce.
     """
 
     wants_answer: bool
@@ -112,6 +115,8 @@ class Hello:
     highest: int = VERSION
     plan: bytes = b""
     blocks: tuple[int, ...] = ()
+    is_leaving: bool = False
+    owns_nothing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -513,7 +518,8 @@ def _write_hello(m: Hello) -> _Written:
     software = m.software.encode("ascii", "replace")[:MAX_SOFTWARE_BYTES]
     plan = [(_PLAN, m.plan)] if m.plan else []
     blocks = [(_BLOCKS, struct.pack(f"!{len(m.blocks)}I", *m.blocks))] if m.blocks else []
-    return c.HELLO, _WANTS_ANSWER * m.wants_answer, fixed, [(_SOFTWARE, software), *plan, *blocks]
+    flags = _WANTS_ANSWER * m.wants_answer | _IS_LEAVING * m.is_leaving | _OWNS_NOTHING * m.owns_nothing
+    return c.HELLO, flags, fixed, [(_SOFTWARE, software), *plan, *blocks]
 
 
 def _write_handover(m: HandoverMessage) -> _Written:
@@ -566,10 +572,13 @@ def _read_hello(flags: int, fixed: tuple[int, int, int, bytes], fields: Fields) 
     plan = next(_all(fields, _PLAN), b"")[:PLAN_SIZE]
     if plan and len(plan) != PLAN_SIZE:
         raise DecodeError("extension-malformed")
-    wants_answer = bool(flags & _WANTS_ANSWER)
+    wants_answer, is_leaving, owns_nothing = (bool(flags & bit) for bit in (_WANTS_ANSWER, _IS_LEAVING, _OWNS_NOTHING))
     named = next(_all(fields, _BLOCKS), b"")
     blocks = struct.unpack(f"!{len(named) // _INDEX.size}I", named)
-    return Hello(wants_answer, capabilities, incarnation, _read_software(fields), lowest, highest, plan, blocks)
+    software = _read_software(fields)
+    return Hello(
+        wants_answer, capabilities, incarnation, software, lowest, highest, plan, blocks, is_leaving, owns_nothing
+    )
 
 
 def _read_handover(flags: int, fixed: tuple[int, int, int, int], fields: Fields) -> HandoverMessage:

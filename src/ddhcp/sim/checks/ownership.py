@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ...core.announcing import tells_of_leases
+from ...core.context import PROMISE_SLACK_S
 from ..watch import Watch
 
 MESSAGES_PER_DISPUTE = 12  # c of I4: three inquiries and a claim, said and answered by two nodes, with room for losses
@@ -112,9 +113,10 @@ class Idleness:
 
 class IdleChecker:
     """I8: while nothing happens, a node announces all its blocks in one packet, as seldom as its shortest promise
-    allows. That a dead owner's promise ends is something: survivors inquire its block, and one announces it; and so is
-    that a node needs a block, as for a client that comes back when its lease has ended: it inquires, claims and repeats
-    that; and so is that a client asks in vain, as the pool is full: who knows it is asked (LOCATE)."""
+    allows, or that it owns none, three times in a promise. That a dead owner's promise ends is something: survivors
+    inquire its block, and one announces it; and so is that a node needs a block, as for a client that comes back when
+    its lease has ended: it inquires, claims and repeats that; and so is that a client asks in vain, as the pool is
+    full: who knows it is asked (LOCATE)."""
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
@@ -153,6 +155,8 @@ class IdleChecker:
             has_leases = tells_of_leases(timeout_s, setup.block_timeout_s)
             period_s = ((timeout_s - setup.lease_s if has_leases else timeout_s * 0.9) - 5) / 3
             allowed += 2 + seconds / (0.7 * max(1.0, period_s))
+        owning_nothing = setup.nodes - len(self._shortest or {})
+        allowed += owning_nothing * (1 + seconds / (0.7 * (2 * setup.lease_s + PROMISE_SLACK_S) / 3))
         self._shortest = None
         allowed += MESSAGES_PER_CLAIM * len(self._begun)
         allowed += self._watch.discovers - discovers_before
