@@ -24,6 +24,7 @@ FRUGAL = replace(CONFIG, spare_leases=1)
 GREEDY = replace(CONFIG, spare_leases=100)  # more than there are: it claims whatever it may
 PROMISE_S = 700
 OTHER = b"\xfe\x80" + bytes(13) + b"\x77"
+ANOTHER = b"\xfe\x80" + bytes(13) + b"\x78"
 OTHER_ID = b"\x02\0\0\0\x09\x09\0\0"
 OWN = b"\xfe\x80" + bytes(13) + b"\x01"
 
@@ -126,26 +127,39 @@ def test_who_owned_nothing_and_stopped_is_waited_for_no_more(is_leaving: bool) -
     assert len(node.own_blocks(2 * PROMISE_S)) == POOL.block_count
 
 
-def test_it_is_written_down_once_in_a_while() -> None:
-    """Flash wears out by writing."""
+def test_who_is_of_this_kind_is_written_down_once_in_a_while() -> None:
+    """Flash wears out by writing: twice in a promise, whether by one HELLO each minute or by announcements."""
     node, effects = started(), list[tuple[float, f.Effect]]()
-    for at in range(10, 20 * PROMISE_S, PROMISE_S // 4):
+    codec = SwarmCodec(OTHER_ID, POOL.prefix, POOL.prefix_len, POOL.block_size)
+    announced = e.SwarmReceived(codec.update_claim([(2, 700)]), ANOTHER, True)
+    node.handle(hello(source=ANOTHER), 1.0)
+    for at in range(10, 20 * PROMISE_S, 60):
         effects += run(node, float(at))
         node.handle(hello(), float(at))
-    written = rows(effects)
-    assert 25 <= len(written) <= 45
-    assert {(row.address, row.node_id) for row in written} == {(OTHER, OTHER_ID)}
-    assert all(row.known_until > at + 1.5 * PROMISE_S for at, effect in effects for row in rows([(at, effect)]))
+        node.handle(announced, float(at))
+    for address in (OTHER, ANOTHER):
+        mine = [(at, row) for at, effect in effects for row in rows([(at, effect)]) if row.address == address]
+        assert 25 <= len(mine) <= 45
+        assert all(1.9 * PROMISE_S < row.known_until - at <= 2 * PROMISE_S for at, row in mine)
+    assert sum(isinstance(effect, f.SaveClaim) for _, effect in effects) > 0
 
 
-def test_one_that_owns_blocks_is_remembered_by_these() -> None:
+def test_who_is_not_of_this_kind_is_not_written_down() -> None:
     node = started()
     codec = SwarmCodec(OTHER_ID, POOL.prefix, POOL.prefix_len, POOL.block_size)
-    node.handle(e.SwarmReceived(codec.update_claim([(2, 700)]), OTHER, True), 5.0)
-    node.handle(hello(), 5.0)
-    effects = run(node, 60.0)
-    assert rows(effects) == []
-    assert any(isinstance(effect, f.SaveClaim) for _, effect in effects)
+    node.handle(e.SwarmReceived(codec.update_claim([(2, 60)]), OTHER, True), 5.0)
+    assert rows(run(node, 2000.0)) == []
+
+
+def test_one_that_was_of_this_kind_and_does_not_answer_is_not_taken_for_a_classic_node() -> None:
+    """It may not hear this node, which came back to a link that carries one way (I1)."""
+    for is_known in (True, False):
+        node = started(*[StoredPeer(OTHER, OTHER_ID, 3000.0)] * is_known, at=1000.0, config=GREEDY)
+        codec = SwarmCodec(OTHER_ID, POOL.prefix, POOL.prefix_len, POOL.block_size)
+        for now in range(1001, 1400, 20):
+            run(node, float(now))
+            node.handle(e.SwarmReceived(codec.update_claim([(2, 60)]), OTHER, True), float(now))
+        assert (len(node.own_blocks(1400.0)) < POOL.block_count - 1) is is_known
 
 
 def test_it_is_reckoned_with_after_a_restart() -> None:
@@ -164,7 +178,7 @@ def test_a_row_that_has_run_out_is_forgotten_at_the_start() -> None:
     node = Node(CONFIG, random.Random(1))
     effects = node.handle(e.Start(peers=(StoredPeer(OTHER, OTHER_ID, 999.0),)), 1000.0)
     assert f.ForgetPeer(OTHER) in effects
-    assert node.idle_peers() == []
+    assert node.peers_of_ours() == []
 
 
 def test_a_row_of_a_far_future_counts_for_no_longer_than_one_that_was_written_now() -> None:
@@ -181,5 +195,5 @@ def test_a_flood_of_strangers_is_remembered_up_to_a_bound() -> None:
         effects += run(node, now)
         node.handle(hello(source=b"\xfe\x80" + bytes(10) + number.to_bytes(4, "big")), now)
     effects += run(node, now + 60)
-    assert len({row.address for row in rows(effects)}) == MAX_ROWS == len(node.idle_peers())
+    assert len({row.address for row in rows(effects)}) == MAX_ROWS == len(node.peers_of_ours())
     assert node.statistics()["swarm.peers_not_remembered"] > 0

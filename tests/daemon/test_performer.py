@@ -200,7 +200,7 @@ def test_a_store_that_was_begun_anew_gets_everything_before_another_ack_leaves(d
     known = [StoredLease(number, b"i", bytes(16), "leased", 1e6) for number in (1, 2)]
     desk.script.leases = lambda: known  # type: ignore[attr-defined]
     desk.script.claims = lambda: [StoredClaim(4, bytes(8), bytes(16), 1e6)]  # type: ignore[attr-defined]
-    desk.script.idle_peers = lambda: [StoredPeer(bytes(16), bytes(8), 1e6)]  # type: ignore[attr-defined]
+    desk.script.peers_of_ours = lambda: [StoredPeer(bytes(16), bytes(8), 1e6)]  # type: ignore[attr-defined]
     desk.script.block_views = lambda now: []  # type: ignore[attr-defined]
     desk.does(row(2), ack(2))
     desk.settle()

@@ -141,8 +141,8 @@ class BlockChoice:
     def _unheard_since(self, since: float, now: float) -> list[Peer]:
         """The nodes of ours, or of unknown kind, that may be at work with blocks of their own, or claim some, and have
         not spoken since then."""
-        at_work_until = self._peers.at_work_until
-        unheard = (p for p in self._peers if p.heard_at < since and (p.is_ours or p.heard_at == -math.inf))
+        at_work_until, may_be_ours = self._peers.at_work_until, self._peers.may_be_ours
+        unheard = (peer for peer in self._peers if peer.heard_at < since and may_be_ours(peer, now))
         return [peer for peer in unheard if at_work_until(peer) > now]
 
     def _all_owners(self, now: float) -> list[Peer]:
@@ -195,7 +195,9 @@ class BlockChoice:
 
     def _has_answered(self, peer: Peer, block: Block, now: float, within: float) -> bool:
         """Whether a node has consented to our owning a block, ``within`` times t; if it does not know how to consent:
-        was heard since the block was inquired."""
+        was heard since the block was inquired. One that was of our kind and does not say so may not hear us."""
+        if not peer.is_ours and peer.awaited_until > now:
+            return False
         if not peer.can(CAN_CONSENT):
             return peer.heard_at >= block.inquired_at
         at = block.consents.get(peer.address) if block.consents else None

@@ -117,7 +117,7 @@ class ForgetClaim:
 
 @dataclass(slots=True, frozen=True)
 class SavePeer:
-    """Remember (insert or replace, keyed by address) a node that owns nothing."""
+    """Remember (insert or replace, keyed by address) another node of this kind."""
 
     peer: StoredPeer
 

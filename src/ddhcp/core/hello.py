@@ -106,7 +106,7 @@ class Greeting:
         peer.has_left = message.is_leaving
         is_new = not peer.is_ours or peer.incarnation != message.incarnation
         peer.refresh = None
-        peer.is_ours = True
+        peer.is_ours, peer.awaited_until = True, -math.inf
         peer.version = min(VERSION, message.highest)
         peer.capabilities = message.capabilities
         peer.incarnation = message.incarnation

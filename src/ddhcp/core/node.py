@@ -415,8 +415,8 @@ class Node:
         """What is remembered, in case of a restart, of other nodes' claims."""
         return self._claims.memory.rows()
 
-    def idle_peers(self) -> list[StoredPeer]:
-        """What is remembered, in case of a restart, of nodes that own nothing."""
+    def peers_of_ours(self) -> list[StoredPeer]:
+        """What is remembered, in case of a restart, of which other nodes of this kind there are."""
         return self._extensions.peer_memory.rows()
 
     def statistics(self) -> dict[str, int]:

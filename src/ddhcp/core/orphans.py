@@ -118,11 +118,10 @@ class Orphans:
         return max((lease.expires_at + lease.kept_s for lease in self.known_leases.of_block(index)), default=0.0)
 
     def _owner_out_of_sight(self, block: Block, now: float) -> Peer | None:
-        """The owner of a claimed block if it is of ours, or was not heard since this node started, fell silent, and did
-        not go on announcing others for longer than a refresh takes: it may lease from the block beyond a parted link.
-        """
+        """The owner of a claimed block if it may be of ours, fell silent, and did not announce others for longer
+        than a refresh takes: it may lease from the block beyond a parted link."""
         owner = self._peers.get(block.owner_address)
-        if owner is None or not (owner.is_ours or owner.heard_at == -math.inf) or not self._context.is_careful:
+        if owner is None or not self._peers.may_be_ours(owner, now) or not self._context.is_careful:
             return None
         announced_at = block.expires_at - block.timeout_s  # of what was only told it is not known
         is_its_own = block.is_hearsay or owner.claims_at <= announced_at + MISSING_AFTER * owner.expected_s

@@ -1,7 +1,9 @@
-"""What is written down of nodes that own nothing: one of them may come to own blocks beyond a parted link, out of the
-hearing of a node that starts anew there. Of the others their claims are written down (``claim_memory.py``).
+"""What is written down of the other nodes of this kind. Whoever starts anew where it hears only some of them, or is not
+heard itself, has to know of the others: one that owns nothing yet may come to own blocks beyond a parted link, and one
+that does not answer is not taken for a classic node, whose consent to a claim cannot be asked for.
 
-A row outlasts what it says by as much again, so that a swarm at rest has it written once in a few HELLOs.
+A row outlasts the last word of its node by two promises. All rows are written together, when other work is done, twice
+in a promise; a node that is new, soon.
 """
 
 from __future__ import annotations
@@ -15,21 +17,22 @@ from .peers import Peer, Peers
 from .records import StoredPeer
 from .remedies import Remedy
 
-WRITTEN_ANEW = 1.5  # promises that a row still has to run when its node is heard, else it is written anew
-ROW_LASTS = 2.0  # promises, from when its node was heard
+WRITTEN_FOR = 2.0  # promises, from when its node was heard
+WRITTEN_EVERY = 0.5  # promises
 MAX_ROWS = 1024  # nodes beyond that are not remembered
 
 
 class PeerMemory:
-    """Has the nodes that own nothing written down."""
+    """Has the nodes of this kind written down."""
 
     def __init__(self, context: Context, peers: Peers) -> None:
         self._context = context
         self._peers = peers
         self._rows: dict[bytes, float] = {}  # by address: up to when, as the store has it
-        self._stale: dict[bytes, None] = {}
-        self._save_at = math.inf
+        self._new: dict[bytes, None] = {}
+        self._save_new_at = math.inf
         self._saved_at = -math.inf
+        self._save_all_at = -math.inf
 
     def rows(self) -> list[StoredPeer]:
         """What the store was given."""
@@ -37,8 +40,8 @@ class PeerMemory:
         return [StoredPeer(peer.address, peer.node_id, until) for peer, until in known if peer is not None]
 
     def deadline(self) -> float:
-        """When :meth:`run` has something to do; infinity if never."""
-        return self._save_at
+        """When :meth:`run` has something to do that does not wait for other work; infinity if never."""
+        return self._save_new_at
 
     def restore(self, row: StoredPeer, now: float) -> None:
         """The store has this row. The node may be at work until then, unless it is heard."""
@@ -46,38 +49,42 @@ class PeerMemory:
             self._context.effects.append(ForgetPeer(row.address))
             return
         self._rows[row.address] = row.known_until
-        self._peers.await_word(row.address, row.node_id, min(row.known_until, now + ROW_LASTS * self._promise_s))
+        self._peers.await_word(row.address, row.node_id, min(row.known_until, now + WRITTEN_FOR * self._promise_s))
 
     def heard(self, peer: Peer, now: float) -> None:
         """A node of ours said who it is. One that stops is remembered as well: it may come back beyond a cut."""
-        owns_nothing = peer.has_left or peer.claimed_until <= now
-        is_stale = self._rows.get(peer.address, -math.inf) < now + WRITTEN_ANEW * self._promise_s
-        if owns_nothing and is_stale and self._context.has(Remedy.CLAIM_MEMORY):
-            self._stale[peer.address] = None
-            self._save_at = min(self._save_at, max(now + SAVE_AFTER_S, self._saved_at + SAVE_PAUSE_S))
+        if peer.address not in self._rows and peer.address not in self._new and self._context.has(Remedy.CLAIM_MEMORY):
+            self._new[peer.address] = None
+            self._save_new_at = min(self._save_new_at, max(now + SAVE_AFTER_S, self._saved_at + SAVE_PAUSE_S))
 
     def run(self, now: float) -> None:
         """Write what is due."""
-        if now < self._save_at:
-            return
-        self._saved_at, self._save_at = now, math.inf
-        stale, self._stale = self._stale, {}
-        for address in stale:
-            if (peer := self._peers.get(address)) is None:
-                continue
-            if address in self._rows or self._has_room(now):
-                until = self._rows[address] = peer.heard_at + ROW_LASTS * self._promise_s
-                self._context.effects.append(SavePeer(StoredPeer(address, peer.node_id, until)))
-            else:
-                self._context.count("swarm.peers_not_remembered")
+        if now >= self._save_new_at:
+            new, self._new, self._save_new_at = self._new, {}, math.inf
+            for address in new:
+                if len(self._rows) >= MAX_ROWS:
+                    self._context.count("swarm.peers_not_remembered")
+                else:
+                    self._save(address)
+            self._saved_at = now
+        elif now >= self._save_all_at:
+            self._save_all_at = now + WRITTEN_EVERY * self._promise_s
+            for address, until in list(self._rows.items()):
+                if until <= now:
+                    del self._rows[address]
+                    self._context.effects.append(ForgetPeer(address))
+                else:
+                    self._save(address)
 
     @property
     def _promise_s(self) -> int:
         return self._context.promise_s
 
-    def _has_room(self, now: float) -> bool:
-        if len(self._rows) >= MAX_ROWS:
-            for address in [address for address, until in self._rows.items() if until <= now]:
-                del self._rows[address]
-                self._context.effects.append(ForgetPeer(address))
-        return len(self._rows) < MAX_ROWS
+    def _save(self, address: bytes) -> None:
+        peer = self._peers.get(address)
+        if peer is None or not peer.is_ours:
+            return
+        until = peer.heard_at + WRITTEN_FOR * self._promise_s
+        if until > self._rows.get(address, -math.inf):
+            self._rows[address] = until
+            self._context.effects.append(SavePeer(StoredPeer(address, peer.node_id, until)))

@@ -56,7 +56,8 @@ class Peer:
     ``claims_at``: when it last announced its blocks, 0 if never; ``refresh_s``: the mean time between that, 0 while
     unknown; ``refreshes``/``refreshes_lost``: how many were heard, and how many seem to have been lost on the way.
     ``claimed_until``: up to when it last announced a block; minus infinity if it never did, or gave all of them up.
-    ``awaited_until``: up to when it may be at work, by what was known before this node started anew. ``has_left``: its
+    ``awaited_until``: up to when it may be at work, and is known to be of our kind, by what this node knew before it
+    started anew. ``has_left``: its
     last word was that it stops.
     ``expected_s``: within how many seconds after ``claims_at`` its next refresh is to be expected, if none is lost.
     ``version``, ``capabilities``, ``incarnation``, ``software``: what its HELLO said, zeros and empty before.
@@ -232,7 +233,7 @@ class Peers:
         return peer
 
     def await_word(self, address: bytes, node_id: bytes, until: float) -> None:
-        """A peer that owned nothing before this node started anew may be at work until then."""
+        """A peer of our kind, known before this node started anew, may be at work until then."""
         peer = self._peers.get(address)
         if peer is None and len(self._peers) < MAX_PEERS:
             peer = self._peers[address] = Peer(address, node_id, -math.inf)
@@ -296,6 +297,11 @@ class Peers:
         announced for less than that, for others' sake. Of one that stopped only what it announced counts."""
         unheard_until = -math.inf if peer.has_left else max(peer.awaited_until, peer.heard_at + self._promise_s())
         return max(peer.claimed_until, unheard_until)
+
+    @staticmethod
+    def may_be_ours(peer: Peer, now: float) -> bool:
+        """Whether a peer is of our kind, or was, or may be because this node has not heard it."""
+        return peer.is_ours or peer.awaited_until > now or peer.heard_at == -math.inf
 
     def is_out_of_sight(self, peer: Peer, now: float) -> bool:
         """Whether such a peer has been silent for longer than is usual."""

@@ -32,9 +32,9 @@ class StoredClaim:
 
 @dataclass(slots=True, frozen=True)
 class StoredPeer:
-    """A node that owned nothing when it was last heard, so that no StoredClaim tells of it. ``address``: on the
-    server link. ``known_until``: up to when it may be at work if it is not heard again; later than a node that goes on
-    running would take it to be, so that not every word of it has to be written."""
+    """Another node of this kind. ``address``: on the server link. ``known_until``: up to when it may be at work if it
+    is not heard again; later than a node that goes on running would take it to be, so that not every word of it has to
+    be written."""
 
     address: bytes
     node_id: bytes

@@ -43,8 +43,8 @@ class Driven(Protocol):
     def claims(self) -> list[StoredClaim]:
         """What it knows of other nodes' blocks."""
 
-    def idle_peers(self) -> list[StoredPeer]:
-        """What it knows of nodes without any."""
+    def peers_of_ours(self) -> list[StoredPeer]:
+        """Which other nodes of its kind it knows."""
 
     def block_views(self, now: float) -> list[BlockView]:
         """Every block that is not free."""
@@ -237,7 +237,7 @@ class Performer:
             self._rows.append(row)
             self._unsaved[lease.address] = row
         self._rows.extend(f.SaveClaim(claim) for claim in self._node.claims())
-        self._rows.extend(f.SavePeer(peer) for peer in self._node.idle_peers())
+        self._rows.extend(f.SavePeer(peer) for peer in self._node.peers_of_ours())
         for block in self._node.block_views(now):
             if block.state == BlockState.OURS:
                 # Views count whole seconds, rounded up: what is remembered must not exceed what was promised.
