@@ -220,6 +220,28 @@ def test_a_lease_of_a_declined_address_may_be_refused(was_declined: bool) -> Non
     assert simulation.report().invariants() == ([] if was_declined else ["I6"])
 
 
+@pytest.mark.parametrize("is_since", [True, False])
+def test_a_lease_may_be_refused_whose_block_a_classic_node_claimed_since(is_since: bool) -> None:
+    """It does not know the lease, and refuses the client; who asks it passes that on."""
+    simulation = Simulation(SETUP.replaced(clients=0, classic=0.34), 1)
+    (classic,) = [number for number, host in simulation.hosts.items() if host.is_classic]
+    host = next(host for host in simulation.hosts.values() if not host.is_classic)
+    simulation.start_all()
+    simulation.run_for(60)
+    pool, index = simulation.setup.pool, min(host.owned_blocks())
+    codec = SwarmCodec(bytes(8), pool.prefix, pool.prefix_len, pool.block_size)
+    client = simulation.add_client(1, random.Random(1), Habits())
+    if is_since:
+        simulation.addresses.bound(1, pool.first_address(index), 300.0, host, 0, "requesting")
+    simulation.run_for(1)
+    simulation.watch.swarm_sent(classic, codec.update_claim([(index, 1)]), None, 1.0)
+    simulation.run_for(2)
+    if not is_since:
+        simulation.addresses.bound(1, pool.first_address(index), 300.0, host, 0, "requesting")
+    simulation.refused(client, pool.first_address(index), host, is_valid=True)
+    assert simulation.report().invariants() == ([] if is_since else ["I6"])
+
+
 def test_a_step_of_the_wall_clock_changes_nothing() -> None:
     """M8. Invariant I9."""
 

@@ -90,7 +90,10 @@ class RefusalChecker:
         if self._declined_at.get(address, math.inf) <= holders[0].since:
             return  # by a node that had not heard of it
         index = self._watch.setup.pool.index_of(address)
-        claimants = self._watch.block(index).claimants(now)
+        witness = self._watch.block(index)
+        if any(self._hosts[n].is_classic and at > holders[0].since for n, (at, _) in witness.claims.items()):
+            return  # a classic node has claimed the block meanwhile: it knows no such lease, and who asks it is told so
+        claimants = witness.claimants(now)
         if len(claimants) != 1:
             return
         owner = self._hosts[claimants[0]]
