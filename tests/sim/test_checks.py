@@ -267,6 +267,29 @@ def test_garbage_is_survived() -> None:
         assert sum(count for name, count in statistics.items() if name.startswith("swarm.drop.")) > 100
 
 
+def test_while_a_disk_fails_nobody_new_is_acknowledged_and_nobody_loses_an_address() -> None:
+    simulation = Simulation(SETUP.replaced(nodes=1, clients=0), 1)
+    host = simulation.hosts[0]
+    simulation.start_all()
+    simulation.run_for(60)
+
+    def come(number: int) -> None:
+        simulation.add_client(number, random.Random(number), Habits()).join(host)
+
+    come(1)
+    simulation.run_for(10)
+    assert simulation.clients[1].holds_address
+    host.disk_fails = True
+    come(2)
+    simulation.run_for(100)
+    assert not simulation.clients[2].holds_address
+    assert simulation.clients[1].holds_address, "its renewals need no write"
+    host.disk_fails = False
+    simulation.run_for(100)
+    assert simulation.clients[2].holds_address
+    assert simulation.report().violations == []
+
+
 def test_mixed_swarms_serve_their_clients() -> None:
     report = run(Simulation(SETUP.replaced(classic=0.67), 7))
     assert report.violations == []

@@ -176,6 +176,7 @@ class FaultInjector:
             "link-by-link": self._cut, "crash": self._crash, "wipe": self._crash, "stop": self._stop,
             "reboot-all": self._reboot_all, "pause": self._pause, "suspend": self._pause,
             "clock-step": self._step_clock, "send-errors": self._fail_sends, "link-down": self._link_down,
+            "disk-errors": self._fail_disk,
             "garbage": self._garbage, RUSH: self._rush,
         }  # fmt: skip
         self._impairments: dict[int, Fault] = {}
@@ -300,6 +301,12 @@ class FaultInjector:
             host = self._simulation.hosts[node]
             host.sends_fail = True
             self._simulation.engine.at(fault.until, setattr, host, "sends_fail", False)
+
+    def _fail_disk(self, fault: Fault, number: int) -> None:
+        for node in fault.nodes:
+            host = self._simulation.hosts[node]
+            host.disk_fails = True
+            self._simulation.engine.at(fault.until, setattr, host, "disk_fails", False)
 
     def _link_down(self, fault: Fault, number: int) -> None:
         for node in fault.nodes:

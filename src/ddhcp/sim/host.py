@@ -15,6 +15,7 @@ from ..core import Node, NodeConfig
 from ..core import effects as f
 from ..core import events as e
 from ..core.events import SwarmReceived
+from ..core.outbox import Outbox
 from ..core.records import StoredBlock, StoredClaim, StoredLease, StoredPeer
 from ..dhcp import Message
 from .clock import HostClock
@@ -25,6 +26,7 @@ from .watch import Watch
 
 CLIENT_LINK = "client0"
 ARP_DELAY_S = 0.002
+RETRY_WRITING_S = 1.0  # after a commit that failed
 SOCKET_QUEUE = 256  # datagrams that a stopped process finds waiting; the kernel drops what comes after
 
 
@@ -62,6 +64,7 @@ class Host:
         self.link_is_up = True
         self.is_on_link = False
         self.sends_fail = False
+        self.disk_fails = False
         self.incarnation = 0
         self._queue: list[Callable[[], None]] = []
 
@@ -188,6 +191,36 @@ class Disk:
         self.peers.clear()
 
 
+class _HostOutbox(Outbox):
+    """The effects of one life of a host's node: none is carried out any more once that has ended."""
+
+    def __init__(self, host: OurHost, node: Node) -> None:
+        super().__init__(True)
+        self._host = host
+        self._node = node
+
+    def send(self, effect: f.Effect, now: float) -> None:
+        if self._host.node is self._node:
+            self._host.send(effect)
+
+    def tell(self, effect: f.Log) -> None:
+        if self._host.node is self._node:
+            self._host.tell(effect)
+
+    def call(self, effect: f.RunHook) -> None:
+        pass
+
+    def withheld(self) -> None:
+        pass
+
+    def is_all_written(self) -> bool:
+        return self._host.is_all_written
+
+    def stopped(self) -> None:
+        if self._host.node is self._node:
+            self._host.node_stopped()
+
+
 class OurHost(Host):
     """A machine that runs our node, with its effects carried out as the daemon does: store effects of one turn are one
     commit, and what is marked durable leaves after it."""
@@ -212,14 +245,11 @@ class OurHost(Host):
         self._rng = rng
         self._timer = Timer(engine, self._wake)
         self._armed_for = -math.inf  # the deadline that the timer was set for
-        self._rows: list[f.StoreEffect] = []
-        self._waiting: list[f.Effect] = []
-        self._committing: list[f.StoreEffect] | None = None
-        self._unsaved: dict[int, f.StoreEffect] = {}  # the latest row of an address that is not on disk
+        self._outbox: _HostOutbox | None = None
+        self._is_committing = False
+        self._unwritten: list[f.StoreEffect] = []  # by commits that failed
         self._is_monotonic = MONOTONIC_TIME not in setup.without
         self._latest = -math.inf
-        self._unsent_claims = 0
-        self._queued = self._released = self._withhold_until = 0
         self.kill_at_commit: str | None = None
         self.on_down: Callable[[Host], None] = lambda host: None
 
@@ -235,9 +265,8 @@ class OurHost(Host):
         self.node = Node(self.config, random.Random(self._rng.getrandbits(64)))
         self._timer = Timer(self.engine, self._wake)
         self._armed_for = -math.inf
-        self._rows, self._waiting, self._committing = [], [], None
-        self._queued = self._released = self._withhold_until = 0
-        self._unsaved.clear()
+        self._outbox = _HostOutbox(self, self.node)
+        self._is_committing, self._unwritten = False, []
         self.watch.trace.say(f"n{self.number} starts")
         if DURABLE_STORE in self.setup.without:
             self.disk.wipe()
@@ -374,96 +403,86 @@ class OurHost(Host):
 
     # --- effects out ----------------------------------------------------------------------------
 
-    def _perform(self, effects: list[f.Effect]) -> None:
-        node, unsent_claims = self.node, self._unsent_claims
-        for effect in effects:
-            kind = type(effect)
-            if kind is f.Log or kind is f.RunHook:
-                if self.watch.trace.is_text:
-                    self._tell(effect)
-            elif isinstance(effect, f.StoreEffect):
-                self._rows.append(effect)
-                if isinstance(effect, f.SaveLease):
-                    self._unsaved[effect.lease.address] = effect
-                elif isinstance(effect, f.ForgetLease):
-                    self._unsaved[effect.address] = effect
-            elif kind is f.Stopped:
-                self.engine.at(self.engine.now, self._finish, self.incarnation)
-            elif kind is f.ProlongLease:
-                pass
-            elif isinstance(effect, f.SendDhcp) and effect.durable and self._unsent_claims != unsent_claims:
-                pass  # it counts on an announcement that did not leave
-            elif getattr(effect, "durable", False) and self._must_wait(effect):
-                self._waiting.append(effect)
-            else:
-                self._send(effect)
-            if self.node is not node:
-                return
-        if (self._rows or self._waiting) and self._committing is None:
-            self._commit()
+    @property
+    def is_all_written(self) -> bool:
+        """Whether nothing that the node wants stored is still to be written."""
+        return not self._is_committing and not self._unwritten
 
-    def _must_wait(self, effect: f.Effect) -> bool:
-        """Whether what a durable effect promises is still on its way to the disk."""
-        binding = getattr(effect, "binding", None)
-        if binding is not None:
-            return binding in self._unsaved
-        return bool(self._rows) or self._committing is not None
-
-    def _tell(self, effect: f.Effect) -> None:
-        if isinstance(effect, f.Log):
+    def tell(self, effect: f.Log) -> None:
+        """A line of the node's log, for the trace."""
+        if self.watch.trace.is_text:
             fields = " ".join(f"{key}={value}" for key, value in effect.fields.items())
             self.watch.trace.say(f"n{self.number} . {effect.event} {fields}")
+
+    def node_stopped(self) -> None:
+        """The node is through."""
+        self.engine.at(self.engine.now, self._finish, self.incarnation)
+
+    def _perform(self, effects: list[f.Effect]) -> None:
+        if (outbox := self._outbox) is not None:
+            outbox.perform(effects, self.engine.now)
+            self._commit(self.incarnation)
 
     def _finish(self, incarnation: int) -> None:
         """The node has stopped: the process ends when what it wrote and sent has gone."""
         if incarnation != self.incarnation:
             return
-        if self._committing is not None:
+        if self._is_committing:
             self.engine.after(0.01, self._finish, incarnation)
             return
         self.crash()
         self.on_down(self)
 
-    def _commit(self) -> None:
+    def _commit(self, incarnation: int) -> None:
+        """Have what gathered, and what could not be written before, written, if nothing is just being written."""
+        if incarnation != self.incarnation or self._outbox is None or self._is_committing:
+            return
+        batch = self._outbox.take_batch()
+        if batch is None:
+            return
         if self.kill_at_commit == "before":
             self._kill()
             return
-        rows, waiting = self._rows, self._waiting
-        self._rows, self._waiting = [], []
-        self._queued += len(waiting)
-        self._committing = rows
+        self._write(*batch)
+
+    def _write(self, rows: list[f.StoreEffect], waiting: list[f.Effect]) -> None:
+        rows, self._unwritten = self._unwritten + rows, []
+        self._is_committing = True
         if self.setup.commit_s:
             self.engine.after(self.setup.commit_s, self._committed, self.incarnation, rows, waiting)
         else:
             self._committed(self.incarnation, rows, waiting)
 
+    def _write_again(self, incarnation: int) -> None:
+        if incarnation == self.incarnation and self._unwritten and not self._is_committing:
+            self._write([], [])
+
     def _committed(self, incarnation: int, rows: list[f.StoreEffect], waiting: list[f.Effect]) -> None:
-        if incarnation != self.incarnation:
+        if incarnation != self.incarnation or self._outbox is None:
             return
-        for row in rows:
-            self.disk.apply(row)
-            address = row.lease.address if isinstance(row, f.SaveLease) else getattr(row, "address", None)
-            if address is not None and self._unsaved.get(address) is row:
-                del self._unsaved[address]
-        if self.kill_at_commit == "after":
-            self._kill()
-            return
-        self._committing = None
-        node = self.node
-        for effect in waiting:
-            self._released += 1
-            if self._released > self._withhold_until or not isinstance(effect, f.SendDhcp):
-                self._send(effect)
-            if self.node is not node:
+        if self.disk_fails:
+            self._unwritten = rows
+            self._is_committing = False
+            self.engine.after(RETRY_WRITING_S, self._write_again, incarnation)
+            _, has_claims = self._outbox.failed(waiting)
+            if has_claims:
+                self._claims_unsent()
+        else:
+            for row in rows:
+                self.disk.apply(row)
+            if self.kill_at_commit == "after":
+                self._kill()
                 return
-        if (self._rows or self._waiting) and self._committing is None:
-            self._commit()
+            self._is_committing = False
+            self._outbox.saved(rows)
+            self._outbox.written(waiting, self.engine.now)
+        self._commit(incarnation)
 
     def _claims_unsent(self) -> None:
-        """Nobody heard a claim; answers that wait for the disk may count on it, and do not leave."""
-        self._unsent_claims += 1
-        self._withhold_until = self._queued + len(self._waiting)
-        self.feed(e.SendFailed())
+        """Nobody heard a claim."""
+        if self._outbox is not None:
+            self._outbox.claims_unsent()
+            self.feed(e.SendFailed())
 
     def _kill(self) -> None:
         self.kill_at_commit = None
@@ -475,7 +494,8 @@ class OurHost(Host):
         if incarnation == self.incarnation and not self.is_paused:
             self.feed(event)
 
-    def _send(self, effect: f.Effect) -> None:
+    def send(self, effect: f.Effect) -> None:
+        """Carry out an effect that goes to the network."""
         if isinstance(effect, f.SendDhcp):
             self.reply(effect.payload)
         elif isinstance(effect, f.ProbeAddress):

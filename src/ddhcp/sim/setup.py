@@ -16,7 +16,8 @@ REMEDY_NAMES = (*(remedy.value for remedy in Remedy), *DRIVER_REMEDIES)
 
 FAULT_KINDS = (
     "loss", "burst", "unicast-loss", "duplication", "delay", "partition", "one-way", "flapping", "link-by-link",
-    "crash", "wipe", "reboot-all", "stop", "pause", "suspend", "clock-step", "send-errors", "link-down", "garbage",
+    "crash", "wipe", "reboot-all", "stop", "pause", "suspend", "clock-step", "send-errors", "link-down", "disk-errors",
+    "garbage",
 )  # fmt: skip
 
 

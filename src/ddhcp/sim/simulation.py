@@ -395,7 +395,7 @@ class Liveness:
         network.deaf_until.clear()
         waiting = 0
         for host in simulation.hosts.values():
-            host.sends_fail = False
+            host.sends_fail = host.disk_fails = False
             host.set_link(True)
             host.resume()
             simulation.restart(host.number)
