@@ -17,7 +17,7 @@ HOT = {
         "ack_gate addresses ages announcing blocks choice claim_memory claims config context decisions "
         "effects endings familiar events extensions forwarding handover hearsay hello holds inquiring leases "
         "limits locates lookup node offers orphans outbox peer_memory peers policy pool presence probing "
-        "questions records refreshes replicas replication replies restoring ring server shares supply sync "
+        "questions records refreshes replicas replication reopening replies restoring ring server shares supply sync "
         "terms told_leases trust"
     ),
     "sim": "classic clock engine host network watch",

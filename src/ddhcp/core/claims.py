@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from ..swarm import Claim, HeardClaim, Hearsay
 from .announcing import MAX_TIMEOUT_S, PROMISE_MARGIN_S, Announcer
 from .blocks import UNKNOWN_ADDRESS, ZERO_ID, Block, BlockEvent, BlockState, BlockTable
-from .choice import MAX_PROBED, BlockChoice
+from .choice import BlockChoice
 from .claim_memory import ClaimMemory
 from .context import Context
 from .effects import ForgetBlock, ForgetLease, RunHook
@@ -29,12 +29,12 @@ from .orphans import Orphans
 from .peers import Peer, Peers
 from .records import StoredBlock, StoredClaim
 from .remedies import Remedy
+from .reopening import Reopening
 from .supply import Supply
 from .sync import Sync
 
 RETURNS_WITHIN_S = 30.0  # at least, and within a refresh: owners that return together were cut off together
 DOUBT_PAUSE_S = 10.0  # between two questions who is there, as long as that hinders claiming
-HOLD_STEP_S = 5.0  # how often it is looked whether everybody was heard since a block was adopted
 
 __all__ = ["INQUIRIES", "PROMISE_MARGIN_S", "Claims"]
 
@@ -86,6 +86,10 @@ class Claims:
         self.orphans = Orphans(context, self.table, leases, peers, self._inquirer, self._holds)
         self.hearsay = HearsayTeller(
             context, self.table, leases, peers, self.orphans, self._on_heard_claim, self._prolong_as_told
+        )  # fmt: skip
+        self._reopening = Reopening(
+            context, self.table, leases, peers, self._choice, self._holds, self.memory, self.hearsay,
+            self.announce_twice,
         )  # fmt: skip
 
     # --- questions ------------------------------------------------------------------------------
@@ -165,7 +169,7 @@ class Claims:
     def deadline(self) -> float:
         """When :meth:`run` wants to be called next; infinity if never."""
         at = min(self._announcer.refresh_at, self._announcer.confirm_at)
-        at = min(at, self._holds.deadline())
+        at = min(at, self._reopening.deadline())
         at = min(at, self.memory.deadline())
         at = min(at, self.table.next_lapse_at)
         if self._context.link_up:
@@ -259,7 +263,8 @@ class Claims:
             self._context.effects.append(RunHook(("endlearning",)))
             self._context.log(logging.INFO, "learning-ended", known_blocks=len(self.table.known))
         self.catch_up(now)
-        self._end_holds(now)
+        if self._reopening.run(now, is_urgent=self._waiting() > 0):
+            self._on_supply(now)
         self.memory.run(now)
         self.orphans.run(now)
         if self._context.link_up:
@@ -625,43 +630,6 @@ class Claims:
         self.memory.save_all()
 
     # --- giving up ------------------------------------------------------------------------------
-
-    def _end_holds(self, now: float) -> None:
-        """Blocks that were held may be leased from again, if they are still ours and only ours."""
-        is_more = False
-        told: list[Block] = []
-        is_urgent = self._waiting() > 0  # else everybody speaks by itself in a while
-        for index in self._holds.pop_ended(now):
-            adopted_at = self._holds.adopted_at(index)
-            if adopted_at is not None and index in self.table.ours:
-                is_told = self._holds.is_told(index)
-                seeks_few = is_urgent or is_told
-                if not self._choice.is_only_owner(adopted_at, now, seeks_few=seeks_few, seeks_many=is_urgent):
-                    self._holds.hold_on(index, now + HOLD_STEP_S)
-                    continue
-                if not is_told:
-                    self._holds.tell(index, now, now + self._context.config.tentative_timeout_s)
-                    told.append(self.table.ours[index])
-                    continue
-            if index in self.table.ours:
-                if self._holds.is_believing(index):
-                    self._leases.taint_block(index)  # clients that nobody here knows of may still be about
-                self._leases.resume_block(index)
-                self.memory.forgotten(index, now)
-                is_more = True
-            self._holds.forget(index)
-        if told:
-            self._tell_adopted(told, now)
-        if is_more:
-            self._on_supply(now)
-
-    def _tell_adopted(self, blocks: list[Block], now: float) -> None:
-        """Everybody who may own these blocks as well is to hear that they are ours; some only hear unicasts."""
-        self.announce_twice(now)
-        owners = [peer for peer in self._peers if peer.is_ours and peer.claimed_until > now]
-        if len(owners) <= MAX_PROBED:
-            for peer in owners:
-                self.hearsay.object_directly(blocks[:CLAIMS_PER_MESSAGE], peer, now)
 
     def _fence(self, block: Block, now: float) -> None:
         """Stop serving from a block whose promise ran out unheard (the link was down, or we slept): others may have
