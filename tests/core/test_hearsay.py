@@ -239,6 +239,30 @@ def test_others_object_for_an_owner_that_the_inquirer_does_not_hear() -> None:
     assert not told(), "long after the first it is a first one again"
 
 
+def test_nobody_objects_for_an_owner_that_goes_on_announcing_others() -> None:
+    """It gave the block up, and that was not heard here: else its former block would be nobody's as long as it had been
+    announced for, and each try to claim it would have the swarm speak."""
+    for is_given_up in (False, True):
+        swarm = swarm_of(2)
+        codec = SwarmCodec(b"\xff" * 8, POOL.prefix, POOL.prefix_len, POOL.block_size)
+        for _ in range(8):
+            swarm.feed(1, e.SwarmReceived(codec.update_claim([(BLOCK, 600), (BLOCK + 1, 600)]), PEER, True))
+            swarm.run_for(60)
+        for _ in range(8):
+            kept = [(BLOCK + 1, 600)] if is_given_up else [(BLOCK, 600), (BLOCK + 1, 600)]
+            swarm.feed(1, e.SwarmReceived(codec.update_claim(kept), PEER, True))
+            swarm.run_for(60)
+        assert states(swarm)[1] == 2
+        inquiry = e.SwarmReceived(swarm.nodes[0]._context.codec.inquire([BLOCK]), swarm.addresses[0], True)
+        told = [
+            effect
+            for _ in range(2)
+            for effect in swarm.nodes[1].handle(inquiry, swarm.now)
+            if isinstance(effect, f.SendUnicast) and effect.destination == swarm.addresses[0]
+        ]
+        assert bool(told) is not is_given_up
+
+
 def test_a_claim_that_is_about_to_end_is_told_no_longer_than_it_holds() -> None:
     """Else two nodes that tell each other in turns what they were told would keep a dead owner's block closed."""
     swarm = deaf_while_claimed(Remedy.SYNC)

@@ -181,11 +181,11 @@ def test_a_row_that_has_run_out_is_forgotten_at_the_start() -> None:
     assert node.peers_of_ours() == []
 
 
-def test_a_row_of_a_far_future_counts_for_no_longer_than_one_that_was_written_now() -> None:
+def test_a_node_is_reckoned_with_for_a_promise_after_the_start_at_most() -> None:
     node = started(StoredPeer(OTHER, OTHER_ID, 1e9), at=1000.0)
-    run(node, 1000.0 + 2 * PROMISE_S + 10)
+    run(node, 1000.0 + PROMISE_S + 10)
     (peer,) = [peer for peer in node._peers if peer.address == OTHER]
-    assert not node._peers.is_to_be_reckoned_with(peer, 1000.0 + 2 * PROMISE_S + 10)
+    assert not node._peers.is_to_be_reckoned_with(peer, 1000.0 + PROMISE_S + 10)
 
 
 def test_a_flood_of_strangers_is_remembered_up_to_a_bound() -> None:

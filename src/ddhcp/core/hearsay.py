@@ -73,12 +73,17 @@ class HearsayTeller:
 
     def on_inquired(self, indices: Iterable[int], peer: Peer, now: float) -> None:
         """A node of ours inquired blocks: tell it of those whose owners cannot. An owner that is there was expected to
-        object to the first inquiry. If there is another, the two do not hear each other, or the owner forgot."""
+        object to the first inquiry. If there is another, the two do not hear each other, or the owner forgot; if the
+        owner went on announcing others, it has given the block up."""
         if not self._may_tell(peer, Remedy.GUARDIAN):
             return
         blocks = [block for index in indices if (block := self._table.get(index)) is not None]
         claimed = [block for block in blocks if block.state is BlockState.CLAIMED]
-        repeated = {block.index for block in claimed if self._is_repeated(block.index, peer, now)}
+        repeated = {
+            block.index
+            for block in claimed
+            if self._is_repeated(block.index, peer, now) and self._orphans.is_still_its_owners(block)
+        }
         # A node that inquires what it claimed itself lost its memory, or its promise ran out unheard: it knows which.
         told = [b for b in claimed if b.owner_address == peer.address or b.index in repeated or self._is_silent(b, now)]
         told += (block for block in blocks if self._orphans.is_kept_for_owner(block))

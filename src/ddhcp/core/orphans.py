@@ -123,9 +123,16 @@ class Orphans:
         owner = self._peers.get(block.owner_address)
         if owner is None or not self._peers.may_be_ours(owner, now) or not self._context.is_careful:
             return None
-        announced_at = block.expires_at - block.timeout_s  # of what was only told it is not known
-        is_its_own = block.is_hearsay or owner.claims_at <= announced_at + MISSING_AFTER * owner.expected_s
-        return owner if is_its_own and self._peers.is_out_of_sight(owner, now) else None
+        may_be_its_own = block.is_hearsay or self.is_still_its_owners(block)
+        return owner if may_be_its_own and self._peers.is_out_of_sight(owner, now) else None
+
+    def is_still_its_owners(self, block: Block) -> bool:
+        """Whether the owner of a block was heard to announce it, and not others without it for longer than a refresh
+        takes: then it has given the block up, and that was not heard."""
+        owner = self._peers.get(block.owner_address)
+        if owner is None or block.is_hearsay:  # when it was announced is not known
+            return False
+        return owner.claims_at <= block.expires_at - block.timeout_s + MISSING_AFTER * owner.expected_s
 
     def owned_until(self, block: Block, now: float) -> float:
         """Up to when the owner of a claimed block, silent from now on, may own it, or leases may run in it. What this

@@ -44,12 +44,13 @@ class PeerMemory:
         return self._save_new_at
 
     def restore(self, row: StoredPeer, now: float) -> None:
-        """The store has this row. The node may be at work until then, unless it is heard."""
+        """The store has this row. Its node may be at work beyond a link that parted while this one was down: until it
+        is heard, or for a promise from now."""
         if row.known_until <= now or len(self._rows) >= MAX_ROWS:
             self._context.effects.append(ForgetPeer(row.address))
             return
         self._rows[row.address] = row.known_until
-        self._peers.await_word(row.address, row.node_id, min(row.known_until, now + WRITTEN_FOR * self._promise_s))
+        self._peers.await_word(row.address, row.node_id, min(row.known_until, now + self._promise_s))
 
     def heard(self, peer: Peer, now: float) -> None:
         """A node of ours said who it is. One that stops is remembered as well: it may come back beyond a cut."""
