@@ -21,7 +21,7 @@ HOT = {
         "terms told_leases trust"
     ),
     "sim": "classic clock engine host network watch",
-    "daemon": "changes client_link committer datagrams latency lease_rows links performer server_link",
+    "daemon": "changes client_link committer datagrams event_log latency lease_rows links performer server_link",
 }
 
 

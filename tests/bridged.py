@@ -11,8 +11,8 @@ from ddhcp.core import Node
 from ddhcp.core import events as e
 from ddhcp.daemon.api import Answer, Api
 from ddhcp.daemon.bridge import Bridge
+from ddhcp.daemon.event_log import EventLog
 from ddhcp.daemon.health import Facts
-from ddhcp.daemon.logs import EventLog
 
 
 class BridgedNode:

@@ -15,8 +15,9 @@ import pytest
 from ddhcp.core.log_events import EVENTS as LOG_EVENTS
 from ddhcp.daemon.clock import boot_time
 from ddhcp.daemon.errors import StartError
+from ddhcp.daemon.event_log import EventLog
 from ddhcp.daemon.hooks import EVENTS, MAX_QUEUED, MAX_RUN_S, MAX_RUNNING, Hooks, parse_command
-from ddhcp.daemon.logs import EventFormatter, EventLog
+from ddhcp.daemon.logs import EventFormatter
 
 PATIENCE_S = 30
 

@@ -12,8 +12,9 @@ import pytest
 
 from ddhcp.daemon.clock import boot_time
 from ddhcp.daemon.errors import StartError
+from ddhcp.daemon.event_log import MAX_LINES_PER_EVENT, EventLog
 from ddhcp.daemon.hooks import MAX_QUEUED, MAX_RUN_S, MAX_RUNNING, Hooks, parse_command
-from ddhcp.daemon.logs import MAX_LINES_PER_EVENT, EventLog, make_handler
+from ddhcp.daemon.logs import make_handler
 
 PATIENCE_S = 10
 

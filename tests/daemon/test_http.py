@@ -23,12 +23,12 @@ from ddhcp.core import events as e
 from ddhcp.daemon.api import Api
 from ddhcp.daemon.bridge import MAX_WAITING, Bridge, Busy
 from ddhcp.daemon.errors import StartError
+from ddhcp.daemon.event_log import EventLog
 from ddhcp.daemon.http import Listen, parse_listen, read_token
 from ddhcp.daemon.http.guard import MAX_BODY, host_is_known
 from ddhcp.daemon.http.metrics import Counters
 from ddhcp.daemon.http.service import HttpServer
 from ddhcp.daemon.latency import COMMIT_BOUNDS_S, HANDLING_BOUNDS_S, Histogram
-from ddhcp.daemon.logs import EventLog
 from ddhcp.swarm import SwarmCodec
 
 POOL = Pool(0x0A000000, 20, 32)

@@ -23,12 +23,12 @@ from ddhcp.core import Node, NodeConfig, Pool
 from ddhcp.core import events as e
 from ddhcp.daemon.api import Answer, Api
 from ddhcp.daemon.bridge import Bridge
+from ddhcp.daemon.event_log import EventLog
 from ddhcp.daemon.health import Facts
 from ddhcp.daemon.http import parse_listen
 from ddhcp.daemon.http.openapi import description
 from ddhcp.daemon.http.service import HttpServer
 from ddhcp.daemon.latency import COMMIT_BOUNDS_S, HANDLING_BOUNDS_S, Histogram
-from ddhcp.daemon.logs import EventLog
 from ddhcp.dhcp import Message
 from ddhcp.dhcp import constants as c
 

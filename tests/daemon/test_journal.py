@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from ddhcp.daemon import journal
+from ddhcp.daemon.event_log import EventLog
 from ddhcp.daemon.journal import JournalHandler, leads_to_journal
-from ddhcp.daemon.logs import EventFormatter, EventLog, make_handler
+from ddhcp.daemon.logs import EventFormatter, make_handler
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 
 from ddhcp.core import effects as f
 from ddhcp.core import events as e
+from ddhcp.daemon.event_log import EventLog
 from ddhcp.daemon.links import Links
-from ddhcp.daemon.logs import EventLog
 
 
 @pytest.fixture
@@ -26,8 +26,9 @@ def links(fed: list[e.Event]) -> Iterator[Links]:
     with selectors.DefaultSelector() as selector:
         links = Links(
             selector, EventLog(logging.NullHandler(), logging.ERROR), server_interface="no-such-link",
-            client_interfaces=("nor-this",), counters={}, feed=lambda event, now: fed.append(event),
+            client_interfaces=("nor-this",), counters={},
         )  # fmt: skip
+        links.feed = lambda event, now: fed.append(event)
         yield links
         links.close()
 

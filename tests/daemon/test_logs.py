@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddhcp.daemon import logs
-from ddhcp.daemon.logs import MAX_LINES_PER_EVENT, WINDOW_S, EventFormatter, EventLog, escape, make_handler
+from ddhcp.daemon.event_log import MAX_LINES_PER_EVENT, WINDOW_S, EventLog
+from ddhcp.daemon.logs import EventFormatter, escape, make_handler
 
 _TEXTS = st.text(st.characters(codec=None), max_size=40) | st.text('\x1b\n\r\x7f\x85\u2028\x00"\\= a', max_size=20)
 _VALUES = st.one_of(_TEXTS, st.binary(max_size=40), st.integers(), st.floats(), st.booleans(), st.none())
@@ -105,26 +105,21 @@ class Clock:
     def __init__(self) -> None:
         self.now = 1000.0
 
-    def monotonic(self) -> float:
+    def __call__(self) -> float:
         return self.now
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(__import__("time"), name)
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(logs, "time", made)
-    return made
-
-
-@pytest.fixture
-def written() -> tuple[EventLog, StringIO]:
+def written(clock: Clock) -> tuple[EventLog, StringIO]:
     stream = StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(EventFormatter(with_time=False))
-    return EventLog(handler, logging.WARNING), stream
+    return EventLog(handler, logging.WARNING, clock), stream
 
 
 def test_a_flood_of_one_event_is_cut_and_counted(clock: Clock, written: tuple[EventLog, StringIO]) -> None:

@@ -13,7 +13,8 @@ from ddhcp.core import events as e
 from ddhcp.core.effects import Effect, ForgetLease, Log, Stopped, StoreEffect
 from ddhcp.daemon.clock import boot_time
 from ddhcp.daemon.committer import Committer
-from ddhcp.daemon.logs import EventLog, make_handler
+from ddhcp.daemon.event_log import EventLog
+from ddhcp.daemon.logs import make_handler
 from ddhcp.daemon.loop import Loop
 from ddhcp.daemon.store import MemoryStore, SqliteStore
 from ddhcp.daemon.writer import Writer

@@ -18,7 +18,7 @@ from ddhcp.core import events as e
 from ddhcp.core.records import StoredBlock, StoredClaim, StoredLease, StoredPeer
 from ddhcp.daemon import store as store_module
 from ddhcp.daemon.committer import Committer
-from ddhcp.daemon.logs import EventLog
+from ddhcp.daemon.event_log import EventLog
 from ddhcp.daemon.performer import Performer
 from ddhcp.daemon.store import SqliteStore
 
@@ -62,8 +62,9 @@ class Desk:
         log = EventLog(Teller(self), logging.DEBUG)
         self.counters = dict.fromkeys(COUNTERS, 0)
         self.told: list[str] = []
+        self.raised: list[Exception] = []
         self.performer = Performer(
-            cast(Node, self.script), store, self.committer, log, None, self.counters, self.send
+            cast(Node, self.script), store, self.committer, log, None, self.counters, self.send, self.raised.append
         )  # fmt: skip
         self.fails = False
 

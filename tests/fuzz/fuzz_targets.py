@@ -25,7 +25,8 @@ from ddhcp.ctl import protocol
 from ddhcp.daemon.assemble import node_config
 from ddhcp.daemon.committer import Committer
 from ddhcp.daemon.errors import SettingsError, StartError
-from ddhcp.daemon.logs import EventFormatter, EventLog
+from ddhcp.daemon.event_log import EventLog
+from ddhcp.daemon.logs import EventFormatter
 from ddhcp.daemon.operator import Operator
 from ddhcp.daemon.performer import Performer
 from ddhcp.daemon.settings import Settings, reading, schema
@@ -119,6 +120,10 @@ def fuzz_settings(data: bytes) -> None:
     assert all(line.isprintable() for line in refusal.splitlines())
 
 
+def _raise(error: Exception) -> None:
+    raise error
+
+
 class _Lines(logging.Handler):
     """A log that is read by nobody but must be one line for each event."""
 
@@ -147,7 +152,7 @@ class ControlTarget:
         counters = {"daemon.exceptions": 0}
         store = MemoryStore()
         self._performer = Performer(
-            segment.node, store, Committer(store), log, None, counters, lambda effect, now: None
+            segment.node, store, Committer(store), log, None, counters, lambda effect, now: None, report=_raise
         )
         self._operator = Operator(
             segment.node, log, _Links(), performer=self._performer, is_durable=False, counters=counters,  # type: ignore[arg-type]

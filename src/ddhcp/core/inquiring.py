@@ -56,6 +56,8 @@ class Inquirer:
         """Begin claiming when the free leases do not cover the spares and the waiting clients."""
         context = self._context
         waiting = self._waiting()
+        if self._supply.is_settled(waiting):
+            return
         wanted = self._supply.missing_blocks(waiting, now, seeks=self._choice.is_seeking(now))
         if wanted <= 0:
             return

@@ -40,6 +40,8 @@ class Supply:
         self._spares_not_before = -math.inf
         self._retry_at = math.inf
         self.is_covered = False  # whether nothing was missing when last asked; time alone changes nothing about that
+        # When it was so: clients that wait, free addresses, blocks inquired, spares to keep
+        self._waiting_then = self._free_then = self._claiming_then = self._spares_then = 0
 
     def needed(self, waiting: int, now: float) -> int:
         """How many free addresses this node should have. ``waiting``: clients that wait for one."""
@@ -53,6 +55,19 @@ class Supply:
         most = MAX_CLAIMING * self._context.pool.block_size
         return self._context.config.spare_leases + waiting + min(most, int(self._recent))
 
+    def is_settled(self, waiting: int) -> bool:
+        """Whether nothing was missing when last asked, and nothing has changed about that: what is needed falls with
+        time, and otherwise with what clients take."""
+        leases = self._leases
+        return (
+            self.is_covered
+            and leases.offered_count + leases.leased_count + waiting == self._taken
+            and waiting == self._waiting_then
+            and leases.free_count == self._free_then
+            and len(self._table.claiming) == self._claiming_then
+            and self._context.config.spare_leases == self._spares_then
+        )
+
     def missing_blocks(self, waiting: int, now: float, *, seeks: bool = False) -> int:
         """How many blocks to begin claiming now. ``seeks``: the nodes that hinder it have just been asked to speak."""
         block_size = self._context.pool.block_size
@@ -61,6 +76,8 @@ class Supply:
         self._retry_at = math.inf
         self.is_covered = missing <= 0
         if self.is_covered:
+            self._waiting_then, self._free_then = waiting, self._leases.free_count
+            self._claiming_then, self._spares_then = claiming, self._context.config.spare_leases
             return 0
         if now < self._next_try_at(waiting, seeks):
             self._retry_at = self._next_try_at(waiting, seeks)

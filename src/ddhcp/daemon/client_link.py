@@ -35,6 +35,7 @@ _CONTROL_BYTES: Final = STAMP.size + _SENT_CONTROL_BYTES
 _RECEIVED_INFO: Final = struct.Struct(f"@{HEADER.size}sll{HEADER.size}s8x4s{_SENT_CONTROL_BYTES - _PACKET_INFO.size}x")
 _RECEIVED_BYTES: Final = _CONTROL_BYTES - (_SENT_CONTROL_BYTES - _PACKET_INFO.size)
 _BROADCAST: Final = b"\xff\xff\xff\xff"
+_FRESH_S: Final = 0.05  # one that waited for less makes no difference to anybody
 BATCH: Final = 64  # datagrams taken from one socket before others get their turn; one commit serves them all
 MAX_DHCP_BYTES: Final = 4096  # no client has so much to say; what is longer is dropped
 
@@ -101,16 +102,21 @@ class ClientSockets:
         events = []
         start = 0
         wall_now = time.time()
+        may_be_late = True  # those behind one that did not wait did not either
+        destination, destination_bytes = constants.BROADCAST_ADDRESS, _BROADCAST
         for (control_size, flags, length), (source,), info in zip(received, sources, infos, strict=True):
             if flags & _MSG_TRUNC:
                 self.oversized += 1
             else:
-                destination, late_s = constants.BROADCAST_ADDRESS, 0.0
+                late_s = 0.0
                 stamp, seconds, nanoseconds, header, to = info
-                if control_size >= _RECEIVED_BYTES and header == _PACKET_INFO_HEADER:
-                    if to != _BROADCAST:
-                        destination = int.from_bytes(to, "big")
+                if control_size < _RECEIVED_BYTES or header != _PACKET_INFO_HEADER:
+                    to = _BROADCAST
+                elif may_be_late:
                     late_s = waited_s(stamp, seconds, nanoseconds, wall_now)
+                    may_be_late = late_s >= _FRESH_S
+                if to != destination_bytes:  # most are for the address that the one before was for
+                    destination, destination_bytes = int.from_bytes(to, "big"), to
                 data = payload[start : start + length].tobytes()
                 events.append(DhcpReceived(name, data, source, destination, late_s))
             start += MAX_DHCP_BYTES

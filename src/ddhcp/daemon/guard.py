@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, MutableMapping
 
-from .logs import EventLog
+from .event_log import EventLog
 
 MAX_REPORTED = 256  # different exceptions that are logged, each once
 

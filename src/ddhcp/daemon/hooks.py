@@ -18,7 +18,7 @@ from typing import BinaryIO
 from ..values import dataclass
 from .clock import boot_time
 from .errors import StartError
-from .logs import EventLog
+from .event_log import EventLog
 
 MAX_RUNNING = 8  # hooks at once
 MAX_QUEUED = 1024  # calls that wait their turn; beyond that the oldest is dropped

@@ -13,9 +13,9 @@ from functools import partial
 from ..core import effects as f
 from ..core import events as e
 from .client_link import BATCH, ClientSockets, explain
+from .event_log import EventLog
 from .guard import Callback
 from .interfaces import ChangeMonitor, Interface, look
-from .logs import EventLog
 from .prober import Prober
 from .server_link import ServerLink
 
@@ -30,8 +30,8 @@ Feed = Callable[[e.Event, float], None]
 class Links:
     """The server link and the client links of one node.
 
-    ``feed(event, now)`` is told what happens on them. Their descriptors are watched in ``selector``, with callbacks
-    that take the instant.
+    ``feed(event, now)``, which the owner sets before the first event, is told what happens on them. Their descriptors
+    are watched in ``selector``, with callbacks that take the instant.
     """
 
     def __init__(
@@ -42,12 +42,11 @@ class Links:
         server_interface: str,
         client_interfaces: Iterable[str],
         counters: MutableMapping[str, int],
-        feed: Feed,
     ) -> None:
         self._selector = selector
         self._log = log
         self._counters = counters
-        self._feed = feed
+        self.feed: Feed = lambda event, now: None
         self.server_name = server_interface
         self.client_names = tuple(client_interfaces)
         self._server: ServerLink | None = None
@@ -78,13 +77,13 @@ class Links:
         for name in [name for name in self._clients if name not in self.client_names]:
             self._close_client(self._clients[name])
             self._states.pop(name, None)
-            self._feed(e.ClientLinkDown(name), now)
+            self.feed(e.ClientLinkDown(name), now)
         self.look(now)
 
     def announce_adopted(self, now: float) -> None:
         """Tell the node of the client links that were adopted before it started."""
         for sockets in self._clients.values():
-            self._feed(e.ClientLinkUp(sockets.link()), now)
+            self.feed(e.ClientLinkUp(sockets.link()), now)
 
     def deadline(self) -> float | None:
         """When :meth:`look` wants to be called next; None if never."""
@@ -113,7 +112,7 @@ class Links:
                 self._counters["daemon.receive_errors"] += 1
             if event is None:
                 break
-            self._feed(event, now)
+            self.feed(event, now)
         if prober.is_done(now):  # not before an ARP frame comes: it is the frames that would go on waking us
             self._close_prober(name)
 
@@ -152,13 +151,13 @@ class Links:
                 if self._server is not None:
                     self._server.send(effect)
                 elif isinstance(effect, f.SendMulticast):  # it waited for the disk while the link went away
-                    self._feed(e.SendFailed(), now)
+                    self.feed(e.SendFailed(), now)
             elif isinstance(effect, f.ProbeAddress):
                 self._probe(effect, now)
         except OSError as error:
             self._note(error)
             if isinstance(effect, f.SendMulticast):
-                self._feed(e.SendFailed(), now)
+                self.feed(e.SendFailed(), now)
 
     def flush(self) -> None:
         """Send the replies to clients, and the datagrams to peers, that wait."""
@@ -190,7 +189,7 @@ class Links:
             if event.source[:2] != _LINK_LOCAL:  # nodes talk by link-local addresses only (PROTOCOL, Transport)
                 self._counters["daemon.foreign_sources"] += 1
                 continue
-            self._feed(event, now)
+            self.feed(event, now)
 
     def _on_dhcp(self, sockets: ClientSockets, now: float) -> None:
         oversized = sockets.oversized
@@ -200,7 +199,7 @@ class Links:
             self._counters["daemon.receive_errors"] += 1
             return
         self._counters["daemon.oversized"] += sockets.oversized - oversized
-        feed = self._feed
+        feed = self.feed
         for event in events:
             feed(event, now)
 
@@ -211,11 +210,11 @@ class Links:
         server = self._server
         if server is not None and (deleted is None or server.interface.index in deleted):
             self._close_server()
-            self._feed(e.ServerLinkDown(), now)
+            self.feed(e.ServerLinkDown(), now)
         for sockets in list(self._clients.values()):
             if deleted is None or sockets.interface.index in deleted:
                 self._close_client(sockets)
-                self._feed(e.ClientLinkDown(sockets.interface.name), now)
+                self.feed(e.ClientLinkDown(sockets.interface.name), now)
         self.look(now)
 
     def look(self, now: float) -> None:
@@ -243,18 +242,18 @@ class Links:
         if interface is None or interface.link_local is None or lack is not None:
             if self._server is not None:
                 self._close_server()
-                self._feed(e.ServerLinkDown(), now)
+                self.feed(e.ServerLinkDown(), now)
             self._tell_link("server", name, lack or "")
             return False
         if self._server is not None and self._server.interface.index == interface.index:
             before = self._server.interface
             if (before.mac, before.link_local) != (interface.mac, interface.link_local):
                 self._server.interface = interface
-                self._feed(e.ServerLinkUp(interface.mac, interface.link_local), now)
+                self.feed(e.ServerLinkUp(interface.mac, interface.link_local), now)
             return True
         if self._server is not None:
             self._close_server()
-            self._feed(e.ServerLinkDown(), now)
+            self.feed(e.ServerLinkDown(), now)
         try:
             server = ServerLink(interface)
         except OSError as error:
@@ -264,7 +263,7 @@ class Links:
         self._watch(server.multicast.fileno(), partial(self._on_swarm, server.multicast))
         self._watch(server.unicast.fileno(), partial(self._on_swarm, server.unicast))
         self._tell_link("server", name, "up")
-        self._feed(e.ServerLinkUp(interface.mac, interface.link_local), now)
+        self.feed(e.ServerLinkUp(interface.mac, interface.link_local), now)
         return True
 
     def _close_server(self) -> None:
@@ -281,14 +280,14 @@ class Links:
         if interface is None or lack is not None:
             if sockets is not None:
                 self._close_client(sockets)
-                self._feed(e.ClientLinkDown(name), now)
+                self.feed(e.ClientLinkDown(name), now)
             self._tell_link("client", name, lack or "")
             return False
         if sockets is not None and sockets.interface == interface:
             return True
         if sockets is not None and sockets.interface.index == interface.index:
             sockets.interface = interface
-            self._feed(e.ClientLinkUp(sockets.link()), now)
+            self.feed(e.ClientLinkUp(sockets.link()), now)
             return True
         if sockets is not None:
             self._close_client(sockets)
@@ -299,7 +298,7 @@ class Links:
             return False
         self.adopt_client(sockets)
         self._tell_link("client", name, "up")
-        self._feed(e.ClientLinkUp(sockets.link()), now)
+        self.feed(e.ClientLinkUp(sockets.link()), now)
         return True
 
     def _close_client(self, sockets: ClientSockets) -> None:

@@ -21,11 +21,11 @@ from .clock import boot_time
 from .committer import Committer
 from .control import ControlSocket
 from .errors import StartError
+from .event_log import EventLog
 from .guard import Callback, Guard
 from .hooks import Hooks
 from .http import Listen
 from .links import Links
-from .logs import EventLog
 from .names import NamesFile
 from .operator import Operator
 from .performer import Performer
@@ -89,9 +89,12 @@ class Loop:
         self._timer = BootTimer()
         self._links = Links(
             self._selector, log, server_interface=server_interface, client_interfaces=client_interfaces,
-            counters=self._counters, feed=self._feed,
+            counters=self._counters,
         )  # fmt: skip
-        self._performer = Performer(node, store, self._committer, log, hooks, self._counters, self._links.send)
+        self._performer = Performer(
+            node, store, self._committer, log, hooks, self._counters, self._links.send, self._guard.report
+        )
+        self._links.feed = self._performer.take
         self._operator = Operator(
             node, log, self._links, performer=self._performer, is_durable=store.is_durable, counters=self._counters,
             statistics=self.statistics, stop=self._stop, reload=self.reload,
@@ -195,7 +198,7 @@ class Loop:
             self._log.write(logging.WARNING, "store-rows-skipped", {"rows": remembered.skipped})
         self._links.announce_adopted(now)
         blocks, leases = tuple(remembered.blocks), tuple(remembered.leases)
-        self._feed(e.Start(blocks, leases, tuple(remembered.claims), tuple(remembered.peers)), now)
+        self._performer.take(e.Start(blocks, leases, tuple(remembered.claims), tuple(remembered.peers)), now)
         self._links.look(now)
         self._performer.flush()
         if self._http is not None:
@@ -218,13 +221,6 @@ class Loop:
 
     def _watch(self, descriptor: int, callback: Callback) -> None:
         self._selector.register(descriptor, selectors.EVENT_READ, callback)
-
-    def _feed(self, event: e.Event, now: float) -> None:
-        """What happened on a link goes to the node, each event for itself."""
-        try:
-            self._performer.feed(event, now)
-        except Exception as error:
-            self._guard.report(error)
 
     # --- time -----------------------------------------------------------------------------------
 

@@ -23,10 +23,11 @@ from .cli import Invocation, default_store_path, parse
 from .client_link import open_at_start
 from .daemonize import Background, PidFile
 from .errors import SettingsError, StartError
+from .event_log import EventLog
 from .hooks import Hooks, parse_command
 from .http import parse_listen, read_token
 from .interfaces import Interface, look
-from .logs import EventLog, make_handler
+from .logs import make_handler
 from .loop import Loop
 from .privileges import Identity, drop, find_identity, give_directories
 from .reload import Reloader, level_number

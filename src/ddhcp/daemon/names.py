@@ -20,7 +20,7 @@ from typing import Any
 
 from .api import MAX_PAGE
 from .bridge import Bridge, Busy
-from .logs import EventLog
+from .event_log import EventLog
 
 SETTLE_S = 1.0  # after the first event, so that many changes make one file
 LOOK_EVERY_S = 15.0  # for the copies of other nodes' leases, whose changes are no events here

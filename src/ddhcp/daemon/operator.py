@@ -12,9 +12,9 @@ from ..ctl.protocol import Command, Request
 from . import report
 from .api import Api, check_option
 from .clock import boot_time
+from .event_log import EventLog
 from .health import Facts
 from .links import Links
-from .logs import EventLog
 from .performer import Performer
 
 

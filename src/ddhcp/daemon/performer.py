@@ -15,9 +15,9 @@ from ..core.outbox import Outbox
 from ..core.records import StoredBlock, StoredClaim, StoredLease, StoredPeer
 from ..core.views import BlockView
 from .committer import Committer
+from .event_log import EventLog
 from .hooks import Hooks
 from .latency import HANDLING_BOUNDS_S, Histogram
-from .logs import EventLog
 from .store import Store
 
 TELL_AGAIN_S = 60.0  # a disk that goes on failing in the same way
@@ -47,9 +47,10 @@ class Driven(Protocol):
 class Performer(Outbox):
     """Feeds one node and performs its effects.
 
-    ``send(effect, now)`` sends a datagram. What is to be stored gathers till :meth:`flush`, one commit for all of it.
-    ``has_stopped``: the node is through. ``handling``: how long DHCP messages took, without the disk. ``store_error``:
-    why the latest commit failed, None if it did not.
+    ``send(effect, now)`` sends a datagram. ``report(error)``: tells what the node raised on an event from outside. What
+    is to be stored gathers until :meth:`flush`, one commit for all of it. ``has_stopped``: the node is through.
+    ``handling``: how long DHCP messages took, without the disk. ``store_error``: why the latest commit failed, None if
+    it did not.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Performer(Outbox):
         hooks: Hooks | None,
         counters: MutableMapping[str, int],
         send: Callable[[f.Effect, float], None],
+        report: Callable[[Exception], None],
     ) -> None:
         super().__init__(store.is_durable)
         self._node = node
@@ -69,6 +71,7 @@ class Performer(Outbox):
         self._hooks = hooks
         self._counters = counters
         self._send = send
+        self._report = report
         self._failing_since: float | None = None
         self._told_at = 0.0
         self._told_error: str | None = None
@@ -87,6 +90,13 @@ class Performer(Outbox):
         began = _perf_counter()
         self.perform(self._node.handle(event, now), now)
         self.handling.observe(_perf_counter() - began)
+
+    def take(self, event: e.Event, now: float) -> None:
+        """The same with what happened on a link. What the node raises is reported, and costs no other event."""
+        try:
+            self.feed(event, now)
+        except Exception as error:
+            self._report(error)
 
     def send(self, effect: f.Effect, now: float) -> None:
         self._send(effect, now)

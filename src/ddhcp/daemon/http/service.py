@@ -12,8 +12,8 @@ from typing import Any
 
 from ..bridge import Bridge
 from ..errors import StartError
+from ..event_log import EventLog
 from ..latency import Histogram
-from ..logs import EventLog
 from .listen import Listen, close_listener, open_listener
 
 MAX_CONNECTIONS = 64
