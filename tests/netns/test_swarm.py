@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,6 +55,35 @@ def test_a_client_keeps_its_address_when_its_owner_is_killed(
     assert mesh.clients.address(client) == address
     assert not [e for e in mesh.clients.events(client)[seen:] if e.reason in ("NAK", "EXPIRE", "FAIL")]
     assert counter(mesh, 1, "swarm.renewals_from_replica") >= 1
+
+
+def test_a_node_that_starts_anew_beyond_a_cut_leaves_alone_what_one_that_owned_nothing_may_claim(
+    make_mesh: Callable[[int], Mesh], tmp_path: Path
+) -> None:
+    """A pool of four blocks, and a node that wants them all, while the other is not heard: it died, or the link did."""
+    mesh = make_mesh(2)
+    pool = ("-L", "-t", "2", "-b", "2", "-N", "10.0.0.0/28", "-o", "51:4:0.0.0.120")
+    store = tmp_path / "leases.sqlite"
+
+    def is_known() -> bool:
+        if not store.exists():
+            return False
+        with contextlib.closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as db:
+            tables = db.execute("select count(*) from sqlite_schema where name = 'peer'").fetchone()
+            return tables == (1,) and db.execute("select count(*) from peer").fetchone() == (1,)
+
+    mesh.start(0, *pool, "-s", "0", "--store", str(store))
+    mesh.start(1, *pool, "-s", "0", "--store", str(tmp_path / "other.sqlite"))
+    wait_until(is_known, BLOCK_PATIENCE_S, "the other node on this one's disk")
+    for realm in (0, 1):
+        assert mesh.nodes[realm].blocks() == []
+        mesh.nodes[realm].stop(signal.SIGKILL)
+    mesh.start(0, *pool, "-s", "100", "--store", str(store))
+    wait_until(lambda: mesh.nodes[0].blocks(), BLOCK_PATIENCE_S, "its share")
+    wait_until(lambda: counter(mesh, 0, "direct.send_hello") >= 5, LEASE_PATIENCE_S, "questions to the silent node")
+    assert len(mesh.nodes[0].blocks()) < 4
+    mesh.start(1, *pool, "-s", "0", "--store", str(tmp_path / "other.sqlite"))
+    wait_until(lambda: len(mesh.nodes[0].blocks()) == 4, 2 * LEASE_PATIENCE_S, "all blocks, once the other consents")
 
 
 def test_a_client_that_forgot_its_address_gets_it_in_another_realm(make_mesh: Callable[[int], Mesh]) -> None:
