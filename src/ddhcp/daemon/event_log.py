@@ -6,21 +6,13 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol, runtime_checkable
+from typing import Final
 
 from .recent import RecentEvents
 
 MAX_LINES_PER_EVENT: Final = 50  # of one event name within WINDOW_S; the rest is counted and told at the window's end
 WINDOW_S = 10.0
 _INFO: Final = logging.INFO
-
-
-@runtime_checkable
-class Reopening(Protocol):
-    """A handler whose file is opened anew after rotation."""
-
-    def reopen(self) -> None:
-        """Open the file of that name if it is another one by now."""
 
 
 class EventLog:
@@ -88,5 +80,6 @@ class EventLog:
     def reopen(self) -> None:
         """Open a log file anew (after rotation). One that cannot be opened now is tried again with the next line."""
         for handler in self._logger.handlers:
-            if isinstance(handler, Reopening):
-                handler.reopen()
+            reopen = getattr(handler, "reopen", None)  # of a file that may be another one by now
+            if reopen is not None:
+                reopen()
