@@ -197,3 +197,24 @@ def test_a_flood_of_strangers_is_remembered_up_to_a_bound() -> None:
     effects += run(node, now + 60)
     assert len({row.address for row in rows(effects)}) == MAX_ROWS == len(node.peers_of_ours())
     assert node.statistics()["swarm.peers_not_remembered"] > 0
+
+
+@pytest.mark.parametrize("is_heard", [False, True])
+def test_a_block_kept_for_a_silent_owner_is_free_soon_after_it_announces_others(is_heard: bool) -> None:
+    """It was only late; the block it has given up, and that was not heard."""
+    node = started(config=replace(CONFIG, serves_clients=False))  # so it adopts nothing
+
+    def closed(now: float) -> list[int]:
+        run(node, now)
+        return [view.index for view in node.block_views(now) if view.state == 1]
+
+    codec = SwarmCodec(OTHER_ID, POOL.prefix, POOL.prefix_len, POOL.block_size)
+    node.handle(hello(), 1.0)
+    node.handle(e.SwarmReceived(codec.update_claim([(2, 60), (3, 60)]), OTHER, True), 2.0)
+    assert closed(400.0) == [2, 3], "leases have ended, but it may be at work"
+    if is_heard:
+        node.handle(e.SwarmReceived(codec.update_claim([(3, 60)]), OTHER, True), 400.0)
+    assert closed(461.0) == ([3] if is_heard else [2, 3])
+    if not is_heard:
+        assert closed(2.0 + PROMISE_S - 1) == [2, 3]
+        assert closed(2.0 + PROMISE_S + 1) == []

@@ -514,6 +514,7 @@ class Claims:
         if is_anothers or (block.state is BlockState.TENTATIVE and block.orphan_until):
             return
         self.table.apply(index, BlockEvent.GIVEN_UP)
+        self.orphans.forget_owner(index)
         self.memory.forgotten(index, now, is_free=True)
         if peer.address not in self.table.claims_of:
             peer.claimed_until = -math.inf  # it has said goodbye

@@ -87,6 +87,7 @@ class Orphans:
         self._interested_count = 0
         # By block: when its owner, which was not heard since, announced it last.
         self._out_of_sight: dict[int, float] = {}
+        self._kept_for_owner: dict[int, None] = {}  # those of them for which nothing else speaks any more
         self._waits_end: dict[int, float] = {}  # by block, at the latest; few blocks are waited for at a time
 
     def deadline(self) -> float:
@@ -157,18 +158,19 @@ class Orphans:
 
     def is_kept_for_owner(self, block: Block) -> bool:
         """Whether a block is an orphan for no other reason than that."""
-        return block.state is BlockState.ORPHAN and self._out_of_sight_until(block) >= block.orphan_until
+        return block.state is BlockState.ORPHAN and block.index in self._kept_for_owner
 
     def on_lapsed(self, block: Block, now: float) -> None:
         """The time of a block that is not ours ran out: it is free, or an orphan."""
         if block.state is BlockState.CLAIMED:
             block.orphan_until = max(self.closed_until(block), self._kept_until(block.index))
             self._note_out_of_sight(block, now)
-        may_have_leases = block.orphan_until > now
+        may_have_leases = block.orphan_until > now and block.index not in self._kept_for_owner
         if not may_have_leases:
+            self._kept_for_owner[block.index] = None
             block.orphan_until = self._out_of_sight_until(block)
         if block.orphan_until <= now:
-            self._out_of_sight.pop(block.index, None)
+            self.forget_owner(block.index)
             self._table.apply(block.index, BlockEvent.TIMED_OUT)
             self.take_interested(block.index)
             self.known_leases.drop_block(block.index)
@@ -178,11 +180,19 @@ class Orphans:
             self._table.apply(block.index, BlockEvent.LAPSED)
             self._context.count("swarm.blocks_orphaned")
             self._context.log(logging.INFO, "block-orphaned", block=block.index, seconds=int(block.orphan_until - now))
-        self._table.set_lapse(block, block.orphan_until)
-        if may_have_leases:
+        if not may_have_leases:
+            # Its owner may be heard to announce others soon, and not this one.
+            self._table.set_lapse(block, min(block.orphan_until, now + self._context.config.block_timeout_s))
+        else:
+            self._table.set_lapse(block, block.orphan_until)
             self._wait_until(block.index, now + SUCCESSION_S)
             pace_s = self._context.config.tentative_timeout_s
             self._plan(block, now, pace_s / URGENCY if self._has_clients(block.index) else pace_s)
+
+    def forget_owner(self, index: int) -> None:
+        """Nobody is waited for any more who may own block ``index`` out of sight."""
+        self._out_of_sight.pop(index, None)
+        self._kept_for_owner.pop(index, None)
 
     def _has_clients(self, index: int) -> bool:
         """Whether clients wait for a block, or may come any moment."""
@@ -357,7 +367,7 @@ class Orphans:
         as long as there may be others, or another survivor."""
         block.is_urgent = False
         self._turn_at.pop(block.index, None)
-        self._out_of_sight.pop(block.index, None)
+        self.forget_owner(block.index)
         until, block.orphan_until = block.orphan_until, 0.0
         if not until:
             return
@@ -403,7 +413,7 @@ class Orphans:
     def on_claimed(self, block: Block, now: float) -> None:
         """Somebody else owns the block now. Clients that wait for it are asked about there."""
         self.take_interested(block.index)
-        self._out_of_sight.pop(block.index, None)
+        self.forget_owner(block.index)
         block.orphan_until = 0.0
         block.is_urgent = False
         self._turn_at.pop(block.index, None)
