@@ -161,6 +161,29 @@ def test_an_answer_that_counts_on_an_announcement_which_did_not_leave_stays() ->
     assert driver.withheld_count == 1
 
 
+def test_no_announcement_overtakes_one_that_was_to_wait_for_the_disk() -> None:
+    """The disk is through with what came before, and has not been given what waits: the last word must be the last."""
+    driver, turns = Driver(), Turns()
+    driver.perform(turns.granted(1), 0.0)
+    driver.begin()
+    driver.perform(turns.claimed(durable=True), 0.0)
+    driver.end(is_ok=True)
+    driver.perform(turns.claimed(durable=True), 0.0)
+    driver.begin()
+    driver.end(is_ok=True)
+    assert [effect.data for effect in driver.happened if isinstance(effect, SendMulticast)] == [b"2", b"3"]
+
+
+def test_nothing_is_told_of_an_answer_that_stays_beside_one_that_waits() -> None:
+    driver, turns = Driver(), Turns()
+    driver.link_works = False
+    driver.perform([*turns.granted(1), *turns.claimed(durable=False), *turns.granted(2)], 0.0)
+    driver.begin()
+    driver.end(is_ok=True)
+    assert driver.withheld_count == 2, "the first one, which waited, may count on it as well"
+    assert driver.happened == []
+
+
 def test_an_announcement_that_waited_for_a_disk_which_failed_was_not_made() -> None:
     driver, turns = Driver(), Turns()
     driver.perform([lease(1, 1), *turns.claimed(durable=True), *turns.granted(2)], 0.0)

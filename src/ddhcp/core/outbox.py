@@ -95,10 +95,9 @@ class Outbox:
             # The most frequent first, each by itself: of several at once Python asks in a roundabout way.
             if isinstance(effect, SendDhcp):
                 stays = effect.durable and self._unsent_claims != unsent_claims
+                waits = not stays and self._send_or_wait(effect, now)
                 if stays:
                     self.withheld()
-                else:
-                    waits = self._send_or_wait(effect, now)
             elif isinstance(effect, SaveLease):
                 self.store(effect)
             elif isinstance(effect, Log):
@@ -139,11 +138,12 @@ class Outbox:
         return waits
 
     def _must_wait(self, effect: SendDhcp | SendUnicast | SendMulticast) -> bool:
-        """Whether what a durable effect promises is still on its way to the disk."""
+        """Whether what a durable effect promises is still on its way to the disk, or one before it waits: announcements
+        keep their order."""
         binding = None if isinstance(effect, SendMulticast) else effect.binding
         if binding is not None:
             return binding in self._unsaved
-        return bool(self._rows) or not self.is_all_written()
+        return bool(self._rows) or bool(self._waiting) or not self.is_all_written()
 
     def store(self, effect: StoreEffect) -> None:
         """Have a row written with the next batch."""
