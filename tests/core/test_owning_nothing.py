@@ -14,9 +14,9 @@ from ddhcp.core import Node, NodeConfig, Pool
 from ddhcp.core import effects as f
 from ddhcp.core import events as e
 from ddhcp.core.peer_memory import MAX_ROWS
-from ddhcp.core.records import StoredPeer
+from ddhcp.core.records import StoredClaim, StoredPeer
 from ddhcp.sim import VirtualSwarm
-from ddhcp.swarm import CAN_CONSENT, Extension, Hello, SwarmCodec, read_extension
+from ddhcp.swarm import CAN_CONSENT, CAN_HEARSAY, Extension, HeardClaim, Hearsay, Hello, SwarmCodec, read_extension
 
 POOL = Pool(0x0A000000, 28, 4)
 CONFIG = NodeConfig(POOL, tentative_timeout_s=3, learning_phase=False, spare_leases=0, needless_timeout_s=60)
@@ -218,3 +218,31 @@ def test_a_block_kept_for_a_silent_owner_is_free_soon_after_it_announces_others(
     if not is_heard:
         assert closed(2.0 + PROMISE_S - 1) == [2, 3]
         assert closed(2.0 + PROMISE_S + 1) == []
+
+
+def test_what_was_on_disk_of_an_owner_is_told_others_for_as_long_as_it_announced_and_no_longer() -> None:
+    """Who told on what the owner may do out of sight, without having heard it, would keep its block closed for ever."""
+    node = Node(replace(CONFIG, serves_clients=False), random.Random(1))
+    node.handle(
+        e.Start((), (), (StoredClaim(2, OTHER_ID, OTHER, 1100.0),), (StoredPeer(OTHER, OTHER_ID, 1900.0),)), 1000.0
+    )
+    node.handle(e.ServerLinkUp(b"\x02" + bytes(5), OWN), 1000.0)
+    codec = SwarmCodec(b"\x02\0\0\0\x08\x08\0\0", POOL.prefix, POOL.prefix_len, POOL.block_size)
+
+    def told(now: float) -> list[HeardClaim]:
+        run(node, now)
+        greeting = codec.write(Hello(False, CAN_HEARSAY, bytes(8), "ddhcp"))
+        node.handle(e.SwarmReceived(greeting, ANOTHER, True), now)
+        found: list[HeardClaim] = []
+        for effect in node.handle(e.SwarmReceived(codec.inquire(()), ANOTHER, True), now):
+            if isinstance(effect, f.SendUnicast):
+                message = codec.decode(effect.data)[1]
+                if isinstance(message, Extension) and isinstance(read := read_extension(message), Hearsay):
+                    found += read.claims
+        return found
+
+    assert [(claim.index, claim.closed_s) for claim in told(1050.0)] == [(2, 50)]
+    assert told(1200.0) == []
+    assert [(view.index, view.state) for view in node.block_views(1200.0)] == [(2, 1)], "it is closed here all the same"
+    run(node, 1000.0 + PROMISE_S + 1)
+    assert node.block_views(1000.0 + PROMISE_S + 1) == []

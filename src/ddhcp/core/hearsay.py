@@ -86,7 +86,7 @@ class HearsayTeller:
         }
         # A node that inquires what it claimed itself lost its memory, or its promise ran out unheard: it knows which.
         told = [b for b in claimed if b.owner_address == peer.address or b.index in repeated or self._is_silent(b, now)]
-        told += (block for block in blocks if self._orphans.is_kept_for_owner(block))
+        told += (block for block in blocks if self._orphans.is_kept_for_owner(block) and not block.is_hearsay)
         self._tell([b for b in told if self._orphans.rank(b.index, now, peer) < TELLERS_ON_INQUIRY], peer, now)
 
     def on_asked_about(self, index: int, peer: Peer, now: float) -> bool:
@@ -146,7 +146,8 @@ class HearsayTeller:
     def _is_silent(self, block: Block, now: float) -> bool:
         """Whether a block is another node's that will not say so itself."""
         if block.state is BlockState.ORPHAN:
-            return True
+            # What was only told of an owner is not told on for what it may do out of sight: it would go on for ever.
+            return not (block.is_hearsay and self._orphans.is_kept_for_owner(block))
         owner = self._peers.get(block.owner_address) if block.state is BlockState.CLAIMED else None
         return owner is not None and self._peers.is_missing(owner, now)
 

@@ -294,7 +294,10 @@ class Peers:
     def at_work_until(self, peer: Peer) -> float:
         """Up to when a peer of our kind that says nothing may own blocks and lease from them, since a link may have
         parted: as long as the longest promise, for it may have claimed one unheard. Spare blocks in a crowded pool are
-        announced for less than that, for others' sake. Of one that stopped only what it announced counts."""
+        announced for less than that, for others' sake. Of one that stopped only what it announced counts; of one known
+        before this node started anew, and not heard since, for how long it may be beyond a parted link."""
+        if peer.heard_at == -math.inf and peer.awaited_until > -math.inf:
+            return peer.awaited_until
         unheard_until = -math.inf if peer.has_left else max(peer.awaited_until, peer.heard_at + self._promise_s())
         return max(peer.claimed_until, unheard_until)
 
