@@ -239,6 +239,30 @@ def test_after_a_restart_an_address_is_kept_as_long_as_before() -> None:
     assert address not in others
 
 
+def test_a_restart_long_after_the_last_word_keeps_what_peers_may_have_prolonged() -> None:
+    """The owner died just after it had granted the lease: its disk knows of no promise that still runs. Who stood in
+    for it is gone as well when it comes back (I1)."""
+    swarm = swarm_of(2)
+    address = lease(swarm, 0)
+    swarm.run_for(1)
+    index = CONFIG.pool.index_of(address)
+    leases, known_promise = tuple(swarm.nodes[0].leases()), StoredBlock(index, swarm.now + 60)
+    crash(swarm, 0)
+    swarm.run_for(LEASE_S / 2)
+    assert renews(swarm, 1, address, 20) == LEASE_S, "from a replica"
+    crash(swarm, 1)
+    swarm.run_for(LEASE_S / 2 + 30)
+    swarm.nodes[0] = Node(CONFIG, swarm.rng)
+    swarm.stopped.discard(0)
+    swarm.feed(0, e.ClientLinkUp(e.ClientLink("client0", 0x0A000001, 20, b"\x02\0\0\0\0\x01")))
+    swarm.feed(0, e.Start((known_promise,), leases))
+    swarm.feed(0, e.ServerLinkUp(b"\x02\0\0\0\x01\0", swarm.addresses[0]))
+    swarm.run_for(20)
+    assert state_of(swarm, address) in ("leased", "kept"), "not every renewal is written"
+    assert address not in {lease(swarm, 0, client) for client in range(2, 20)}
+    assert renews(swarm, 0, address, 21) == LEASE_S, "but for its client"
+
+
 def test_an_owner_that_lost_its_memory_refuses_nobody() -> None:
     """It does not know of the block any more; its clients' leases run all the same."""
     swarm = swarm_of(3)

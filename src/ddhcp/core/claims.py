@@ -195,6 +195,20 @@ class Claims:
         ours.unsure_until = now + self._announcer.full_timeout_s
         return True
 
+    def resume_lapsed(self, index: int, now: float) -> bool:
+        """Take a block from the store whose promise ran out, as far as is known here, but for whose clients addresses
+        are still kept: they are remembered while it is inquired anew, as after a promise that ran out unheard. Another
+        node may have adopted it."""
+        if self.table.state(index) is not BlockState.FREE:
+            return False
+        ours = self.table.apply(index, BlockEvent.WE_RESUME)
+        self._own(ours, now)
+        ours.is_saved = True
+        ours.unsure_until = now + self._announcer.full_timeout_s
+        self._holds.hold_adopted(index, now)
+        self.table.set_lapse(ours, now)
+        return True
+
     def restore_claim(self, claim: StoredClaim, now: float) -> None:
         """Another node owned this block before the restart. If it is there it will say what holds now. If the block is
         ours it was adopted, and may be another's too."""

@@ -177,17 +177,16 @@ class Node:
         self._leases.begin_restoring()
         restoring = Restoring(self._context, self._leases, event.leases)
         ends = restoring.latest_ends()
-        resumed = {
-            block.index
-            for block in event.blocks
-            if block.index < self._context.pool.block_count
-            and self._claims.resume(
-                StoredBlock(
-                    block.index, max(block.promised_until, ends.get(block.index, -math.inf) + PROMISE_MARGIN_S)
-                ),
-                now,
-            )
-        }
+        resumed = set[int]()
+        for block in event.blocks:
+            index, end = block.index, ends.get(block.index, -math.inf)
+            promised_until = max(block.promised_until, end + PROMISE_MARGIN_S)
+            if index >= self._context.pool.block_count:
+                continue
+            if self._claims.resume(StoredBlock(index, promised_until), now) or (
+                restoring.is_kept(end, now) and self._claims.resume_lapsed(index, now)
+            ):
+                resumed.add(index)
         restoring.enter(resumed, now)
         for claim in event.claims:
             self._claims.restore_claim(claim, now)

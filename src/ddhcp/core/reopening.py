@@ -54,6 +54,9 @@ class Reopening:
         for index in self._holds.pop_ended(now):
             block = self._table.ours.get(index)
             adopted_at = self._holds.adopted_at(index)
+            if block is None and adopted_at is not None and self._leases.has_block(index):
+                self._holds.hold_on(index, now + LOOK_AGAIN_S)  # its promise ran out, and it is inquired anew
+                continue
             if block is not None and adopted_at is not None:
                 is_told = self._holds.is_told(index)
                 seeks_few = is_urgent or is_told

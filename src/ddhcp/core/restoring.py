@@ -52,6 +52,11 @@ class Restoring:
             ends[index] = latest
         return ends
 
+    def is_kept(self, end: float, now: float) -> bool:
+        """Whether the address of a lease that ended at ``end``, as far as the store knows, is still kept for its
+        client: a peer may have prolonged it meanwhile."""
+        return self._context.is_replicated and end + self._context.keep_s > now
+
     def enter(self, resumed: set[int], now: float) -> None:
         """Take up the bindings in the blocks ``resumed``.
 
