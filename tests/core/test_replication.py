@@ -23,6 +23,7 @@ from ddhcp.swarm import Extension, Hello, Replicate, Section, SwarmCodec, decode
 POOL = Pool(0x0A000000, 20, 32)
 CONFIG = NodeConfig(POOL, tentative_timeout_s=3, learning_phase=False)
 SERVER_ID = 0x0A000001
+LEASE_S = CONFIG.lease_time_s
 
 
 def chaddr(number: int) -> bytes:
@@ -462,6 +463,20 @@ def test_a_replica_is_told_of_a_new_lease_when_it_is_on_disk_and_before_its_clie
     (ack,) = [effect for effect in effects if isinstance(effect, f.SendDhcp)]
     assert told.durable
     assert effects.index(row) < effects.index(told) < effects.index(ack)
+
+
+def test_a_lease_of_a_client_that_comes_back_when_all_had_ended_is_a_new_one() -> None:
+    """Its address was anybody's meanwhile, and the block announced for less: a replica is told when it is on disk, and
+    after the swarm was."""
+    swarm = claimed(2)
+    address = lease(swarm, 0)
+    swarm.run_for(LEASE_S + swarm.nodes[0]._context.keep_s + 60)
+    (state,) = (known.state for known in swarm.nodes[0].leases() if known.address == address)
+    assert state == "expired"
+    request = message(c.REQUEST, xid=9, o50=address)
+    effects = swarm.feed(0, e.DhcpReceived("client0", request.encode(), 0, 0xFFFFFFFF))
+    (told,) = replicates(effects)
+    assert told.durable
 
 
 def test_a_renewal_is_told_whether_or_not_the_disk_works() -> None:

@@ -46,8 +46,8 @@ _MAX_NUMBER = 0xFFFFFFFF
 @dataclass(slots=True)
 class _Stream:
     """What one replica was told of one block. ``flying``: the addresses in the section that is not acknowledged yet,
-    None if there is none; ``has_new``: a client's first lease of an address is in that section. ``told``: the client
-    that each address was last said to be of."""
+    None if there is none; ``has_new``: a lease of an address that its client did not hold before is in that section.
+    ``told``: the client that each address was last said to be of, and up to when it would be kept for it."""
 
     index: int
     number: int
@@ -55,8 +55,13 @@ class _Stream:
     dirty: dict[int, None] = field(default_factory=dict)
     flying: tuple[int, ...] | None = None
     has_new: bool = False
-    told: dict[int, bytes] = field(default_factory=dict)
+    told: dict[int, tuple[bytes, float]] = field(default_factory=dict)
     is_dropped: bool = False
+
+    def holds(self, address: int, client: bytes, now: float) -> bool:
+        """Whether ``address`` was said to be this client's, and is as far as the replica knows."""
+        told, until = self.told.get(address, (b"", -math.inf))
+        return told == client and until > now
 
     def has_news_of(self, address: int) -> bool:
         """Whether the replica has not acknowledged how ``address`` stands now."""
@@ -319,7 +324,7 @@ class Replication:
         for target in targets:
             link = self._links[target]
             stream = link.streams[index]
-            is_renewal = bool(client) and stream.told.get(address) == client
+            is_renewal = bool(client) and stream.holds(address, client, now)
             stream.dirty[address] = None
             may_wait = is_renewal and not self._context.config.replicas_before_ack
             self._stir(link, stream, now + RENEWAL_DELAY_S if may_wait else now)
@@ -444,9 +449,9 @@ class Replication:
         """The section that is flying, as the leases stand now, and its size."""
         records = tuple(self._record(address, now) for address in stream.flying or ())
         for record in records:
-            if record.state == LEASE_LEASED and stream.told.get(record.address) != record.identity:
+            if record.state == LEASE_LEASED and not stream.holds(record.address, record.identity, now):
                 stream.has_new = True
-            stream.told[record.address] = record.identity
+            stream.told[record.address] = (record.identity, now + record.remaining_s + record.kept_s)
         section = Section(
             stream.index, stream.number, stream.sequence, records,
             is_reset=stream.sequence == 1, has_more=bool(stream.dirty), is_dropped=stream.is_dropped,
