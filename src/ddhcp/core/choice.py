@@ -141,9 +141,9 @@ class BlockChoice:
     def _unheard_since(self, since: float, now: float) -> list[Peer]:
         """The nodes of ours, or of unknown kind, that may be at work with blocks of their own, or claim some, and have
         not spoken since then."""
-        at_work_until, may_be_ours = self._peers.at_work_until, self._peers.may_be_ours
-        unheard = (peer for peer in self._peers if peer.heard_at < since and may_be_ours(peer, now))
-        return [peer for peer in unheard if at_work_until(peer) > now]
+        promise_s = self._context.promise_s
+        unheard = (peer for peer in self._peers if peer.heard_at < since and Peers.may_be_ours(peer, now))
+        return [peer for peer in unheard if Peers.at_work_until(peer, promise_s) > now]
 
     def _all_owners(self, now: float) -> list[Peer]:
         """The nodes of ours, or of unknown kind, that own blocks or may claim some; found once for all blocks that are

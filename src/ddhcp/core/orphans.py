@@ -125,7 +125,7 @@ class Orphans:
         if owner is None or not self._peers.may_be_ours(owner, now) or not self._context.is_careful:
             return None
         may_be_its_own = block.is_hearsay or self.is_still_its_owners(block)
-        return owner if may_be_its_own and self._peers.is_out_of_sight(owner, now) else None
+        return owner if may_be_its_own and self._peers.is_out_of_sight(owner, self._context.promise_s, now) else None
 
     def is_still_its_owners(self, block: Block) -> bool:
         """Whether the owner of a block was heard to announce it, and not others without it for longer than a refresh
@@ -154,7 +154,7 @@ class Orphans:
         owner = self._peers.get(block.owner_address)
         if last_word_at is None or owner is None or owner.claims_at != last_word_at:
             return 0.0
-        return self._peers.at_work_until(owner)
+        return self._peers.at_work_until(owner, self._context.promise_s)
 
     def is_kept_for_owner(self, block: Block) -> bool:
         """Whether a block is an orphan for no other reason than that."""

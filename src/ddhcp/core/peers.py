@@ -291,14 +291,16 @@ class Peers:
         """Whether a peer may claim a block now: it owns some, perhaps far away, or was heard a while ago."""
         return self._sharing_ends(peer) > now
 
-    def at_work_until(self, peer: Peer) -> float:
+    @staticmethod
+    def at_work_until(peer: Peer, promise_s: float) -> float:
         """Up to when a peer of our kind that says nothing may own blocks and lease from them, since a link may have
-        parted: as long as the longest promise, for it may have claimed one unheard. Spare blocks in a crowded pool are
-        announced for less than that, for others' sake. Of one that stopped only what it announced counts; of one known
-        before this node started anew, and not heard since, for how long it may be beyond a parted link."""
+        parted: as long as ``promise_s``, the longest promise, for it may have claimed one unheard. Spare blocks in a
+        crowded pool are announced for less than that, for others' sake. Of one that stopped only what it announced
+        counts; of one known before this node started anew, and not heard since, for how long it may be beyond a parted
+        link."""
         if peer.heard_at == -math.inf and peer.awaited_until > -math.inf:
             return peer.awaited_until
-        unheard_until = -math.inf if peer.has_left else max(peer.awaited_until, peer.heard_at + self._promise_s())
+        unheard_until = -math.inf if peer.has_left else max(peer.awaited_until, peer.heard_at + promise_s)
         return max(peer.claimed_until, unheard_until)
 
     @staticmethod
@@ -306,9 +308,10 @@ class Peers:
         """Whether a peer is of our kind, or was, or may be because this node has not heard it."""
         return peer.is_ours or peer.awaited_until > now or peer.heard_at == -math.inf
 
-    def is_out_of_sight(self, peer: Peer, now: float) -> bool:
+    @staticmethod
+    def is_out_of_sight(peer: Peer, promise_s: float, now: float) -> bool:
         """Whether such a peer has been silent for longer than is usual."""
-        return self._is_silent(peer, now) and self.at_work_until(peer) > now
+        return Peers._is_silent(peer, now) and Peers.at_work_until(peer, promise_s) > now
 
     @staticmethod
     def is_present(peer: Peer, now: float) -> bool:
