@@ -188,11 +188,7 @@ class Claims:
         """Take a block from the store as ours again, if its promise still runs; nothing is announced yet."""
         if block.promised_until <= now or self.table.state(block.index) is not BlockState.FREE:
             return False
-        ours = self.table.apply(block.index, BlockEvent.WE_RESUME)
-        self._own(ours, now)
-        ours.is_saved = True  # so its announcement waits for no commit, which a renewal that needs none would pass
-        self.table.set_lapse(ours, block.promised_until)
-        ours.unsure_until = now + self._announcer.full_timeout_s
+        self._resume(block.index, block.promised_until, now)
         return True
 
     def resume_lapsed(self, index: int, now: float) -> bool:
@@ -201,13 +197,16 @@ class Claims:
         node may have adopted it."""
         if self.table.state(index) is not BlockState.FREE:
             return False
+        self._resume(index, now, now)
+        self._holds.hold_adopted(index, now)
+        return True
+
+    def _resume(self, index: int, promised_until: float, now: float) -> None:
         ours = self.table.apply(index, BlockEvent.WE_RESUME)
         self._own(ours, now)
-        ours.is_saved = True
+        ours.is_saved = True  # so its announcement waits for no commit, which a renewal that needs none would pass
         ours.unsure_until = now + self._announcer.full_timeout_s
-        self._holds.hold_adopted(index, now)
-        self.table.set_lapse(ours, now)
-        return True
+        self.table.set_lapse(ours, promised_until)
 
     def restore_claim(self, claim: StoredClaim, now: float) -> None:
         """Another node owned this block before the restart. If it is there it will say what holds now. If the block is

@@ -138,10 +138,11 @@ class Orphans:
     def owned_until(self, block: Block, now: float) -> float:
         """Up to when the owner of a claimed block, silent from now on, may own it, or leases may run in it. What this
         node was told of that owner, or knew before it started anew, is not told on: it would become ever more."""
+        until = max(block.expires_at, self.closed_until(block))
         owner = self._owner_out_of_sight(block, now)
-        is_first_hand = owner is not None and owner.is_ours and not block.is_hearsay
-        unseen_until = owner.heard_at + self._context.promise_s if owner is not None and is_first_hand else 0.0
-        return max(block.expires_at, self.closed_until(block), unseen_until)
+        if owner is not None and owner.is_ours and not block.is_hearsay:
+            until = max(until, owner.heard_at + self._context.promise_s)
+        return until
 
     def _note_out_of_sight(self, block: Block, now: float) -> None:
         """The claim of a block lapses."""
@@ -167,7 +168,6 @@ class Orphans:
             self._note_out_of_sight(block, now)
         may_have_leases = block.orphan_until > now and block.index not in self._kept_for_owner
         if not may_have_leases:
-            self._kept_for_owner[block.index] = None
             block.orphan_until = self._out_of_sight_until(block)
         if block.orphan_until <= now:
             self.forget_owner(block.index)
@@ -181,13 +181,14 @@ class Orphans:
             self._context.count("swarm.blocks_orphaned")
             self._context.log(logging.INFO, "block-orphaned", block=block.index, seconds=int(block.orphan_until - now))
         if not may_have_leases:
+            self._kept_for_owner[block.index] = None
             # Its owner may be heard to announce others soon, and not this one.
             self._table.set_lapse(block, min(block.orphan_until, now + self._context.config.block_timeout_s))
-        else:
-            self._table.set_lapse(block, block.orphan_until)
-            self._wait_until(block.index, now + SUCCESSION_S)
-            pace_s = self._context.config.tentative_timeout_s
-            self._plan(block, now, pace_s / URGENCY if self._has_clients(block.index) else pace_s)
+            return
+        self._table.set_lapse(block, block.orphan_until)
+        self._wait_until(block.index, now + SUCCESSION_S)
+        pace_s = self._context.config.tentative_timeout_s
+        self._plan(block, now, pace_s / URGENCY if self._has_clients(block.index) else pace_s)
 
     def forget_owner(self, index: int) -> None:
         """Nobody is waited for any more who may own block ``index`` out of sight."""

@@ -150,10 +150,9 @@ class Outbox:
         if not self._is_durable:
             return
         self._rows.append(effect)
-        if isinstance(effect, SaveLease):
-            self._unsaved[effect.lease.address] = effect
-        elif isinstance(effect, ForgetLease):
-            self._unsaved[effect.address] = effect
+        address = _binding_of(effect)
+        if address is not None:
+            self._unsaved[address] = effect
 
     # --- batches --------------------------------------------------------------------------------
 
@@ -171,9 +170,7 @@ class Outbox:
     def saved(self, rows: Iterable[StoreEffect]) -> None:
         """These rows are on disk."""
         for row in rows:
-            address = row.lease.address if isinstance(row, SaveLease) else None
-            if isinstance(row, ForgetLease):
-                address = row.address
+            address = _binding_of(row)
             if address is not None and self._unsaved.get(address) is row:
                 del self._unsaved[address]
 
@@ -198,3 +195,10 @@ class Outbox:
         self._released += len(waiting)
         datagrams = [effect for effect in waiting if not isinstance(effect, _NEWS)]
         return len(datagrams), any(isinstance(effect, SendMulticast) for effect in datagrams)
+
+
+def _binding_of(row: StoreEffect) -> int | None:
+    """The IPv4 address that a row is about, None if it is not about a binding."""
+    if isinstance(row, SaveLease):
+        return row.lease.address
+    return row.address if isinstance(row, ForgetLease) else None

@@ -57,8 +57,7 @@ class Peer:
     unknown; ``refreshes``/``refreshes_lost``: how many were heard, and how many seem to have been lost on the way.
     ``claimed_until``: up to when it last announced a block; minus infinity if it never did, or gave all of them up.
     ``awaited_until``: up to when it may be at work, and is known to be of our kind, by what this node knew before it
-    started anew. ``has_left``: its
-    last word was that it stops.
+    started anew. ``has_left``: its last word was that it stops.
     ``expected_s``: within how many seconds after ``claims_at`` its next refresh is to be expected, if none is lost.
     ``version``, ``capabilities``, ``incarnation``, ``software``: what its HELLO said, zeros and empty before.
     ``plans``: digests of our address plan and of its own when they were last compared.
@@ -221,11 +220,7 @@ class Peers:
     def note_missing(self, address: bytes, node_id: bytes, until: float, now: float) -> Peer:
         """Another node says that a peer, of which we may never have heard, owns blocks until that instant. Unknown
         (zeros) is nobody to be reckoned with."""
-        peer = self._peers.get(address)
-        if peer is None:
-            peer = Peer(address, node_id, -math.inf)
-            if any(address) and len(self._peers) < MAX_PEERS:
-                self._peers[address] = peer
+        peer = self._heard_of(address, node_id)
         if peer.heard_at == -math.inf:
             self.note_claim(peer, until)
             if address in self._peers:
@@ -234,12 +229,19 @@ class Peers:
 
     def await_word(self, address: bytes, node_id: bytes, until: float) -> None:
         """A peer of our kind, known before this node started anew, may be at work until then."""
-        peer = self._peers.get(address)
-        if peer is None and len(self._peers) < MAX_PEERS:
-            peer = self._peers[address] = Peer(address, node_id, -math.inf)
-        if peer is not None:
-            peer.awaited_until = max(peer.awaited_until, until)
+        peer = self._heard_of(address, node_id)
+        peer.awaited_until = max(peer.awaited_until, until)
+        if address in self._peers:
             self._share_with(peer)
+
+    def _heard_of(self, address: bytes, node_id: bytes) -> Peer:
+        """The peer at ``address``, heard or not; entered while there is room, but for unknown (zeros)."""
+        peer = self._peers.get(address)
+        if peer is None:
+            peer = Peer(address, node_id, -math.inf)
+            if any(address) and len(self._peers) < MAX_PEERS:
+                self._peers[address] = peer
+        return peer
 
     def note_claim(self, peer: Peer, until: float) -> None:
         """A peer owns blocks until that instant, at least; called when it is expected to speak sooner as well."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ...core.announcing import tells_of_leases
-from ...core.context import PROMISE_SLACK_S
 from ..watch import Watch
 
 MESSAGES_PER_DISPUTE = 12  # c of I4: three inquiries and a claim, said and answered by two nodes, with room for losses
@@ -156,7 +155,7 @@ class IdleChecker:
             period_s = ((timeout_s - setup.lease_s if has_leases else timeout_s * 0.9) - 5) / 3
             allowed += 2 + seconds / (0.7 * max(1.0, period_s))
         owning_nothing = setup.nodes - len(self._shortest or {})
-        allowed += owning_nothing * (1 + seconds / (0.7 * (2 * setup.lease_s + PROMISE_SLACK_S) / 3))
+        allowed += owning_nothing * (1 + seconds / (0.7 * setup.promise_s / 3))
         self._shortest = None
         allowed += MESSAGES_PER_CLAIM * len(self._begun)
         allowed += self._watch.discovers - discovers_before
