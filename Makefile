@@ -60,7 +60,7 @@ compile = rm -rf build/lib* build/bdist* build/compiled && DDHCP_COMPILE=$(1) $(
 	--disable-pip-version-check --no-deps --no-build-isolation --target build/compiled .
 
 build/compiled.stamp: setup.py pyproject.toml bench/train.py $(SOURCES) $(VENV)/dev.stamp
-	@tools/need cc=gcc
+	@tools/need cc=gcc ip=iproute2
 	@echo "Compiling into build/compiled, twice, which takes some minutes"
 	@rm -rf build/temp*
 	@$(call compile,instrumented)
