@@ -14,7 +14,7 @@ from ddhcp.core.records import StoredLease
 from ddhcp.core.remedies import Remedy
 from ddhcp.dhcp import constants as c
 from ddhcp.sim import VirtualSwarm
-from ddhcp.swarm import SwarmCodec, UpdateClaim, decode
+from ddhcp.swarm import HeardClaim, Hearsay, SwarmCodec, UpdateClaim, decode
 
 POOL = Pool(0x0A000000, 20, 32)
 CLASSIC_ID = b"\x01" * 8
@@ -180,20 +180,26 @@ def test_a_newcomer_that_never_heard_of_the_dead_owner_is_told_by_a_claim(after_
     assert 4 in states(swarm)
 
 
+class AllTold:
+    """What a node knows whom the owner of BLOCK told that ADDRESS was all it had leased there."""
+
+    def __init__(self, swarm: VirtualSwarm) -> None:
+        self._swarm = swarm
+
+    def of_block(self, index: int) -> Iterable[StoredLease]:
+        chaddr = b"\x02\0\0\0\x09\x01".ljust(16, b"\0")
+        return [StoredLease(ADDRESS, b"\x01" + chaddr[:6], chaddr, "leased", self._swarm.now + 200)]
+
+    def is_complete(self, index: int) -> bool:
+        return True
+
+    def drop_block(self, index: int) -> None:
+        pass
+
+
 def test_known_leases_are_brought_back_and_when_all_are_known_the_block_is_not_held() -> None:
-    class Told:
-        def of_block(self, index: int) -> Iterable[StoredLease]:
-            chaddr = b"\x02\0\0\0\x09\x01".ljust(16, b"\0")
-            return [StoredLease(ADDRESS, b"\x01" + chaddr[:6], chaddr, "leased", swarm.now + 200)]
-
-        def is_complete(self, index: int) -> bool:
-            return True
-
-        def drop_block(self, index: int) -> None:
-            pass
-
     swarm = swarm_of(1)
-    swarm.nodes[0]._claims.orphans.known_leases = Told()
+    swarm.nodes[0]._claims.orphans.known_leases = AllTold(swarm)
     classic_claims(swarm)
     swarm.run_for(75)
     assert states(swarm) == [4]
@@ -201,6 +207,24 @@ def test_known_leases_are_brought_back_and_when_all_are_known_the_block_is_not_h
     assert [stored.address for stored in swarm.nodes[0].leases()] == [ADDRESS]
     (nak,) = swarm.client_sends(0, message(c.REQUEST, client=3, ciaddr=ADDRESS))
     assert nak.message_type == c.NAK, "it is another's"
+
+
+def test_word_of_an_owner_that_may_be_at_work_makes_who_adopts_careful_but_does_not_stop_it() -> None:
+    """Whoever says so has no leases to bring back; who gives way to it lets the clients' leases end."""
+    swarm = swarm_of(2)
+    swarm.nodes[0]._claims.orphans.known_leases = AllTold(swarm)
+    swarm.stopped.add(1)
+    classic_claims(swarm)
+    while states(swarm) != [3]:
+        swarm.run_for(0.5)
+    codec = SwarmCodec(swarm.nodes[1].view().node_id, POOL.prefix, POOL.prefix_len, POOL.block_size)
+    said = codec.write(Hearsay((HeardClaim(BLOCK, 400, bytes(8), bytes(16)),)))
+    swarm.feed(0, e.SwarmReceived(said, swarm.addresses[1], False))
+    swarm.run_for(10)
+    assert states(swarm) == [4]
+    assert [stored.address for stored in swarm.nodes[0].leases()] == [ADDRESS]
+    (ack,) = swarm.client_sends(0, message(c.REQUEST, client=3, ciaddr=ADDRESS + 1))
+    assert ack.message_type == c.ACK, "the owner may have leased it since, out of sight"
 
 
 def test_leases_kept_in_a_fenced_block_survive_a_stranger_that_only_inquires() -> None:

@@ -88,6 +88,7 @@ class Orphans:
         # By block: when its owner, which was not heard since, announced it last.
         self._out_of_sight: dict[int, float] = {}
         self._kept_for_owner: dict[int, None] = {}  # those of them for which nothing else speaks any more
+        self._doubted: dict[int, None] = {}  # blocks that this node adopts, although peers say that the owner may live
         self._waits_end: dict[int, float] = {}  # by block, at the latest; few blocks are waited for at a time
 
     def deadline(self) -> float:
@@ -161,6 +162,17 @@ class Orphans:
         """Whether a block is an orphan for no other reason than that."""
         return block.state is BlockState.ORPHAN and block.index in self._kept_for_owner
 
+    def is_adopting(self, block: Block, now: float) -> bool:
+        """Whether this node inquires a block as the one that keeps its leases."""
+        return block.state is BlockState.CLAIMING and block.orphan_until > now
+
+    def on_doubted(self, block: Block, closed_s: int, now: float) -> None:
+        """A peer tells that the silent owner of a block, which this node is adopting, may be at work for ``closed_s``
+        more. That is no reason to leave the block to nobody, or to one who knows less of its leases; but what is not
+        known of it is left alone for that long."""
+        self._doubted[block.index] = None
+        block.orphan_until = max(block.orphan_until, now + closed_s)
+
     def on_lapsed(self, block: Block, now: float) -> None:
         """The time of a block that is not ours ran out: it is free, or an orphan."""
         if block.state is BlockState.CLAIMED:
@@ -194,6 +206,7 @@ class Orphans:
         """Nobody is waited for any more who may own block ``index`` out of sight."""
         self._out_of_sight.pop(index, None)
         self._kept_for_owner.pop(index, None)
+        self._doubted.pop(index, None)
 
     def _has_clients(self, index: int) -> bool:
         """Whether clients wait for a block, or may come any moment."""
@@ -286,7 +299,7 @@ class Orphans:
         if block.state is BlockState.ORPHAN:
             return True
         if block.state is BlockState.CLAIMING:
-            return block.orphan_until > now
+            return self.is_adopting(block, now)
         owner = self._peers.get(block.owner_address) if block.state is BlockState.CLAIMED else None
         if owner is None or not self._peers.is_missing(owner, now):
             return False
@@ -330,7 +343,7 @@ class Orphans:
         elif peer.is_ours:
             is_due = False
         elif block.state is BlockState.CLAIMING:
-            is_due = block.orphan_until > now
+            is_due = self.is_adopting(block, now)
         else:
             is_due = self._is_owner_missing(block, peer, now) and not self.rank(index, now)
             if is_due:
@@ -368,13 +381,14 @@ class Orphans:
         as long as there may be others, or another survivor."""
         block.is_urgent = False
         self._turn_at.pop(block.index, None)
+        may_be_at_work = block.index in self._kept_for_owner or block.index in self._doubted
         self.forget_owner(block.index)
         until, block.orphan_until = block.orphan_until, 0.0
         if not until:
             return
         until = max(until, now + self._context.config.tentative_timeout_s)  # time for clients that waited for this
         block.unsure_until = until
-        is_complete = self.known_leases.is_complete(block.index)
+        is_complete = self.known_leases.is_complete(block.index) and not may_be_at_work
         restored = sum(self._restore(lease, now) for lease in self.known_leases.of_block(block.index))
         self.known_leases.drop_block(block.index)
         self._holds.hold_adopted(block.index, now)
