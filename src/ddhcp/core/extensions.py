@@ -45,7 +45,7 @@ class Extensions:
         self._context = context
         self.replicas = server.replicas
         self.ages = LeaseAges()
-        self.greeting = Greeting(context, leases, self._on_ours)
+        self.greeting = Greeting(context, leases, peers, self._on_ours)
         self.replication = Replication(context, server.claims, leases, peers, self.greeting.probe)
         self.ack_gate = AckGate(context, self.replication)
         self.replication.on_acknowledged = self._on_acknowledged
@@ -56,7 +56,6 @@ class Extensions:
         self._lookup = server.lookup
         self._surrenders = server.surrenders
         self._handlers: dict[type, Callable[..., None]] = {
-            Hello: self._on_hello,
             HandoverMessage: self.handover.on_handover,
             HandoverAck: self.handover.on_ack,
             LookupMessage: server.lookup.on_lookup,
@@ -76,9 +75,11 @@ class Extensions:
         self._on_forward_redirect = server.forwarding.on_redirect
         context.trust.on_trusted = self._on_trusted
 
-    def on_message(self, extension: Extension, peer: Peer, now: float, *, is_stale: bool = False) -> None:
-        """An extension arrived. What this version cannot read is counted and dropped, and what is ``is_stale``, but for
-        what is worth something however late it is read."""
+    def on_message(
+        self, extension: Extension, peer: Peer, now: float, *, is_to_all: bool = False, is_stale: bool = False
+    ) -> None:
+        """An extension arrived, told to this node alone or to all. What this version cannot read is counted and
+        dropped, and what is ``is_stale``, but for what is worth something however late it is read."""
         try:
             message = read_extension(extension)
         except DecodeError as error:
@@ -87,22 +88,25 @@ class Extensions:
         if is_stale and not isinstance(message, (Hello, Hearsay)):
             self._context.count("swarm.drop.stale")
             return
-        if is_stale and isinstance(message, Hello):
-            message = replace(message, blocks=())  # it asked, or consented, too long ago
+        if isinstance(message, Hello):
+            if is_stale:
+                message = replace(message, blocks=())  # it asked, or consented, too long ago
+            self._on_hello(message, peer, now, is_to_all=is_to_all)
+            return
         if isinstance(message, Hearsay) and not is_stale:
             self._on_objections(self._claims.hearsay.objections(message, peer), peer, now)
         self._handlers[type(message)](message, peer, now)
-        if not peer.is_ours and not isinstance(message, Hello):
+        if not peer.is_ours:
             self.greeting.greet_again(peer, now)
 
-    def _on_hello(self, message: Hello, peer: Peer, now: float) -> None:
+    def _on_hello(self, message: Hello, peer: Peer, now: float, *, is_to_all: bool) -> None:
         """A peer tells who it is, and asks for consent to its claims or gives it to ours."""
         consents: tuple[int, ...] = ()
         if message.blocks and message.wants_answer:
             consents = self._claims.consent_to(peer, message.blocks, now)
         elif message.blocks:
             self._claims.on_consent(peer, message.blocks, now)
-        self.greeting.on_hello(message, peer, now, consents)
+        self.greeting.on_hello(message, peer, now, consents, is_to_all=is_to_all)
         if not peer.is_ours:
             return
         if message.owns_nothing:
@@ -200,6 +204,7 @@ class Extensions:
             return self.handover.deadline()
         at = min(self.handover.deadline(), self.replication.deadline())
         at = min(at, self.ack_gate.deadline())
+        at = min(at, self.greeting.deadline())
         at = min(at, self._lookup.deadline())
         at = min(at, self.peer_memory.deadline())
         return min(at, self._surrenders.deadline())
@@ -208,6 +213,7 @@ class Extensions:
         """Do what has fallen due."""
         self.handover.run(now)
         if not self._context.stopping:
+            self.greeting.run(now)
             self._lookup.run(now)
             self._surrenders.run(now)
             self.ack_gate.run(now)

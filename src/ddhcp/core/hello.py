@@ -1,4 +1,9 @@
-"""Finding out which peers are of ours, what they can do, and when one has started anew (HELLO)."""
+"""Finding out which peers are of ours, what they can do, and when one has started anew (HELLO).
+
+A node that comes up asks everybody, and so does one that hears several nodes of unknown kind. The answers come in
+random slots, and one to all if several nodes asked meanwhile: when a whole swarm comes up at once, that is a few
+packets from each node, and not one for each pair of nodes.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +24,14 @@ from ..swarm import (
 )
 from .context import Context
 from .leases import LeaseTable
-from .peers import GREETINGS, Peer, address_text
+from .peers import GREETINGS, MAX_PEERS, Peer, Peers, address_text
+from .slots import MAX_SPREAD_S, slot_s
 
 HELLO_INTERVAL_S = 30.0  # between the first HELLOs to a peer of unknown kind; then it doubles with each,
 MOST_DOUBLINGS = 7  # up to an hour, because a partition may have swallowed all of them
+ANSWER_PAUSE_S = 5.0  # at least, between two answers to HELLOs that asked everybody
+ASK_PAUSE_S = ANSWER_PAUSE_S + MAX_SPREAD_S  # between two times of asking: within it the answers come
+ALL_FROM = 3  # nodes that asked, or are to be asked, meanwhile are told by one HELLO to all, fewer each by itself
 CAPABILITIES = CAN_HANDOVER | CAN_LOOKUP | CAN_REPLICATE | CAN_REDIRECT | CAN_SURRENDER | CAN_HEARSAY | CAN_CONSENT
 
 
@@ -33,10 +42,19 @@ class Greeting:
     be of ours or has started anew since.
     """
 
-    def __init__(self, context: Context, leases: LeaseTable, on_ours: Callable[[Peer, bool, float], None]) -> None:
+    def __init__(
+        self, context: Context, leases: LeaseTable, peers: Peers, on_ours: Callable[[Peer, bool, float], None]
+    ) -> None:
         self._context = context
         self._leases = leases
+        self._peers = peers
         self._on_ours = on_ours
+        self._asked_by: dict[bytes, None] = {}  # addresses of those who asked everybody, and are to be answered
+        self._answer_at = math.inf
+        self._answered_at = -math.inf
+        self._unknown: dict[bytes, None] = {}  # addresses of peers of unknown kind that are to be asked
+        self._ask_at = math.inf
+        self._asked_at = -math.inf
 
     def _hello(
         self, *, wants_answer: bool, blocks: tuple[int, ...] = (), is_leaving: bool = False, owns_nothing: bool = False
@@ -47,8 +65,9 @@ class Greeting:
             blocks=blocks, is_leaving=is_leaving, owns_nothing=owns_nothing,
         )  # fmt: skip
 
-    def greet_all(self) -> None:
+    def greet_all(self, now: float) -> None:
         """Make ourselves known to whoever of ours is there."""
+        self._asked_at = now
         self._context.tell_all(self._hello(wants_answer=True))
 
     def say_here(self) -> None:
@@ -66,12 +85,38 @@ class Greeting:
         return peer.is_ours or peer.hello_count >= GREETINGS
 
     def greet(self, peer: Peer, now: float) -> None:
-        """Ask a peer that did not tell whether it is one of ours, ever less often."""
+        """Ask a peer that did not tell whether it is one of ours, ever less often: with others and by a HELLO to all if
+        there are several, but every second time from the third on, after which it is taken for classic, by itself, in
+        case that it misses those."""
         if now < self.due_at(peer) or self._context.stopping:
             return
+        if peer.hello_count >= GREETINGS - 1 and (peer.hello_count - GREETINGS) % 2:
+            self._ask(peer, now)
+        elif len(self._unknown) < MAX_PEERS:
+            self._unknown[peer.address] = None
+            self._ask_at = min(self._ask_at, max(now, self._asked_at + ASK_PAUSE_S))
+            self._ask_unknown(now)
+
+    def _ask(self, peer: Peer, now: float) -> None:
         peer.hello_count += 1
         peer.hello_at = now
         self._context.tell(peer.address, self._hello(wants_answer=True))
+
+    def _ask_unknown(self, now: float) -> None:
+        if now < self._ask_at:
+            return
+        known = [peer for address in self._unknown if (peer := self._peers.get(address)) is not None]
+        due = [peer for peer in known if self.due_at(peer) <= now]
+        self._unknown.clear()
+        self._ask_at, self._asked_at = math.inf, now
+        if len(due) < ALL_FROM:
+            for peer in due:
+                self._ask(peer, now)
+            return
+        for peer in due:
+            peer.hello_count += 1
+            peer.hello_at = now
+        self.greet_all(now)
 
     @staticmethod
     def due_at(peer: Peer) -> float:
@@ -86,15 +131,47 @@ class Greeting:
     def greet_again(self, peer: Peer, now: float) -> None:
         """A peer that did not tell what it is said something that only nodes of ours say: its answers were lost."""
         peer.hello_count = min(peer.hello_count, GREETINGS - 1)
-        self.greet(peer, now)
+        if now >= self.due_at(peer) and not self._context.stopping:
+            self._ask(peer, now)
 
     def probe(self, address: bytes, blocks: tuple[int, ...] = ()) -> None:
         """Ask the peer at ``address``, which was of ours, whether it still is there and consents to our claiming these
         blocks."""
         self._context.tell(address, self._hello(wants_answer=True, blocks=blocks))
 
-    def on_hello(self, message: Hello, peer: Peer, now: float, consents: tuple[int, ...] = ()) -> None:
-        """A peer tells who it is. ``consents``: to which of the blocks that it names this node consents, if it asks."""
+    def deadline(self) -> float:
+        """When :meth:`run` wants to be called next; infinity if never."""
+        return min(self._ask_at, self._answer_at) if self._context.link_up else math.inf
+
+    def run(self, now: float) -> None:
+        """Ask peers of unknown kind, and answer those who asked everybody, when that is due."""
+        if self._context.link_up:
+            self._ask_unknown(now)
+            self._answer(now)
+
+    def _answer(self, now: float) -> None:
+        if now < self._answer_at:
+            return
+        answer = self._hello(wants_answer=False)
+        if len(self._asked_by) >= ALL_FROM:
+            self._context.tell_all(answer)
+        else:
+            for address in self._asked_by:
+                self._context.tell(address, answer)
+        self._asked_by.clear()
+        self._answer_at, self._answered_at = math.inf, now
+
+    def _answer_later(self, peer: Peer, now: float) -> None:
+        if len(self._asked_by) < ALL_FROM:  # any more change nothing
+            self._asked_by[peer.address] = None
+        if self._answer_at == math.inf:
+            self._answer_at = max(now + slot_s(self._context, self._peers), self._answered_at + ANSWER_PAUSE_S)
+
+    def on_hello(
+        self, message: Hello, peer: Peer, now: float, consents: tuple[int, ...] = (), *, is_to_all: bool = False
+    ) -> None:
+        """A peer tells who it is, this node alone or all. ``consents``: to which of the blocks that it names this node
+        consents, if it asks."""
         peer.software = message.software
         if message.lowest > VERSION:
             # It speaks only versions that came after ours: to each other we are classic nodes.
@@ -111,7 +188,9 @@ class Greeting:
         peer.capabilities = message.capabilities
         peer.incarnation = message.incarnation
         self._compare(message.plan, peer)
-        if message.wants_answer:
+        if message.wants_answer and is_to_all:
+            self._answer_later(peer, now)
+        elif message.wants_answer:
             self._context.tell(peer.address, self._hello(wants_answer=False, blocks=consents))
         self._on_ours(peer, is_new, now)
 

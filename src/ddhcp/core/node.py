@@ -233,7 +233,7 @@ class Node:
     def _on_server_link_up(self, event: e.ServerLinkUp, now: float) -> None:
         self._context.identify(event.mac, event.address)
         self._context.link_up = True
-        self._extensions.greeting.greet_all()
+        self._extensions.greeting.greet_all(now)
         self._claims.link_up(now)
 
     def _on_server_link_down(self, event: e.ServerLinkDown, now: float) -> None:
@@ -299,7 +299,7 @@ class Node:
             self._forwarding.on_message(message, peer, now)
             self._extensions.greeting.greet(peer, now)  # who owns nothing announces nothing
         else:
-            self._extensions.on_message(message, peer, now, is_stale=is_stale)
+            self._extensions.on_message(message, peer, now, is_to_all=is_multicast, is_stale=is_stale)
         self._finish_stop(now)
 
     # --- the operator ---------------------------------------------------------------------------

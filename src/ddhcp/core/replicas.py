@@ -129,11 +129,15 @@ class Replicas:
             replica.is_complete = False  # what its former owner told is history
 
     def on_started_anew(self, owner: bytes) -> None:
-        """The node at ``owner`` forgot what it told us: it will tell everything again."""
-        for replica in self._blocks.values():
-            if replica.owner == owner:
-                replica.is_complete = False
-                replica.stream = 0
+        """The node at ``owner`` forgot what it told us: it will tell everything again. If it only had not said before
+        who it is, it is asked to."""
+        told = [(index, replica) for index, replica in self._blocks.items() if replica.owner == owner]
+        if told:
+            asked = (Progress(index, replica.stream, 0, is_unknown=True) for index, replica in told)
+            self._context.tell(owner, ReplicateAck(tuple(asked)))
+        for _, replica in told:
+            replica.is_complete = False
+            replica.stream = 0
 
     def on_replicate(self, message: Replicate, peer: Peer, now: float) -> None:
         """An owner tells of its blocks."""

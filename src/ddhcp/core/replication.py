@@ -495,7 +495,7 @@ class Replication:
         link.messages = max(0, link.messages - 1)
         for block in message.blocks:
             stream = link.streams.get(block.index)
-            if stream is None or stream.flying is None or stream.number != block.stream:
+            if stream is None or stream.number != block.stream or (stream.flying is None and not block.is_unknown):
                 continue
             if block.is_refused:
                 self._end(link, block.index)

@@ -12,13 +12,12 @@ import math
 
 from .context import Context
 from .peers import Peers
+from .slots import slot_s, spread_s
 
 ASKINGS = 3  # questions of a newcomer: at 10 % loss each answer arrives by one of them in 99 of 100 cases
 ASK_WITHIN_S = 0.5  # the first question waits up to this, so that of many newcomers few need to ask
 ASK_AGAIN_AFTER_S = 2.0  # then twice as long
 ASK_PAUSE_S = 30.0  # between two rounds of questions: a flapping link, or a swarm that heals, does not make a storm
-SLOT_S = 0.01  # for each peer that may answer too: the answers of a swarm are spread over this times its size,
-MAX_SLOTS_S = 3.0  # and over no more than this
 ANSWER_PAUSE_S = 2.0  # at least, between two answers of one node
 
 
@@ -52,7 +51,7 @@ class Sync:
             return
         self._askings_left = ASKINGS
         self._wait_s = ASK_AGAIN_AFTER_S
-        self._ask_at = now + self._context.rng.random() * (ASK_WITHIN_S + self._spread_s())
+        self._ask_at = now + self._context.rng.random() * (ASK_WITHIN_S + spread_s(self._peers))
 
     def restart(self, now: float) -> None:
         """The server link came up: whatever was asked before may not have been heard."""
@@ -83,8 +82,7 @@ class Sync:
         if now - self._asked_at > ASK_WITHIN_S:
             self._asked(now)
         if not is_newcomer and not self._context.stopping and self._answer_at == math.inf:
-            slot_at = now + self._context.rng.random() * (SLOT_S + self._spread_s())
-            self._answer_at = max(slot_at, self._told_at + ANSWER_PAUSE_S)
+            self._answer_at = max(now + slot_s(self._context, self._peers), self._told_at + ANSWER_PAUSE_S)
 
     def is_answer_due(self, now: float) -> bool:
         """Whether all own blocks are to be announced now because somebody asked."""
@@ -94,6 +92,3 @@ class Sync:
         """All own blocks were just announced, for whatever reason: that is an answer."""
         self._answer_at = math.inf
         self._told_at = now
-
-    def _spread_s(self) -> float:
-        return min(MAX_SLOTS_S, SLOT_S * len(self._peers))
