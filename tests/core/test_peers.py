@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from test_node import PEER, POOL, claimed
+from test_node import CONFIG, PEER, POOL, claimed
 
 from ddhcp.core import effects as f
 from ddhcp.core import events as e
@@ -173,3 +173,55 @@ def test_a_peer_taken_for_classic_that_speaks_as_ours_do_is_asked_again() -> Non
     assert not asked_who_it_is(swarm, extension), "not for each of its words"
     swarm.run_for(60)
     assert asked_who_it_is(swarm, extension)
+
+
+class Hellos(VirtualSwarm):
+    """Notes the HELLOs that name no blocks: when, from which node, and whether to all."""
+
+    def __init__(self, count: int) -> None:
+        self.hellos: list[tuple[float, int, bool]] = []
+        super().__init__(count, CONFIG)
+
+    def _perform(self, number: int, effect: f.Effect) -> None:
+        if isinstance(effect, f.SendMulticast | f.SendUnicast):
+            message = CODEC.decode(effect.data)[1]
+            said = read_extension(message) if isinstance(message, Extension) else None
+            if isinstance(said, Hello) and not said.blocks:
+                self.hellos.append((self.now, number, isinstance(effect, f.SendMulticast)))
+        super()._perform(number, effect)
+
+
+def test_of_a_swarm_that_boots_at_once_each_node_says_what_it_is_in_a_few_packets() -> None:
+    swarm = Hellos(30)
+    swarm.run_for(20)
+    assert len(swarm.hellos) < 30 * 4, "not one for each pair"
+    for node in swarm.nodes:
+        assert [peer.is_ours for peer in node._peers] == [True] * 29
+
+
+def test_a_newcomer_is_answered_by_each_alone_and_not_by_all_at_once() -> None:
+    swarm = Hellos(30)
+    swarm.run_for(20)
+    swarm.hellos.clear()
+    swarm.feed(0, e.ServerLinkUp(b"\x02\0\0\0\x01\0", swarm.addresses[0]))
+    swarm.run_for(5)
+    answers = [at for at, number, to_all in swarm.hellos if number and not to_all]
+    assert len(answers) == 29
+    assert max(answers) - min(answers) > 0.15
+    assert sorted(answers)[2] - min(answers) > 0
+
+
+def test_many_of_unknown_kind_are_asked_at_once_and_each_by_itself_before_it_is_taken_for_classic() -> None:
+    """It may miss what is said to all."""
+    swarm = Hellos(1)
+    swarm.run_for(20)
+    strangers = [b"\xfe\x80" + bytes(13) + bytes((0x80 + number,)) for number in range(20)]
+    for _ in range(13):
+        for number, address in enumerate(strangers):
+            codec = SwarmCodec(bytes((number + 1,)) * 8, POOL.prefix, POOL.prefix_len, POOL.block_size)
+            swarm.feed(0, e.SwarmReceived(codec.update_claim([(40 + number, 60)]), address, True))
+        swarm.run_for(10)
+    asked = [to_all for at, _, to_all in swarm.hellos if at > 1020]
+    assert 2 <= asked.count(True) <= 5
+    assert asked.count(False) in range(len(strangers), len(strangers) + 5), "the first was asked before others came"
+    assert all(peer.hello_count >= GREETINGS for peer in swarm.nodes[0]._peers)
