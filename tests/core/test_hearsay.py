@@ -263,6 +263,25 @@ def test_nobody_objects_for_an_owner_that_goes_on_announcing_others() -> None:
         assert bool(told) is not is_given_up
 
 
+def test_who_asks_for_consent_to_what_another_is_known_to_own_is_told_so() -> None:
+    """Even if that one goes on without it: consent is refused as long as the block is closed, and who is not told asks
+    on and on."""
+    swarm = swarm_of(2)
+    codec = SwarmCodec(b"\xff" * 8, POOL.prefix, POOL.prefix_len, POOL.block_size)
+    for claims in ([(BLOCK, 600), (BLOCK + 1, 600)], [(BLOCK + 1, 600)], [(BLOCK + 1, 600)]):
+        swarm.feed(1, e.SwarmReceived(codec.update_claim(claims), PEER, True))
+        swarm.run_for(190)
+    asking = swarm.nodes[0]
+    asking._claims.want(BLOCK, swarm.now)
+    swarm.feed(0, e.Wake())
+    swarm.run_for(0.5)
+    assert states(swarm) == [3, 2]
+    asking._extensions.greeting.probe(swarm.addresses[1], (BLOCK,))
+    swarm.feed(0, e.Wake())
+    swarm.run_for(0.5)
+    assert states(swarm) == [2, 2]
+
+
 def test_a_claim_that_is_about_to_end_is_told_no_longer_than_it_holds() -> None:
     """Else two nodes that tell each other in turns what they were told would keep a dead owner's block closed."""
     swarm = deaf_while_claimed(Remedy.SYNC)

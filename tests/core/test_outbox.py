@@ -174,6 +174,24 @@ def test_no_announcement_overtakes_one_that_was_to_wait_for_the_disk() -> None:
     assert [effect.data for effect in driver.happened if isinstance(effect, SendMulticast)] == [b"2", b"3"]
 
 
+def test_no_answer_overtakes_an_announcement_that_waits_for_the_disk() -> None:
+    """A renewal needs no row if that of an earlier one covers it, but may count on what is about to be announced."""
+    driver, turns = Driver(), Turns()
+    driver.perform(turns.granted(1), 0.0)
+    driver.begin()
+    driver.end(is_ok=True)
+    driver.perform([lease(2, 2), *turns.claimed(durable=True)], 0.0)
+    driver.perform(turns.renewed(1), 0.0)
+    driver.begin()
+    driver.perform(turns.renewed(1), 0.0)
+    driver.end(is_ok=True)
+    driver.begin()
+    driver.end(is_ok=True)
+    driver.perform(turns.renewed(1), 0.0)
+    kinds = [type(effect) for effect in driver.happened if isinstance(effect, SendMulticast | SendDhcp)]
+    assert kinds == [SendDhcp, SendMulticast, SendDhcp, SendDhcp, SendDhcp]
+
+
 def test_nothing_is_told_of_an_answer_that_stays_beside_one_that_waits() -> None:
     driver, turns = Driver(), Turns()
     driver.link_works = False
@@ -194,3 +212,5 @@ def test_an_announcement_that_waited_for_a_disk_which_failed_was_not_made() -> N
     driver.end(is_ok=True)
     assert driver.happened == []
     assert driver.withheld_count == 1, "the answer that came before the failure was known; its client asks again"
+    driver.perform(turns.renewed(3), 0.0)
+    assert len(driver.happened) == 1, "nothing waits any more"

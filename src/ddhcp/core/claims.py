@@ -359,6 +359,7 @@ class Claims:
             return ()
         self.on_inquire(peer, indices, now)
         asked = {index: block for index in indices if (block := self.table.get(index)) is not None}
+        self.hearsay.on_refused([block for block in asked.values() if block.state is BlockState.CLAIMED], peer, now)
         return tuple(
             index
             for index, block in asked.items()

@@ -54,6 +54,7 @@ class Outbox:
         self._waiting: list[Effect] = []
         self._unsaved: dict[int, StoreEffect] = {}  # by address, the latest row that is not known to be on disk
         self._unsent_claims = 0  # how often a multicast did not leave
+        self._waiting_claims = 0  # announcements that wait for the disk: answers may count on them
         # Effects that waited for the disk are counted: so many, so many that are through, and up to which answers count
         # on a claim that did not leave.
         self._queued = self._released = self._withhold_until = 0
@@ -133,16 +134,18 @@ class Outbox:
         waits = effect.durable and self._must_wait(effect)
         if waits:
             self._waiting.append(effect)
+            if isinstance(effect, SendMulticast):
+                self._waiting_claims += 1
         else:
             self.send(effect, now)
         return waits
 
     def _must_wait(self, effect: SendDhcp | SendUnicast | SendMulticast) -> bool:
-        """Whether what a durable effect promises is still on its way to the disk, or one before it waits: announcements
-        keep their order."""
+        """Whether what a durable effect promises is still on its way to the disk, or an announcement before it waits:
+        these keep their order, and an answer whose row is on disk for long may count on one."""
         binding = None if isinstance(effect, SendMulticast) else effect.binding
         if binding is not None:
-            return binding in self._unsaved
+            return binding in self._unsaved or self._waiting_claims > 0
         return bool(self._rows) or bool(self._waiting) or not self.is_all_written()
 
     def store(self, effect: StoreEffect) -> None:
@@ -186,6 +189,8 @@ class Outbox:
             elif isinstance(effect, RunHook):
                 self.call(effect)
             else:
+                if isinstance(effect, SendMulticast):
+                    self._waiting_claims -= 1
                 self.send(effect, now)
 
     def failed(self, waiting: list[Effect]) -> tuple[int, bool]:
@@ -194,7 +199,9 @@ class Outbox:
         :class:`~ddhcp.core.events.SendFailed` after :meth:`claims_unsent`."""
         self._released += len(waiting)
         datagrams = [effect for effect in waiting if not isinstance(effect, _NEWS)]
-        return len(datagrams), any(isinstance(effect, SendMulticast) for effect in datagrams)
+        claims = sum(isinstance(effect, SendMulticast) for effect in datagrams)
+        self._waiting_claims -= claims
+        return len(datagrams), claims > 0
 
 
 def _binding_of(row: StoreEffect) -> int | None:
