@@ -32,7 +32,7 @@ from .remedies import Remedy
 from .replicas import Replicas
 from .ring import stand_ins
 
-DELAYS_S = (0.1, 0.15)  # of the two askings; then the client is offered another address: it would soon ask again anyway
+DELAYS_S = (0.1, 0.08, 0.07)  # of the askings; then the client is offered another address: it soon asks again anyway
 LEAST_KNOWN_S = 16  # what a client is told of it is to hold while it asks for it, and for a shortest lease after that
 MAX_LOOKUPS = 1024  # under way at once; each is a client that is waiting for its OFFER
 LOCATE_DELAY_S = 0.02  # clients that come within this time share one LOCATE
