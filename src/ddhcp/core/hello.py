@@ -31,6 +31,7 @@ HELLO_INTERVAL_S = 30.0  # between the first HELLOs to a peer of unknown kind; t
 MOST_DOUBLINGS = 7  # up to an hour, because a partition may have swallowed all of them
 ANSWER_PAUSE_S = 5.0  # at least, between two answers to HELLOs that asked everybody
 ASK_PAUSE_S = ANSWER_PAUSE_S + MAX_SPREAD_S  # between two times of asking: within it the answers come
+ANSWERS = 2  # HELLOs that a node which asks everybody is told since it started; to one more it asks by itself
 ALL_FROM = 3  # nodes that asked, or are to be asked, meanwhile are told by one HELLO to all, fewer each by itself
 CAPABILITIES = CAN_HANDOVER | CAN_LOOKUP | CAN_REPLICATE | CAN_REDIRECT | CAN_SURRENDER | CAN_HEARSAY | CAN_CONSENT
 
@@ -52,6 +53,7 @@ class Greeting:
         self._asked_by: dict[bytes, None] = {}  # addresses of those who asked everybody, and are to be answered
         self._answer_at = math.inf
         self._answered_at = -math.inf
+        self._told_count = 0  # HELLOs to all so far
         self._unknown: dict[bytes, None] = {}  # addresses of peers of unknown kind that are to be asked
         self._ask_at = math.inf
         self._asked_at = -math.inf
@@ -65,14 +67,18 @@ class Greeting:
             blocks=blocks, is_leaving=is_leaving, owns_nothing=owns_nothing,
         )  # fmt: skip
 
+    def _tell_all(self, hello: Hello) -> None:
+        self._told_count += 1
+        self._context.tell_all(hello)
+
     def greet_all(self, now: float) -> None:
         """Make ourselves known to whoever of ours is there."""
         self._asked_at = now
-        self._context.tell_all(self._hello(wants_answer=True))
+        self._tell_all(self._hello(wants_answer=True))
 
     def say_here(self) -> None:
         """Tell everybody that we are there, owning nothing that would be announced."""
-        self._context.tell_all(self._hello(wants_answer=False, owns_nothing=True))
+        self._tell_all(self._hello(wants_answer=False, owns_nothing=True))
 
     def say_goodbye(self) -> None:
         """Tell everybody that we stop."""
@@ -85,12 +91,12 @@ class Greeting:
         return peer.is_ours or peer.hello_count >= GREETINGS
 
     def greet(self, peer: Peer, now: float) -> None:
-        """Ask a peer that did not tell whether it is one of ours, ever less often: with others and by a HELLO to all if
-        there are several, but every second time from the third on, after which it is taken for classic, by itself, in
-        case that it misses those."""
+        """Ask a peer that did not tell whether it is one of ours, ever less often: first with others and by a HELLO to
+        all, if there are several; from the third time on, after which it is taken for classic, by itself, in case that
+        it misses those, and because all others need not hear of that."""
         if now < self.due_at(peer) or self._context.stopping:
             return
-        if peer.hello_count >= GREETINGS - 1 and (peer.hello_count - GREETINGS) % 2:
+        if peer.hello_count >= GREETINGS - 1:
             self._ask(peer, now)
         elif len(self._unknown) < MAX_PEERS:
             self._unknown[peer.address] = None
@@ -154,14 +160,18 @@ class Greeting:
             return
         answer = self._hello(wants_answer=False)
         if len(self._asked_by) >= ALL_FROM:
-            self._context.tell_all(answer)
+            self._tell_all(answer)
         else:
             for address in self._asked_by:
                 self._context.tell(address, answer)
+                if (peer := self._peers.get(address)) is not None:
+                    peer.told_before -= 1
         self._asked_by.clear()
         self._answer_at, self._answered_at = math.inf, now
 
     def _answer_later(self, peer: Peer, now: float) -> None:
+        if self._told_count - peer.told_before >= ANSWERS:
+            return  # it asks for others' sake
         if len(self._asked_by) < ALL_FROM:  # any more change nothing
             self._asked_by[peer.address] = None
         if self._answer_at == math.inf:
@@ -182,6 +192,8 @@ class Greeting:
             return
         peer.has_left = message.is_leaving
         is_new = not peer.is_ours or peer.incarnation != message.incarnation
+        if is_new:
+            peer.told_before = self._told_count
         peer.refresh = None
         peer.is_ours, peer.awaited_until = True, -math.inf
         peer.version = min(VERSION, message.highest)
@@ -199,7 +211,7 @@ class Greeting:
         for peer in peers:
             self._compare(peer.plans[1], peer)
         if self._context.link_up:
-            self._context.tell_all(self._hello(wants_answer=False))
+            self._tell_all(self._hello(wants_answer=False))
 
     def _compare(self, plan: bytes, peer: Peer) -> None:
         """Whether the peer reserves the same addresses for the same hosts, and knows the same subnets: what one node

@@ -53,6 +53,7 @@ class Peer:
 
     ``order``: the byte order it was last seen to use unambiguously, None if never. ``is_ours``: it answered a HELLO,
     so it speaks the extensions. ``hello_count``/``hello_at``: HELLOs sent to it and when the last one left.
+    ``told_before``: HELLOs that this node had told all when that one started, less those told it alone since.
     ``claims_at``: when it last announced its blocks, 0 if never; ``refresh_s``: the mean time between that, 0 while
     unknown; ``refreshes``/``refreshes_lost``: how many were heard, and how many seem to have been lost on the way.
     ``claimed_until``: up to when it last announced a block; minus infinity if it never did, or gave all of them up.
@@ -74,6 +75,7 @@ class Peer:
     is_ours: bool = False
     hello_count: int = 0
     hello_at: float = 0.0
+    told_before: int = 0
     claimed_until: float = -math.inf
     awaited_until: float = -math.inf
     has_left: bool = False
