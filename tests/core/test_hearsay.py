@@ -13,7 +13,7 @@ from ddhcp.core import events as e
 from ddhcp.core.remedies import Remedy
 from ddhcp.dhcp import constants as c
 from ddhcp.sim import VirtualSwarm
-from ddhcp.swarm import HeardClaim, Hearsay, LookupMessage, SwarmCodec
+from ddhcp.swarm import HeardClaim, Hearsay, LookupMessage, SwarmCodec, read_extension
 
 CHADDR = b"\x02\0\0\0\x09\x01".ljust(16, b"\0")
 
@@ -162,6 +162,26 @@ def test_an_owner_objects_to_a_node_of_ours_directly_too() -> None:
     newcomer.handle(e.SwarmReceived(said, swarm.addresses[0], False), swarm.now)
     ((state, owner),) = ((v.state, v.owner) for v in newcomer.block_views(swarm.now) if v.index == own.index)
     assert (state, owner) == (2, swarm.nodes[0].view().node_id)
+
+
+def test_a_node_that_says_directly_that_it_owns_our_block_is_answered_however_often_it_was() -> None:
+    """It asks whether anybody objects before it leases from a block that it adopted: silence would be consent."""
+    answered = []
+    for number in (0, 1):
+        swarm = swarm_of(2)
+        rival, address = swarm.nodes[1 - number].view().node_id, swarm.addresses[1 - number]
+        index = next(v.index for v in swarm.nodes[number].block_views(swarm.now) if v.state == 4)
+        codec = SwarmCodec(rival, POOL.prefix, POOL.prefix_len, POOL.block_size)
+        for _ in range(40):  # all that is said against it is lost, as far as this node can tell
+            swarm.nodes[number].handle(e.SwarmReceived(codec.update_claim([(index, 60)]), address, True), swarm.now)
+            swarm.now += 1
+        if states(swarm, index)[number] != 4:
+            continue  # it is the weaker one, and gave way
+        said = codec.write(Hearsay((HeardClaim(index, 60, rival, address),)))
+        effects = swarm.nodes[number].handle(e.SwarmReceived(said, address, False), swarm.now)
+        told = [codec.decode(effect.data)[1] for effect in effects if isinstance(effect, f.SendUnicast)]
+        answered.append([claim.index for m in told for claim in read_extension(m).claims])
+    assert answered == [[index]]
 
 
 def test_who_is_told_that_the_inquired_block_is_taken_inquires_another() -> None:

@@ -375,18 +375,18 @@ class Claims:
     def on_update_claim(self, peer: Peer, claims: Sequence[Claim], now: float) -> None:
         """Another node owns, or gives up, blocks."""
         self._note_presence(peer, claims, now)
-        contested = self._take(peer, claims, now)
-        if contested:
-            self._announcer.announce(contested, now)
+        self._contest(self._take(peer, claims, now), now)
         self.ensure_supply(now)
 
     def on_objection(self, peer: Peer, claims: Sequence[Claim], now: float) -> None:
         """A node tells this one alone that blocks of ours are its own: its announcements do not arrive, and ours may
-        not arrive there."""
+        not arrive there. It is answered alone too, however often it was before: if nothing came back it would take them
+        for its own alone, and lease from them."""
         contested = self._take(peer, claims, now)
-        if contested:
-            self._announcer.announce(contested, now)
-            self.hearsay.object_directly(contested, peer, now)
+        self._contest(contested, now)
+        answered = [block for block in contested if self._announcer.may_answer(block, now)]
+        if answered:
+            self.hearsay.object_directly(answered, peer, now)
         self.ensure_supply(now)
 
     def on_hearsay(self, message: Hearsay, peer: Peer, now: float) -> None:
@@ -397,7 +397,7 @@ class Claims:
     def object_directly(self, index: int, peer: Peer, now: float) -> None:
         """A node of ours speaks as the owner of our block ``index``: it has not heard that it is ours."""
         block = self.table.ours.get(index)
-        if block is not None and self._announcer.may_object(block, now):
+        if block is not None and self._announcer.may_answer(block, now):
             self.hearsay.object_directly([block], peer, now)
 
     def prolong(self, index: int, peer: Peer, remaining_s: int, now: float) -> None:
@@ -414,7 +414,7 @@ class Claims:
             self.memory.heard(block, now)
 
     def _take(self, peer: Peer, claims: Sequence[Claim], now: float) -> list[Block]:
-        """Enter a node's claims; returns those of our blocks that stay ours and are to be announced in reply."""
+        """Enter a node's claims; returns those of our blocks among them that stay ours."""
         context = self._context
         stronger = context.outranks_us(peer.node_id, peer.address, is_claim=True)
         event = BlockEvent.CLAIMED_BY_STRONGER if stronger else BlockEvent.CLAIMED_BY_WEAKER
@@ -429,13 +429,17 @@ class Claims:
                 block = self._claimed(claim, event, peer, now)
                 if block.state is BlockState.OURS and not context.stopping:
                     self._hold_contested(block, now)
-                    if self._announcer.may_object(block, now):
-                        contested.append(block)
+                    contested.append(block)
         if len(self.table.ours) < lost:
             self._supply.note_lost(now)
-        if contested:
-            context.count("swarm.disputes_won", len(contested))
         return contested
+
+    def _contest(self, blocks: list[Block], now: float) -> None:
+        """Announce blocks of ours that a weaker node claimed too, unless that was done in vain not long ago."""
+        contested = [block for block in blocks if self._announcer.may_object(block, now)]
+        if contested:
+            self._context.count("swarm.disputes_won", len(contested))
+            self._announcer.announce(contested, now)
 
     def _claimed(self, claim: Claim, event: BlockEvent, peer: Peer, now: float, *, is_hearsay: bool = False) -> Block:
         before = self.table.state(claim.index)
