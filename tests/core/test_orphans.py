@@ -371,3 +371,16 @@ def test_a_spare_block_of_a_silent_node_stays_closed_although_it_was_promised_fo
     crowd(swarm, 60)
     leased = {SMALL.index_of(lease.address) for node in swarm.nodes[1:] for lease in node.leases()}
     assert leased >= spares[0], "what a dead node's promise kept closed is leased from in the end"
+
+
+def test_a_spare_block_of_a_silent_node_is_adopted_by_nobody_and_its_owner_has_it_back() -> None:
+    """There is no lease in it to guard. The owner may only be unheard: whoever adopted its block would dispute it."""
+    swarm = swarm_of(3)
+    index = next(v.index for v in swarm.nodes[0].block_views(swarm.now) if v.state == 4)
+    swarm.stopped.add(0)
+    swarm.run_for(500)
+    assert states(swarm, index) == [1, 1], "closed"
+    assert [node.statistics().get("swarm.blocks_adopted", 0) for node in swarm.nodes] == [0, 0, 0]
+    swarm.stopped.discard(0)
+    swarm.run_for(10)
+    assert states(swarm, index) == [4, 2, 2]

@@ -158,15 +158,18 @@ class HearsayTeller:
         return owner is not None and self._peers.is_missing(owner, now)
 
     def _tell(self, blocks: list[Block], peer: Peer, now: float) -> None:
-        claims = [claim for block in blocks if (claim := self._claim(block, now)).closed_s > 0]
+        claims = [claim for block in blocks if (claim := self._claim(block, peer, now)).closed_s > 0]
         for start in range(0, len(claims), CLAIMS_PER_MESSAGE):
             self._context.tell(peer.address, Hearsay(tuple(claims[start : start + CLAIMS_PER_MESSAGE])))
 
-    def _claim(self, block: Block, now: float) -> HeardClaim:
-        """What to tell of a block. Rounded down: two nodes that tell each other what they were told must not make it
-        longer."""
+    def _claim(self, block: Block, peer: Peer, now: float) -> HeardClaim:
+        """What to tell a node of a block. Rounded down: two nodes that tell each other what they were told must not
+        make it longer. Of an orphan its former owner alone is told whose it was: it may know what is in it."""
         if block.state is BlockState.ORPHAN:
-            return HeardClaim(block.index, math.floor(block.orphan_until - now), ZERO_ID, UNKNOWN_ADDRESS)
+            closed_s = math.floor(block.orphan_until - now)
+            if block.owner_address == peer.address:
+                return HeardClaim(block.index, closed_s, block.owner_id, block.owner_address)
+            return HeardClaim(block.index, closed_s, ZERO_ID, UNKNOWN_ADDRESS)
         until = self._orphans.owned_until(block, now)
         return HeardClaim(block.index, math.floor(until - now), block.owner_id, block.owner_address)
 

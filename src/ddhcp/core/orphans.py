@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from .announcing import CLASSIC_NEWCOMER_FACTOR, PROMISE_MARGIN_S
+from .announcing import CLASSIC_NEWCOMER_FACTOR, PROMISE_MARGIN_S, tells_of_leases
 from .blocks import DRIFT, TRANSIT_S, Block, BlockEvent, BlockState, BlockTable
 from .context import Context
 from .effects import SaveLease
@@ -87,7 +87,8 @@ class Orphans:
         self._interested_count = 0
         # By block: when its owner, which was not heard since, announced it last.
         self._out_of_sight: dict[int, float] = {}
-        self._kept_for_owner: dict[int, None] = {}  # those of them for which nothing else speaks any more
+        # Those of them that are kept for no other reason, and nobody adopts; up to when they are closed in any case.
+        self._kept_for_owner: dict[int, float] = {}
         self._doubted: dict[int, None] = {}  # blocks that this node adopts, although peers say that the owner may live
         self._waits_end: dict[int, float] = {}  # by block, at the latest; few blocks are waited for at a time
 
@@ -178,9 +179,15 @@ class Orphans:
         if block.state is BlockState.CLAIMED:
             block.orphan_until = max(self.closed_until(block), self._kept_until(block.index))
             self._note_out_of_sight(block, now)
-        may_have_leases = block.orphan_until > now and block.index not in self._kept_for_owner
+        at_work_until = self._out_of_sight_until(block)
+        # One that was announced as empty has nothing to guard: whoever adopts it may only dispute it with its owner.
+        is_kept_for_owner = block.index in self._kept_for_owner or (
+            at_work_until > now and not self._may_have_leases(block)
+        )
+        may_have_leases = block.orphan_until > now and not is_kept_for_owner
         if not may_have_leases:
-            block.orphan_until = self._out_of_sight_until(block)
+            closed_until = self._kept_for_owner.get(block.index, block.orphan_until)
+            block.orphan_until = max(closed_until, at_work_until)
         if block.orphan_until <= now:
             self.forget_owner(block.index)
             self._table.apply(block.index, BlockEvent.TIMED_OUT)
@@ -193,7 +200,7 @@ class Orphans:
             self._context.count("swarm.blocks_orphaned")
             self._context.log(logging.INFO, "block-orphaned", block=block.index, seconds=int(block.orphan_until - now))
         if not may_have_leases:
-            self._kept_for_owner[block.index] = None
+            self._kept_for_owner[block.index] = closed_until
             # Its owner may be heard to announce others soon, and not this one.
             self._table.set_lapse(block, min(block.orphan_until, now + self._context.config.block_timeout_s))
             return
@@ -201,6 +208,11 @@ class Orphans:
         self._wait_until(block.index, now + SUCCESSION_S)
         pace_s = self._context.config.tentative_timeout_s
         self._plan(block, now, pace_s / URGENCY if self._has_clients(block.index) else pace_s)
+
+    def _may_have_leases(self, block: Block) -> bool:
+        """Whether its owner announced leases in a block, or some are known here."""
+        is_told = tells_of_leases(block.timeout_s, self._context.config.block_timeout_s)
+        return is_told or any(True for _ in self.known_leases.of_block(block.index))
 
     def forget_owner(self, index: int) -> None:
         """Nobody is waited for any more who may own block ``index`` out of sight."""
