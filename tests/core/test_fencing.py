@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pytest
 from test_node import CONFIG, PEER, POOL, STRONGER, claim_of, claimed, hears, lease, message, own_block, sent
+from test_orphans import swarm_pool
 
 from ddhcp.core import NodeConfig, Pool
 from ddhcp.core import effects as f
@@ -43,6 +44,33 @@ def test_an_announcement_that_did_not_leave_promises_nothing() -> None:
     swarm.run_for(3)
     (ack,) = swarm.client_sends(0, message(c.REQUEST, xid=9, ciaddr=address))
     assert ack.lease_time_s == 300, "the next announcement left, as far as is known"
+
+
+def until_claimed(swarm: VirtualSwarm, index: int) -> None:
+    """Let time pass until node 0 has announced block ``index``."""
+    while True:
+        swarm.now = max(swarm.now, swarm.nodes[0].deadline() or swarm.now)
+        told = sent(swarm.feed(0, e.Wake()), swarm_pool(swarm))
+        if any(isinstance(t, UpdateClaim) and any(claim.index == index for claim in t.claims) for t in told):
+            return
+
+
+def test_a_shorter_promise_counts_at_once_even_if_it_is_in_doubt_whether_it_left() -> None:
+    """Free blocks have become few, so a spare one is announced for T; a lease in it must not count on what was said
+    before (I2)."""
+    swarm = claimed(1, NodeConfig(Pool(0x0A000000, 27, 4), tentative_timeout_s=3, learning_phase=False, spare_leases=1))
+    index = own_block(swarm, 0)
+    swarm.run_for(12)
+    others = [i for i in range(8) if i != index][:5]
+    swarm.feed(
+        0, e.SwarmReceived(SwarmCodec(bytes(8), 0x0A000000, 27, 4).update_claim([(i, 600) for i in others]), PEER, True)
+    )
+    until_claimed(swarm, index)
+    fails_to_send(swarm)
+    (before,) = [view.timeout_s for view in swarm.nodes[0].block_views(swarm.now) if view.index == index]
+    until_claimed(swarm, index)
+    (promised,) = [view.timeout_s for view in swarm.nodes[0].block_views(swarm.now) if view.index == index]
+    assert promised <= 60 < before
 
 
 def test_another_packet_that_does_not_leave_takes_nothing_back_that_left_long_ago() -> None:

@@ -159,9 +159,9 @@ class Announcer:
                 self._context.effects.append(SaveBlock(StoredBlock(block.index, block.expires_at)))
             elif block.expires_at > now + timeout_s:
                 self._context.effects.append(SaveBlock(StoredBlock(block.index, now + timeout_s)))
-            if now <= self._doubtful_until:
+            if now <= self._doubtful_until and block.expires_at <= now + timeout_s:
                 self._unconfirmed.append((block, now + timeout_s))
-            elif block.expires_at < now + timeout_s or is_unused:
+            elif block.expires_at < now + timeout_s or is_unused:  # a shorter one counts even in doubt
                 self._last_promised.setdefault(block.index, (block, block.expires_at))
                 self._table.set_lapse(block, now + timeout_s)
             claims.append((block.index, timeout_s))

@@ -149,11 +149,12 @@ class Watch:
             self._lease_ack(number, data)
 
     def swarm_lost(self, number: int, data: bytes, rate: float) -> None:
-        """Node ``number`` tries to send to all and cannot. Its claims count like those of a datagram that gets lost."""
+        """Node ``number`` tries to send to all and cannot. Its claims count like those of a datagram that gets lost,
+        but what it said before holds as long as it did: nobody heard otherwise."""
         if data[8:14] == self._swarm and data[14] == UPDATECLAIM:
-            self._claims(number, list(_read_claims(data)), rate)
+            self._claims(number, list(_read_claims(data)), rate, has_left=False)
 
-    def _claims(self, number: int, claims: list[tuple[int, int]], rate: float) -> None:
+    def _claims(self, number: int, claims: list[tuple[int, int]], rate: float, *, has_left: bool = True) -> None:
         now = self.engine.now
         for index, timeout_s in claims:
             witness = self.block(index)
@@ -162,6 +163,8 @@ class Watch:
                 witness.claims.pop(number, None)
                 continue
             until = now + timeout_s / rate
+            if not has_left and number in witness.claims:
+                until = max(until, witness.claims[number][1])
             witness.claims[number] = (now, until)  # the last word is believed
             witness.last_until = max(witness.last_until or 0.0, until)
         for callback in self.on_claims:
