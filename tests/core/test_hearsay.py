@@ -121,7 +121,7 @@ def test_an_address_of_an_owner_that_was_never_heard_is_asked_of_those_who_may_k
     swarm.run_for(30)
     swarm.stopped.add(0)
     index = POOL.index_of(offer.yiaddr)
-    swarm.nodes[3]._claims._on_given_up(index, swarm.nodes[3]._peers.get(swarm.addresses[0]), swarm.now)
+    swarm.nodes[3]._claims.heard._on_given_up(index, swarm.nodes[3]._peers.get(swarm.addresses[0]), swarm.now)
     assert states(swarm, index) == [2, 2, 0]
     swarm.run_for(400)
     swarm.client_sends(3, message(c.REQUEST, 1, xid=9, ciaddr=offer.yiaddr))

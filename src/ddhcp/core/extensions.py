@@ -67,7 +67,7 @@ class Extensions:
             Surrender: server.surrenders.on_surrender,
             SurrenderAck: server.surrenders.on_ack,
             Challenge: self._on_unsealed_challenge,
-            Hearsay: server.claims.on_hearsay,
+            Hearsay: server.claims.heard.on_hearsay,
         }
         self._claims = server.claims
         server.claims.set_probe(self.greeting.probe)
@@ -103,21 +103,21 @@ class Extensions:
         """A peer tells who it is, and asks for consent to its claims or gives it to ours."""
         consents: tuple[int, ...] = ()
         if message.blocks and message.wants_answer:
-            consents = self._claims.consent_to(peer, message.blocks, now)
+            consents = self._claims.heard.consent_to(peer, message.blocks, now)
         elif message.blocks:
-            self._claims.on_consent(peer, message.blocks, now)
+            self._claims.heard.on_consent(peer, message.blocks, now)
         self.greeting.on_hello(message, peer, now, consents, is_to_all=is_to_all)
         if not peer.is_ours:
             return
         if message.owns_nothing:
-            self._claims.note_owns_nothing(peer, now)
+            self._claims.heard.note_owns_nothing(peer, now)
         self.peer_memory.heard(peer, now)
 
     def _on_objections(self, claims: tuple[Claim, ...], peer: Peer, now: float) -> None:
         """A peer tells that blocks of ours are its own."""
         claims = self.believable(claims, peer)
         if claims:
-            self._claims.on_objection(peer, claims, now)
+            self._claims.heard.on_objection(peer, claims, now)
             self.on_claims(claims, peer, now)
 
     def _on_unsealed_challenge(self, message: Challenge, peer: Peer, now: float) -> None:

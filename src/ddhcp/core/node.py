@@ -64,7 +64,7 @@ class Node:
         self._forwarding: Forwarding = self._server.forwarding
         self._extensions = Extensions(self._context, self._leases, self._peers, self._server)
         self._claims.orphans.known_leases = self._server.replicas
-        self._claims.give_leases = self._extensions.handover.give
+        self._claims.heard.give_leases = self._extensions.handover.give
         self.inspect = Inspection(
             self._context, self._claims, self._leases, self._peers, self._server.replicas,
             waiting=self._server.waiting_count, place=self._forwarding.place,
@@ -189,7 +189,7 @@ class Node:
                 resumed.add(index)
         restoring.enter(resumed, now)
         for claim in event.claims:
-            self._claims.restore_claim(claim, now)
+            self._claims.heard.restore(claim, now)
         for peer in event.peers:
             self._extensions.peer_memory.restore(peer, now)
         if resumed:
@@ -288,13 +288,13 @@ class Node:
             context.tally.claims_heard += 1
             peer.note_refresh(now - waited_s)
             claims = self._extensions.believable(_aged(message.claims, int(waited_s)), peer)
-            self._claims.on_update_claim(peer, claims, now)
+            self._claims.heard.on_update_claim(peer, claims, now)
             self._extensions.on_claims(claims, peer, now)
             if not waited_s and self._may_take() and self._extensions.is_used_to(peer):
                 self._refreshes.remember(peer, data, claims, self._extensions.greeting.due_at(peer), now)
         elif isinstance(message, Inquire):
             context.counters["mcast.recv_inquire"] += 1
-            self._claims.on_inquire(peer, message.indices, now)
+            self._claims.heard.on_inquire(peer, message.indices, now)
         elif isinstance(message, LeaseMessage):
             self._forwarding.on_message(message, peer, now)
             self._extensions.greeting.greet(peer, now)  # who owns nothing announces nothing

@@ -154,7 +154,7 @@ class Replicas:
                 self.drop_block(index)
             return Progress(index, stream, section.sequence)
         if not self._may_keep(index):
-            self._claims.object_directly(index, peer, now)
+            self._claims.heard.object_directly(index, peer, now)
             self._context.count("swarm.drop.replica-refused")
             return Progress(index, stream, section.sequence, is_refused=True)
         if self._claims.owner_address(index) not in (None, peer.address):
@@ -172,7 +172,7 @@ class Replicas:
                 return Progress(index, stream, section.sequence, is_refused=True)
             self._apply(replica, section, now)
             ends = [record.remaining_s for record in section.leases if record.state == LEASE_LEASED]
-            self._claims.prolong(index, peer, max(ends, default=0), now)
+            self._claims.heard.prolong(index, peer, max(ends, default=0), now)
         elif section.sequence > replica.sequence:
             return Progress(index, stream, replica.sequence, is_unknown=True)
         return Progress(index, stream, replica.sequence)
