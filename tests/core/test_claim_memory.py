@@ -173,5 +173,11 @@ def test_a_block_that_a_silent_node_inquired_is_that_nodes_after_a_restart_too()
     node._peers.get(PEER).is_ours = True
     node.handle(e.SwarmReceived(codec.inquire([9]), PEER, True), 1020.0)
     run(node, written, 1030.0)
-    again = node_at(1040.0, *written.rows.values())
-    assert 9 in foreign(again, 1040.0)
+    for is_heard in (False, True):
+        again = node_at(1040.0, *written.rows.values())
+        assert 9 in foreign(again, 1040.0)
+        if is_heard:
+            again.handle(e.SwarmReceived(codec.update_claim([(7, 60)]), PEER, True), 1050.0)
+        run(again, Written(), 1040.0 + CONFIG.block_timeout_s + 1)
+        closed = {view.index for view in again.block_views(1101.0)}
+        assert (9 in closed) is not is_heard, "its promise may run if nothing was heard of it"

@@ -105,7 +105,7 @@ class HeardClaims:
             context, parts.table, parts.leases, parts.peers, parts.orphans, self._enter, self._prolong_as_told
         )
 
-    # --- the store ------------------------------------------------------------------------------------
+    # --- the store ----------------------------------------------------------------------------------
 
     def restore(self, claim: StoredClaim, now: float) -> None:
         """Another node owned this block before the restart. If it is there it will say what holds now. If the block is
@@ -123,8 +123,12 @@ class HeardClaims:
             return
         closed_s = math.ceil(claim.closed_until - now)
         self._enter(HeardClaim(claim.index, closed_s, claim.owner_id, claim.owner), now)
+        if claim.owner_id == ZERO_ID and claim.owner != UNKNOWN_ADDRESS:
+            # It was only inquired: if that node says what it owns, and not this, it was not to be.
+            block = self._table.known[claim.index]
+            self._table.set_lapse(block, min(block.expires_at, now + self._context.config.block_timeout_s))
 
-    # --- inquiries ------------------------------------------------------------------------------------
+    # --- inquiries ----------------------------------------------------------------------------------
 
     def on_inquire(self, peer: Peer, indices: tuple[int, ...], now: float) -> None:
         """Another node wants blocks; none: it asks who owns what."""
@@ -204,7 +208,7 @@ class HeardClaims:
             if (block := self._table.claiming.get(index)) is not None:
                 block.consents = (block.consents or {}) | {peer.address: now}
 
-    # --- claims and objections ------------------------------------------------------------------------
+    # --- claims and objections ----------------------------------------------------------------------
 
     def on_update_claim(self, peer: Peer, claims: Sequence[Claim], now: float) -> None:
         """Another node owns, or gives up, blocks."""
@@ -328,7 +332,7 @@ class HeardClaims:
         if self._context.has(Remedy.DISPUTES):
             self._holds.hold(block.index, now + self._context.longest_lease_s + PROMISE_MARGIN_S)
 
-    # --- who is there ---------------------------------------------------------------------------------
+    # --- who is there -------------------------------------------------------------------------------
 
     def _note_presence(self, peer: Peer, claims: Sequence[Claim], now: float) -> None:
         """Note for how long an owner is to be reckoned with."""
