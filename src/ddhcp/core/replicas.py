@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Final
 
-from ..swarm import LEASE_LEASED, Progress, Replicate, ReplicateAck, Section
+from ..swarm import LEASE_LEASED, MAX_EXTENSION_TARGET, PROGRESS_SIZE, Progress, Replicate, ReplicateAck, Section
 from ..values import dataclass, field
 from .blocks import DRIFT, TRANSIT_S, BlockState
 from .claims import Claims
@@ -19,6 +19,7 @@ from .records import StoredLease
 from .remedies import Remedy
 from .told_leases import heard
 
+PROGRESS_PER_MESSAGE = MAX_EXTENSION_TARGET // PROGRESS_SIZE
 MAX_REPLICA_LEASES = 32768  # of all blocks together, about 500 bytes each
 _LEASED: Final = LeaseState.LEASED.value
 _KEPT: Final = (_LEASED, LeaseState.DECLINED.value)
@@ -26,11 +27,13 @@ _KEPT: Final = (_LEASED, LeaseState.DECLINED.value)
 
 @dataclass(slots=True)
 class _Replica:
-    """One foreign block. ``stream`` and ``sequence``: how far its owner's news have come."""
+    """One foreign block. ``stream`` and ``sequence``: how far its owner's news have come. ``is_early``: they came
+    before its owner had said who it is."""
 
     owner: bytes
     stream: int
     sequence: int = 0
+    is_early: bool = False
     is_complete: bool = False
     leases: dict[int, StoredLease] = field(default_factory=dict)
 
@@ -131,13 +134,16 @@ class Replicas:
     def on_started_anew(self, owner: bytes) -> None:
         """The node at ``owner`` forgot what it told us: it will tell everything again. If it only had not said before
         who it is, it is asked to."""
-        told = [(index, replica) for index, replica in self._blocks.items() if replica.owner == owner]
-        if told:
-            asked = (Progress(index, replica.stream, 0, is_unknown=True) for index, replica in told)
-            self._context.tell(owner, ReplicateAck(tuple(asked)))
-        for _, replica in told:
-            replica.is_complete = False
+        early: list[Progress] = []
+        for index, replica in self._blocks.items():
+            if replica.owner != owner:
+                continue
+            if replica.is_early:
+                early.append(Progress(index, replica.stream, 0, is_unknown=True))
+            replica.is_early = replica.is_complete = False
             replica.stream = 0
+        for start in range(0, len(early), PROGRESS_PER_MESSAGE):
+            self._context.tell(owner, ReplicateAck(tuple(early[start : start + PROGRESS_PER_MESSAGE])))
 
     def on_replicate(self, message: Replicate, peer: Peer, now: float) -> None:
         """An owner tells of its blocks."""
@@ -161,7 +167,7 @@ class Replicas:
             return None  # a block that has just changed hands: its new owner's claim is on the way, and it asks again
         if section.is_reset and not is_same_stream:
             self.drop_block(index)
-            replica = self._blocks[index] = _Replica(peer.address, stream)
+            replica = self._blocks[index] = _Replica(peer.address, stream, is_early=not peer.is_ours)
             self._context.epoch += 1
         elif replica is None or not is_same_stream:
             return Progress(index, stream, 0, is_unknown=True)

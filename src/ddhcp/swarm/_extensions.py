@@ -400,6 +400,7 @@ def client_size(client: WantedClient) -> int:
 
 
 HEARD_CLAIM_SIZE = _FIELD.size + _HEARD_CLAIM.size  # of one block in a HEARSAY
+PROGRESS_SIZE = _FIELD.size + _BLOCK.size  # and in a REPLICATE-ACK
 SECTION_OVERHEAD = _FIELD.size + _BLOCK.size + 1  # bytes of a section beside its leases
 
 
