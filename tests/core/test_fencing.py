@@ -46,13 +46,16 @@ def test_an_announcement_that_did_not_leave_promises_nothing() -> None:
     assert ack.lease_time_s == 300, "the next announcement left, as far as is known"
 
 
-def until_claimed(swarm: VirtualSwarm, index: int) -> None:
-    """Let time pass until node 0 has announced block ``index``."""
+def until_claimed(swarm: VirtualSwarm, index: int) -> f.SendMulticast:
+    """Let time pass until node 0 announces block ``index``; that announcement."""
+    pool = swarm_pool(swarm)
     while True:
         swarm.now = max(swarm.now, swarm.nodes[0].deadline() or swarm.now)
-        told = sent(swarm.feed(0, e.Wake()), swarm_pool(swarm))
-        if any(isinstance(t, UpdateClaim) and any(claim.index == index for claim in t.claims) for t in told):
-            return
+        for effect in swarm.feed(0, e.Wake()):
+            if isinstance(effect, f.SendMulticast):
+                for told in sent([effect], pool):
+                    if isinstance(told, UpdateClaim) and any(claim.index == index for claim in told.claims):
+                        return effect
 
 
 def test_a_shorter_promise_counts_at_once_even_if_it_is_in_doubt_whether_it_left() -> None:
@@ -164,6 +167,31 @@ def test_the_announcement_of_a_block_that_was_fenced_waits_for_no_commit() -> No
         swarm.now = swarm.nodes[0].deadline() or swarm.now
         effects = swarm.feed(0, e.Wake())
     assert [effect.durable for effect in effects if isinstance(effect, f.SendMulticast)] == [False]
+
+
+def test_what_counts_on_an_announcement_that_waits_for_the_disk_waits_too() -> None:
+    """A block whose announcement failed is announced anew together with one that is new; a renewal whose row is on disk
+    by then would leave before both."""
+    pool = Pool(0x0A000000, 20, 2)
+    swarm = VirtualSwarm(1, replace(CONFIG, pool=pool, spare_leases=0), seed=1)
+    swarm.client_sends(0, message(c.DISCOVER))
+    while not swarm.answers:
+        swarm.now = swarm.nodes[0].deadline() or swarm.now
+        swarm.feed(0, e.Wake())
+    address = swarm.answers[0].message.yiaddr
+    request = message(c.REQUEST, o50=address, o54=0x0A000001).encode()
+    swarm.feed(0, e.DhcpReceived("client0", request, 0, 0xFFFFFFFF))
+    for client in range(3, 6):
+        swarm.client_sends(0, message(c.DISCOVER, client=client))
+    fails_to_send(swarm)
+    swarm.run_for(1.2)
+    swarm.feed(0, e.ServerLinkUp(b"\x02\0\0\0\x01\0", swarm.addresses[0]))  # all inquiries start over
+    assert until_claimed(swarm, pool.index_of(address)).durable
+    renewal = swarm.feed(0, e.DhcpReceived("client0", request, 0, 0xFFFFFFFF))
+    assert [effect.after_claim for effect in renewal if isinstance(effect, f.ProlongLease)] > [1]
+    swarm.run_for(20)
+    renewal = swarm.feed(0, e.DhcpReceived("client0", request, 0, 0xFFFFFFFF))
+    assert [effect.after_claim for effect in renewal if isinstance(effect, f.ProlongLease)] == [0]
 
 
 @pytest.mark.parametrize("first", ["client", "swarm", "wake"])

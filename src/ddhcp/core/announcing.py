@@ -65,6 +65,8 @@ class Announcer:
         # By the latest packet, and those that may still wait for the disk; with what was promised before them.
         self._last_promised: dict[int, tuple[Block, float]] = {}
         self._last_sent_at = -math.inf
+        # By block, of these: after how many durable multicasts it is promised for how long.
+        self._raised: dict[int, list[tuple[int, float]]] = {}
         self._waits_for_disk = False  # what was announced then leaves only when it is on disk
         self._waits_until = -math.inf  # and what is announced before this leaves after it
 
@@ -119,6 +121,14 @@ class Announcer:
             self.refresh_at = min(self.refresh_at, now + SOON_S)
         return max(0, min(lease_s, int(block.expires_at - PROMISE_MARGIN_S - now)))
 
+    def counts_on(self, index: int, lease_s: int, now: float) -> int:
+        """The number of the durable multicast that a lease of ``lease_s`` seconds in block ``index`` counts on, if that
+        may still wait for the disk: an answer that need not wait itself would leave before it. 0 if there is none."""
+        if now >= self._waits_until:
+            return 0
+        until = now + lease_s + PROMISE_MARGIN_S
+        return next((number for number, end in self._raised.get(index, ()) if end >= until), 0)
+
     def announce_all(self, now: float) -> None:
         """Announce every block of ours and restart the timer. Without any: say that this node is there, and may own
         some soon."""
@@ -144,6 +154,7 @@ class Announcer:
         if now > self._last_sent_at:
             if now >= self._waits_until:
                 self._last_promised.clear()
+                self._raised.clear()
             self._unconfirmed.clear()
             self._last_sent_at, self._waits_for_disk = now, False
         for block in blocks:
@@ -163,11 +174,21 @@ class Announcer:
                 self._unconfirmed.append((block, now + timeout_s))
             elif block.expires_at < now + timeout_s or is_unused:  # a shorter one counts even in doubt
                 self._last_promised.setdefault(block.index, (block, block.expires_at))
+                self._raised.setdefault(block.index, [(0, block.expires_at)])
                 self._table.set_lapse(block, now + timeout_s)
             claims.append((block.index, timeout_s))
         if waits:
             self._waits_for_disk, self._waits_until = True, now + SLOW_DISK_S
         self._send(claims, durable=waits)
+        self._note_raised(blocks, self._context.durable_multicasts if waits else 0)
+
+    def _note_raised(self, blocks: list[Block], number: int) -> None:
+        """These were just announced, by multicasts of which the last has that number if they wait for the disk, else
+        0."""
+        for block in blocks:
+            raised = self._raised.get(block.index)
+            if raised is not None and raised[-1][1] < block.expires_at:
+                raised.append((number, block.expires_at))
 
     def _send(self, claims: Sequence[tuple[int, int]], *, durable: bool = True) -> None:
         """Multicast (block index, timeout in s) pairs, in as many packets as they need. What changes an owner is
@@ -261,6 +282,7 @@ class Announcer:
             if self._table.ours.get(block.index) is block:
                 self._table.set_lapse(block, before_at)
         self._last_promised.clear()
+        self._raised.clear()
         self._unconfirmed.clear()
         self._waits_until = -math.inf  # nothing that waits is overtaken: a disk that fails must not hold up refreshes
         if now > self._doubtful_until:

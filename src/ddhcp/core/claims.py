@@ -366,6 +366,11 @@ class Claims:
         ``lease_s``. Announces the block first if what is promised so far does not cover it."""
         return self._announcer.promise(self.table.ours[index], lease_s, now)
 
+    def counts_on(self, index: int, lease_s: int, now: float) -> int:
+        """The number of the durable multicast that a lease of ``lease_s`` seconds in block ``index`` counts on, if that
+        may not have left, as it waits for the disk; 0 if there is none."""
+        return self._announcer.counts_on(index, lease_s, now)
+
     def announce_all(self, now: float) -> None:
         """Announce every block of ours and restart the refresh timer."""
         self._announcer.announce_all(now)

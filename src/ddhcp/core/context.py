@@ -95,6 +95,7 @@ class Context:
         self.effects: list[Effect] = []
         self.counters: dict[str, int] = dict.fromkeys(CLASSIC_COUNTERS, 0)
         self.tally = Tally()
+        self.durable_multicasts = 0  # so many wait for the disk first, or did
         self.trust = Trust(
             config.keys, self.incarnation, own_address=lambda: self.address, write=lambda m: self.codec.write(m),
             send=self._unicast_as_is, count=self.count,
@@ -198,6 +199,7 @@ class Context:
         for datagram in self.trust.for_all(data):
             counters["mcast.send_pkg"] += 1
             counters["mcast.send_byte"] += len(datagram)
+            self.durable_multicasts += durable
             self.effects.append(SendMulticast(datagram, durable))
 
     def unicast(

@@ -149,12 +149,15 @@ class ForgetLease:
 @dataclass(slots=True, init=False)
 class ProlongLease:
     """The lease of ``address`` was renewed within what its row in the store allows: there is nothing to write. Whoever
-    keeps a copy of it elsewhere wants to know."""
+    keeps a copy of it elsewhere wants to know. ``after_claim``: no answer that tells of it leaves before the durable
+    multicast with that number, as it counts on it; they are numbered from 1, in order. 0 if there is none."""
 
     address: int
+    after_claim: int
 
-    def __init__(self, address: int) -> None:
+    def __init__(self, address: int, after_claim: int = 0) -> None:
         self.address = address
+        self.after_claim = after_claim
 
 
 @dataclass(slots=True, init=False)

@@ -54,7 +54,8 @@ class Outbox:
         self._waiting: list[Effect] = []
         self._unsaved: dict[int, StoreEffect] = {}  # by address, the latest row that is not known to be on disk
         self._unsent_claims = 0  # how often a multicast did not leave
-        self._waiting_claims = 0  # announcements that wait for the disk: answers may count on them
+        self._claims_left = 0  # durable multicasts that do not wait any longer
+        self._after_claim: dict[int, int] = {}  # by the address of a lease: so many have to leave before its answer
         # Effects that waited for the disk are counted: so many, so many that are through, and up to which answers count
         # on a claim that did not leave.
         self._queued = self._released = self._withhold_until = 0
@@ -114,7 +115,8 @@ class Outbox:
                 elif not stays or effect.arguments[0] != _GRANTED_HOOK:
                     self.call(effect)
             elif isinstance(effect, ProlongLease):
-                pass
+                if effect.after_claim > self._claims_left:
+                    self._after_claim[effect.address] = effect.after_claim
             elif isinstance(effect, _OTHER_DATAGRAMS):
                 self._send_or_wait(effect, now)
             elif isinstance(effect, _STORE_EFFECTS):
@@ -134,18 +136,18 @@ class Outbox:
         waits = effect.durable and self._must_wait(effect)
         if waits:
             self._waiting.append(effect)
-            if isinstance(effect, SendMulticast):
-                self._waiting_claims += 1
         else:
+            if effect.durable and isinstance(effect, SendMulticast):
+                self._note_left(1)
             self.send(effect, now)
         return waits
 
     def _must_wait(self, effect: SendDhcp | SendUnicast | SendMulticast) -> bool:
-        """Whether what a durable effect promises is still on its way to the disk, or an announcement before it waits:
-        these keep their order, and an answer whose row is on disk for long may count on one."""
+        """Whether what a durable effect promises is still on its way to the disk, or an announcement that it counts on
+        waits. Announcements keep their order."""
         binding = None if isinstance(effect, SendMulticast) else effect.binding
         if binding is not None:
-            return binding in self._unsaved or self._waiting_claims > 0
+            return binding in self._unsaved or binding in self._after_claim
         return bool(self._rows) or bool(self._waiting) or not self.is_all_written()
 
     def store(self, effect: StoreEffect) -> None:
@@ -190,7 +192,7 @@ class Outbox:
                 self.call(effect)
             else:
                 if isinstance(effect, SendMulticast):
-                    self._waiting_claims -= 1
+                    self._note_left(1)
                 self.send(effect, now)
 
     def failed(self, waiting: list[Effect]) -> tuple[int, bool]:
@@ -200,8 +202,15 @@ class Outbox:
         self._released += len(waiting)
         datagrams = [effect for effect in waiting if not isinstance(effect, _NEWS)]
         claims = sum(isinstance(effect, SendMulticast) for effect in datagrams)
-        self._waiting_claims -= claims
+        self._note_left(claims)
         return len(datagrams), claims > 0
+
+    def _note_left(self, count: int) -> None:
+        """So many durable multicasts more do not wait any longer."""
+        self._claims_left += count
+        if self._after_claim:
+            left = self._claims_left
+            self._after_claim = {address: number for address, number in self._after_claim.items() if number > left}
 
 
 def _binding_of(row: StoreEffect) -> int | None:

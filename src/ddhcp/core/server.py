@@ -444,7 +444,8 @@ class Server:
         before = holder.state if holder is not None else None
         previous_end = holder.expires_at if holder is not None else now
         lease = leases.bind(address, key, chaddr, LEASED, now + lease_s, hostname)
-        granted_s = self.claims.promise(self._context.pool.index_of(address), lease_s, now)
+        index = self._context.pool.index_of(address)
+        granted_s = self.claims.promise(index, lease_s, now)
         if granted_s < min(lease_s, SHORTEST_GRANT_S):  # the link is down and what was promised runs out
             self._context.count("dhcp.unpromised")
             if before is LEASED:
@@ -456,7 +457,7 @@ class Server:
             return 0
         lease.expires_at = now + granted_s
         if lease.is_covered(granted_s):
-            self._context.effects.append(ProlongLease(address))
+            self._context.effects.append(ProlongLease(address, self.claims.counts_on(index, granted_s, now)))
         else:
             self._context.effects.append(SaveLease(lease.cover(granted_s, self._context.config.renewal_slack_s)))
         return granted_s
