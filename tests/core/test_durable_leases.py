@@ -272,6 +272,16 @@ def test_a_stop_while_the_link_is_away_promises_nothing_more() -> None:
     assert machine.now < block.promised_until <= promised_until
 
 
+def test_after_its_last_word_a_node_grants_nothing() -> None:
+    """That may still wait for the disk, and tells for how long the leases run that there were then."""
+    machine = Machine(replace(CONFIG, lease_time_s=60))
+    machine.pass_time(10)
+    machine.lease(1)
+    machine.feed(e.Stop())
+    machine.now += 1
+    assert machine.renew(1) == []
+
+
 def test_after_a_restart_the_claim_goes_out_before_any_renewal_that_counts_on_it() -> None:
     """The store has the block: its announcement waits for no commit, so no renewal overtakes it."""
     machine = Machine(replace(CONFIG, lease_time_s=60))

@@ -103,6 +103,8 @@ class Node:
         """Take one event and return what is to be done about it, in order."""
         if type(event) is SwarmReceived and self.takes(event, now):
             return []
+        if self._has_stopped:
+            return []  # its last word, which may still wait for the disk, tells of no lease that is granted now
         self._is_deadline_known = False
         self._quiet_until = -math.inf
         self._claims.catch_up(now)
