@@ -213,6 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="what ddhcp-sim --json wrote; the document sums it up (may be given again)")  # fmt: skip
     add("--mixed", type=Path, action="append", default=[], metavar="FILE",
         help="the same of a campaign with classic nodes")  # fmt: skip
+    add("--remark", default="", help="a sentence about the runs, for instance which are of earlier code")
     add("--docs", type=Path, default=Path("docs"), help="where the document goes")
     options = parser.parse_args(arguments)
     if options.full:
@@ -225,7 +226,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("evaluation: there are no results yet", file=sys.stderr)
         return 1
     plot_all(results, options.docs / "images")
-    _write(results, options.docs / "evaluation.md", _campaign_lines(options.campaign) + _mixed_lines(options.mixed))
+    campaigns = _campaign_lines(options.campaign) + _mixed_lines(options.mixed)
+    _write(results, options.docs / "evaluation.md", options.remark, campaigns)
     return 0
 
 
@@ -336,7 +338,7 @@ def _mixed_lines(paths: Sequence[Path]) -> list[str]:
     return [*lines, ""]
 
 
-def _write(results: list[Measurement], path: Path, campaign: Sequence[str] = ()) -> None:
+def _write(results: list[Measurement], path: Path, remark: str, campaign: Sequence[str]) -> None:
     sizes = sorted({m.nodes for m in results})
     losses = sorted({m.loss for m in results})
     lines = [
@@ -359,6 +361,7 @@ def _write(results: list[Measurement], path: Path, campaign: Sequence[str] = ())
         f"{sum(m.took_s for m in results):.0f} s of processor time with Python {platform.python_version()}. "
         f"Not run: {_not_run(results)}.",
         "A cell shows the median of its seeds and, in parentheses, the least and the greatest.",
+        *([remark] if remark else []),
         "",
     ]
     for loss in losses:
