@@ -158,7 +158,7 @@ def test_a_peer_that_answers_nothing_is_asked_ever_less_often() -> None:
     """A partition may have swallowed all the HELLOs, or the answers: nobody is taken for classic for ever."""
     asked = asked_at(settled(), 3 * 3600)
     pauses = [later - sooner for sooner, later in pairwise(asked)]
-    assert pauses[:3] == [30, 30, 60]
+    assert pauses[:4] == [30, 30, 30, 60]
     assert pauses == sorted(pauses)
     assert len(asked) < 12
     assert asked[-1] > 3600
@@ -237,6 +237,6 @@ def test_many_of_unknown_kind_are_asked_at_once_and_each_by_itself_before_it_is_
             swarm.feed(0, e.SwarmReceived(codec.update_claim([(40 + number, 60)]), address, True))
         swarm.run_for(10)
     asked = [to_all for at, _, to_all in swarm.hellos if at > 1020]
-    assert 2 <= asked.count(True) <= 5
-    assert asked.count(False) >= len(strangers)
+    assert 1 <= asked.count(True) <= 3
+    assert asked.count(False) >= 3 * len(strangers)
     assert all(peer.hello_count >= GREETINGS for peer in swarm.nodes[0]._peers)

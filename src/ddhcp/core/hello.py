@@ -91,12 +91,12 @@ class Greeting:
         return peer.is_ours or peer.hello_count >= GREETINGS
 
     def greet(self, peer: Peer, now: float) -> None:
-        """Ask a peer that did not tell whether it is one of ours, ever less often: first with others and by a HELLO to
-        all, if there are several; from the third time on, after which it is taken for classic, by itself, in case that
-        it misses those, and because all others need not hear of that."""
+        """Ask a peer that did not tell whether it is one of ours, ever less often: the first time with others and by a
+        HELLO to all, if there are several; then by itself, in case that it misses those, and as all others need not
+        hear of that."""
         if now < self.due_at(peer) or self._context.stopping:
             return
-        if peer.hello_count >= GREETINGS - 1:
+        if peer.hello_count:
             self._ask(peer, now)
         elif len(self._unknown) < MAX_PEERS:
             self._unknown[peer.address] = None

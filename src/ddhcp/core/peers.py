@@ -11,7 +11,7 @@ from ..swarm import AddressOrder
 from ..values import dataclass
 from .blocks import Block
 
-GREETINGS = 3  # HELLOs to a peer of unknown kind; one that answers none is taken for classic
+GREETINGS = 4  # HELLOs to a peer of unknown kind; one that answers none is taken for classic
 UNKNOWN_COUNTS_S = 120.0  # a peer of unknown kind is taken for classic for this long: until it must have answered
 CLASSIC_COUNTS_S = 3600.0  # after a classic peer was last heard, others like it may still come
 MISSING_AFTER = 1.5  # refresh periods without a word: one refresh was lost, or the peer is missing
