@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from ddhcp.core import Node, NodeConfig, Pool
 from ddhcp.core import events as e
 from ddhcp.core.inspection import MAX_LOOKED_AT, in_order
+from ddhcp.core.peers import GREETINGS
 from ddhcp.core.policy import Policy, Reservation
 from ddhcp.daemon.api import API_VERSION, MAX_PAGE, Answer, Api, RequestError
 from ddhcp.daemon.health import Facts
@@ -187,7 +188,7 @@ def test_leases_are_found_by_address_hardware_address_and_name(host: Host) -> No
 
 def test_peers_tell_ours_from_classic(host: Host) -> None:
     codec = SwarmCodec(b"\x09" * 8, POOL.prefix, POOL.prefix_len, POOL.block_size)
-    for _ in range(4):
+    for _ in range(GREETINGS + 1):  # the first is asked together with others, a moment later
         host.feed_event(e.SwarmReceived(codec.update_claim([(99, 200)]), CLASSIC, True))
         host.swarm.run_for(31)
     kinds = {row["address"]: row["kind"] for row in host.ask("peers")["peers"]}  # type: ignore[attr-defined]
