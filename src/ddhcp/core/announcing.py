@@ -62,11 +62,10 @@ class Announcer:
         self._failed_at = -math.inf
         self._doubtful_until = -math.inf
         self._unconfirmed: list[tuple[Block, float]] = []  # announced after a failure; by when it would be promised
-        # By the latest packet, and those that may still wait for the disk; with what was promised before them.
-        self._last_promised: dict[int, tuple[Block, float]] = {}
+        # By the latest packet, and those that may still wait for the disk: after how many durable multicasts a block is
+        # promised for how long, beginning with 0 and what was promised before them.
+        self._last_promised: dict[int, tuple[Block, list[tuple[int, float]]]] = {}
         self._last_sent_at = -math.inf
-        # By block, of these: after how many durable multicasts it is promised for how long.
-        self._raised: dict[int, list[tuple[int, float]]] = {}
         self._waits_for_disk = False  # what was announced then leaves only when it is on disk
         self._waits_until = -math.inf  # and what is announced before this leaves after it
 
@@ -124,10 +123,10 @@ class Announcer:
     def counts_on(self, index: int, lease_s: int, now: float) -> int:
         """The number of the durable multicast that a lease of ``lease_s`` seconds in block ``index`` counts on, if that
         may still wait for the disk: an answer that need not wait itself would leave before it. 0 if there is none."""
-        if now >= self._waits_until:
+        if now >= self._waits_until or (last := self._last_promised.get(index)) is None:
             return 0
         until = now + lease_s + PROMISE_MARGIN_S
-        return next((number for number, end in self._raised.get(index, ()) if end >= until), 0)
+        return next((number for number, end in last[1] if end >= until), 0)
 
     def announce_all(self, now: float) -> None:
         """Announce every block of ours and restart the timer. Without any: say that this node is there, and may own
@@ -154,7 +153,6 @@ class Announcer:
         if now > self._last_sent_at:
             if now >= self._waits_until:
                 self._last_promised.clear()
-                self._raised.clear()
             self._unconfirmed.clear()
             self._last_sent_at, self._waits_for_disk = now, False
         for block in blocks:
@@ -173,22 +171,17 @@ class Announcer:
             if now <= self._doubtful_until and block.expires_at <= now + timeout_s:
                 self._unconfirmed.append((block, now + timeout_s))
             elif block.expires_at < now + timeout_s or is_unused:  # a shorter one counts even in doubt
-                self._last_promised.setdefault(block.index, (block, block.expires_at))
-                self._raised.setdefault(block.index, [(0, block.expires_at)])
+                self._last_promised.setdefault(block.index, (block, [(0, block.expires_at)]))
                 self._table.set_lapse(block, now + timeout_s)
             claims.append((block.index, timeout_s))
         if waits:
             self._waits_for_disk, self._waits_until = True, now + SLOW_DISK_S
         self._send(claims, durable=waits)
-        self._note_raised(blocks, self._context.durable_multicasts if waits else 0)
-
-    def _note_raised(self, blocks: list[Block], number: int) -> None:
-        """These were just announced, by multicasts of which the last has that number if they wait for the disk, else
-        0."""
+        number = self._context.durable_multicasts if waits else 0
         for block in blocks:
-            raised = self._raised.get(block.index)
-            if raised is not None and raised[-1][1] < block.expires_at:
-                raised.append((number, block.expires_at))
+            last = self._last_promised.get(block.index)
+            if last is not None and last[1][-1][1] < block.expires_at:
+                last[1].append((number, block.expires_at))
 
     def _send(self, claims: Sequence[tuple[int, int]], *, durable: bool = True) -> None:
         """Multicast (block index, timeout in s) pairs, in as many packets as they need. What changes an owner is
@@ -278,11 +271,10 @@ class Announcer:
         to be tried again."""
         within_s = SLOW_DISK_S if self._waits_for_disk else CONFIRMED_AFTER_S
         is_recent = now <= self._last_sent_at + within_s  # else another packet failed, not the announcement
-        for block, before_at in list(self._last_promised.values()) if is_recent else ():
+        for block, promised in list(self._last_promised.values()) if is_recent else ():
             if self._table.ours.get(block.index) is block:
-                self._table.set_lapse(block, before_at)
+                self._table.set_lapse(block, promised[0][1])
         self._last_promised.clear()
-        self._raised.clear()
         self._unconfirmed.clear()
         self._waits_until = -math.inf  # nothing that waits is overtaken: a disk that fails must not hold up refreshes
         if now > self._doubtful_until:

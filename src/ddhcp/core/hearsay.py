@@ -195,8 +195,12 @@ class HearsayTeller:
                 promise = self._promise(self._table.known[claim.index], now)
                 if promise is not None and promise.closed_s > claim.closed_s + MISSED_S:
                     longer.append(promise)
-            elif claim.owner == UNKNOWN_ADDRESS and self._is_adopting(claim.index, now):
-                self._orphans.on_doubted(self._table.known[claim.index], claim.closed_s, now)
+            elif (
+                claim.owner == UNKNOWN_ADDRESS
+                and (block := self._table.get(claim.index)) is not None
+                and self._orphans.is_adopting(block, now)
+            ):
+                self._orphans.on_doubted(block, claim.closed_s, now)
             elif self._table.state(claim.index) in (BlockState.FREE, BlockState.TENTATIVE, BlockState.CLAIMING):
                 if claim.owner != context.address:
                     self._enter(claim, now)
@@ -205,10 +209,6 @@ class HearsayTeller:
                     self._enter(replace(claim, owner_id=ZERO_ID, owner=UNKNOWN_ADDRESS), now)
         if longer and self._may_tell(peer, Remedy.GUARDIAN):
             context.tell(peer.address, Hearsay(tuple(longer), is_promise=True))
-
-    def _is_adopting(self, index: int, now: float) -> bool:
-        block = self._table.get(index)
-        return block is not None and self._orphans.is_adopting(block, now)
 
     def _known_owner(self, claim: HeardClaim) -> Peer | None:
         """The node of ours that is told to own a block, if it is known here as its owner already."""

@@ -97,32 +97,29 @@ class Greeting:
         if now < self.due_at(peer) or self._context.stopping:
             return
         if peer.hello_count:
-            self._ask(peer, now)
+            self._ask([peer], now)
         elif len(self._unknown) < MAX_PEERS:
             self._unknown[peer.address] = None
             self._ask_at = min(self._ask_at, max(now, self._asked_at + ASK_PAUSE_S))
             self._ask_unknown(now)
 
-    def _ask(self, peer: Peer, now: float) -> None:
-        peer.hello_count += 1
-        peer.hello_at = now
-        self._context.tell(peer.address, self._hello(wants_answer=True))
+    def _ask(self, peers: list[Peer], now: float) -> None:
+        for peer in peers:
+            peer.hello_count += 1
+            peer.hello_at = now
+        if len(peers) >= ALL_FROM:
+            self.greet_all(now)
+        else:
+            for peer in peers:
+                self.probe(peer.address)
 
     def _ask_unknown(self, now: float) -> None:
         if now < self._ask_at:
             return
         known = [peer for address in self._unknown if (peer := self._peers.get(address)) is not None]
-        due = [peer for peer in known if self.due_at(peer) <= now]
         self._unknown.clear()
         self._ask_at, self._asked_at = math.inf, now
-        if len(due) < ALL_FROM:
-            for peer in due:
-                self._ask(peer, now)
-            return
-        for peer in due:
-            peer.hello_count += 1
-            peer.hello_at = now
-        self.greet_all(now)
+        self._ask([peer for peer in known if self.due_at(peer) <= now], now)
 
     @staticmethod
     def due_at(peer: Peer) -> float:
@@ -138,10 +135,10 @@ class Greeting:
         """A peer that did not tell what it is said something that only nodes of ours say: its answers were lost."""
         peer.hello_count = min(peer.hello_count, GREETINGS - 1)
         if now >= self.due_at(peer) and not self._context.stopping:
-            self._ask(peer, now)
+            self._ask([peer], now)
 
     def probe(self, address: bytes, blocks: tuple[int, ...] = ()) -> None:
-        """Ask the peer at ``address``, which was of ours, whether it still is there and consents to our claiming these
+        """Ask the peer at ``address`` what it is, if it still is there, and whether it consents to our claiming these
         blocks."""
         self._context.tell(address, self._hello(wants_answer=True, blocks=blocks))
 

@@ -212,7 +212,10 @@ class Orphans:
     def _may_have_leases(self, block: Block) -> bool:
         """Whether its owner announced leases in a block, or some are known here."""
         is_told = tells_of_leases(block.timeout_s, self._context.config.block_timeout_s)
-        return is_told or any(True for _ in self.known_leases.of_block(block.index))
+        return is_told or self._knows_leases(block.index)
+
+    def _knows_leases(self, index: int) -> bool:
+        return any(True for _ in self.known_leases.of_block(index))
 
     def forget_owner(self, index: int) -> None:
         """Nobody is waited for any more who may own block ``index`` out of sight."""
@@ -222,7 +225,7 @@ class Orphans:
 
     def _has_clients(self, index: int) -> bool:
         """Whether clients wait for a block, or may come any moment."""
-        return index in self._waiting or any(True for _ in self.known_leases.of_block(index))
+        return index in self._waiting or self._knows_leases(index)
 
     # --- the guardian's turn --------------------------------------------------------------------
 
@@ -303,7 +306,7 @@ class Orphans:
         """Whether others were told of the leases in an orphan, and this node was not."""
         owner = self._peers.get(block.owner_address)
         is_replicated = owner is not None and owner.is_ours and self._context.is_replicated
-        return is_replicated and not any(True for _ in self.known_leases.of_block(block.index))
+        return is_replicated and not self._knows_leases(block.index)
 
     def _has_no_owner(self, block: Block, now: float) -> bool:
         """Whether a block is an orphan, is being adopted, or its owner fell silent and nobody can stand in for it any
