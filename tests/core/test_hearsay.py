@@ -10,6 +10,7 @@ from test_orphans import ADDRESS, BLOCK, LEASE_S, POOL, classic_claims, states, 
 from ddhcp.core import Node, NodeConfig
 from ddhcp.core import effects as f
 from ddhcp.core import events as e
+from ddhcp.core.records import StoredBlock
 from ddhcp.core.remedies import Remedy
 from ddhcp.dhcp import constants as c
 from ddhcp.sim import VirtualSwarm
@@ -313,3 +314,28 @@ def test_a_claim_that_is_about_to_end_is_told_no_longer_than_it_holds() -> None:
         swarm.feed(number, e.SwarmReceived(inquiry, swarm.addresses[2], True))
     swarm.run_for(0.2)
     assert swarm.nodes[2].statistics().get("swarm.hearsay_taken", 0) == 0
+
+
+def test_who_starts_with_a_block_that_another_won_meanwhile_is_told_by_those_who_hear_both() -> None:
+    """Its disk failed when it lost the block, and now the two do not hear each other: it gives out none of the
+    addresses that the owner may give out too. Whoever has one of them keeps it."""
+    for without in ((), (Remedy.DISPUTES,)):
+        swarm = swarm_of(3, *without)
+        own = next(v.index for v in swarm.nodes[0].block_views(swarm.now) if v.state == 4)
+        held = lease(swarm, 0)
+        swarm.run_for(5)
+        swarm.nodes[2] = Node(swarm.nodes[2]._context.config, random.Random(5))
+        swarm.cut = lambda sender, receiver: {sender, receiver} == {0, 2}
+        swarm.feed(2, e.ClientLinkUp(e.ClientLink("client0", 0x0A000001, 20, b"\x02\0\0\0\0\x01")))
+        swarm.feed(2, e.Start((StoredBlock(own, swarm.now + 600),)))
+        swarm.feed(2, e.ServerLinkUp(b"\x02\0\0\0\x01\x02", swarm.addresses[2]))
+        swarm.run_for(0.5)
+        assert states(swarm, own)[::2] == [4, 4]
+        swarm.client_sends(2, message(c.DISCOVER, 2))
+        swarm.run_for(6)
+        offer = swarm.answers[-1]
+        assert (offer.node, offer.message.message_type) == (2, c.OFFER)
+        assert (POOL.index_of(offer.message.yiaddr) == own) is bool(without)
+        if not without:
+            (ack,) = swarm.client_sends(2, message(c.REQUEST, 1, xid=9, ciaddr=held))
+            assert (ack.message_type, ack.yiaddr) == (c.ACK, held)

@@ -141,6 +141,7 @@ class Block:
     client waits for it, so it is inquired in quick succession. ``is_hearsay``: its owner's claim was not heard from the
     owner, but from a third node or the store, and holds exactly that long. ``unsure_until``: up to when peers may stand
     in for the owner of an own block with what its former owner, or this node before it started anew, had told them.
+    ``is_resumed``: whether it is ours as the store has it: another may have won it while the disk failed.
     ``refresh``: the announcement that said what is known of a CLAIMED block, None once something else happened to it.
     """
 
@@ -156,6 +157,7 @@ class Block:
         "index",
         "inquired_at",
         "is_hearsay",
+        "is_resumed",
         "is_saved",
         "is_urgent",
         "is_vouched",
@@ -194,6 +196,7 @@ class Block:
         self.is_urgent = False
         self.is_vouched = False
         self.is_hearsay = False
+        self.is_resumed = False
         self.unsure_until = 0.0
         self.refresh: object = None
 

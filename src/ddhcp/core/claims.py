@@ -202,6 +202,7 @@ class Claims:
     def _resume(self, index: int, promised_until: float, now: float) -> None:
         ours = self.table.apply(index, BlockEvent.WE_RESUME)
         self.own(ours, now)
+        ours.is_resumed = True
         ours.is_saved = True  # so its announcement waits for no commit, which a renewal that needs none would pass
         ours.unsure_until = now + self._announcer.full_timeout_s
         self.table.set_lapse(ours, promised_until)
@@ -345,6 +346,7 @@ class Claims:
         block.timeout_s = 0
         block.expires_at = now  # what a former owner promised, or another node told of it, is no promise of ours
         block.empty_since = now
+        block.is_resumed = False
         self.memory.forgotten(block.index, now)
         self._leases.resume_block(block.index)
         if block.index in self._holds:

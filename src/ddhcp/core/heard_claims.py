@@ -102,8 +102,9 @@ class HeardClaims:
         self._orphans = parts.orphans
         self._returned = (b"", -math.inf)  # the latest owner that was heard again after its claims had lapsed; when
         self.hearsay = HearsayTeller(
-            context, parts.table, parts.leases, parts.peers, parts.orphans, self._enter, self._prolong_as_told
-        )
+            context, parts.table, parts.leases, parts.peers, parts.orphans, self._enter, self._prolong_as_told,
+            self._hold_contested,
+        )  # fmt: skip
 
     # --- the store ----------------------------------------------------------------------------------
 
@@ -291,6 +292,7 @@ class HeardClaims:
             self._on_lost(block.index, self._owner.forget(block))
         if before is BlockState.CLAIMED and block.owner_address != peer.address and not self._is_adoption(block, now):
             self._expect_more(now)
+            self.hearsay.on_rival(block, peer, now)
         self._orphans.on_claimed(block, now)
         self._table.set_owner(block, peer.node_id, peer.address)
         block.claim_count = 0

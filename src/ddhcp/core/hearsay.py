@@ -23,6 +23,7 @@ from .remedies import Remedy
 CLAIMS_PER_MESSAGE = MAX_EXTENSION_TARGET // HEARD_CLAIM_SIZE
 MAX_TOLD = 8 * CLAIMS_PER_MESSAGE  # blocks told in answer to one question: a newcomer asks about the others by INQUIRE
 TELLERS_ON_INQUIRY = 3  # survivors that tell about an inquired block at once; the inquirer asks three times
+TELLERS_OF_RIVALS = 3  # that tell a node of another owner of its block
 MAX_INQUIRED = 1024  # inquiries remembered, to tell those that are repeated
 MISSED_S = 5  # a promise that ends sooner by more than this is another than the one that was heard here
 TELL_PAUSE_S = 1.0  # at least, between two answers to one node's question for everything
@@ -32,7 +33,7 @@ class HearsayTeller:
     """Tells what this node knows of others' blocks, and takes such words.
 
     ``enter(claim, now)`` notes a block as another node's; ``prolong(claim, owner, now)`` notes that its owner, known
-    already, promised it for longer than was heard.
+    already, promised it for longer than was heard; ``hold(block, now)`` that a block of this node may be another's too.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class HearsayTeller:
         orphans: Orphans,
         enter: Callable[[HeardClaim, float], None],
         prolong: Callable[[HeardClaim, Peer, float], None],
+        hold: Callable[[Block, float], None],
     ) -> None:
         self._context = context
         self._table = table
@@ -52,6 +54,7 @@ class HearsayTeller:
         self._orphans = orphans
         self._enter = enter
         self._prolong = prolong
+        self._hold = hold
         self._told_at: dict[bytes, float] = {}
         self._inquired: dict[tuple[bytes, int], float] = {}  # by who and what, when last
 
@@ -94,6 +97,15 @@ class HearsayTeller:
         told so, even if that one seems to have given them up: else it would ask on for as long as they are closed."""
         if self._may_tell(peer, Remedy.GUARDIAN):
             self._tell([block for block in claimed if block.owner_address != peer.address], peer, now)
+
+    def on_rival(self, block: Block, peer: Peer, now: float) -> None:
+        """A node of ours claims a block of which another owner was heard, and is there. The two may not hear each
+        other: tell the one that claims."""
+        owner = self._peers.get(block.owner_address)
+        if owner is None or owner.has_left or not self._may_tell(peer, Remedy.DISPUTES):
+            return
+        if self._orphans.is_still_its_owners(block) and self._orphans.rank(block.index, now, peer) < TELLERS_OF_RIVALS:
+            self._tell([block], peer, now)
 
     def on_asked_about(self, index: int, peer: Peer, now: float) -> bool:
         """A node of ours asks about an address in block ``index``, of which this node cannot speak: if its owner is
@@ -201,6 +213,9 @@ class HearsayTeller:
                 and self._orphans.is_adopting(block, now)
             ):
                 self._orphans.on_doubted(block, claim.closed_s, now)
+            elif (block := self._table.ours.get(claim.index)) is not None:
+                if block.is_resumed and claim.owner not in (context.address, UNKNOWN_ADDRESS):
+                    self._hold(block, now)
             elif self._table.state(claim.index) in (BlockState.FREE, BlockState.TENTATIVE, BlockState.CLAIMING):
                 if claim.owner != context.address:
                     self._enter(claim, now)
