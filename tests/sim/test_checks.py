@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import itertools
 import math
@@ -319,3 +320,18 @@ def test_trace_names_the_fault_and_the_violation() -> None:
     run(Simulation(setup, 8, trace=trace))
     assert "### crash" in trace.getvalue()
     assert "### over: " in trace.getvalue()
+
+
+def test_whoever_waits_at_a_classic_node_whose_clock_was_set_back_is_not_counted() -> None:
+    """Such a node learns, and claims nothing, until its clock shows again what it did."""
+    reported = []
+    for seconds in (600.0, -600.0):
+        simulation = Simulation(dataclasses.replace(SETUP, nodes=1, clients=1, classic=1.0), 1)
+        simulation.engine.run_until(1000.0)
+        (client,) = simulation.clients.values()
+        client.host, client.discovered_at = simulation.hosts[0], 0.0
+        simulation.hosts[0].step_wall_clock(seconds)
+        simulation.offers.stable_at = 0.0
+        simulation.offers.still_waiting(client)
+        reported.append([violation.invariant for violation in simulation.watch.violations])
+    assert reported == [["I5"], []]

@@ -112,7 +112,7 @@ class Host:
 
     def step_wall_clock(self, seconds: float) -> None:
         """Somebody sets the clock."""
-        self.clock.step_s += seconds
+        self.clock.step(seconds)
 
     def receive_swarm(self, event: e.SwarmReceived) -> None:
         """A datagram on the server link."""
