@@ -37,6 +37,7 @@ class Chooser:
 
     def __init__(self, number: int, count: int, pool: Pool = SMALL, **config: bool) -> None:
         self.questions = 0
+        self.awaits_answers = True
         self.probed: list[bytes] = []
         self.context = Context(NodeConfig(pool, **config), random.Random(number))  # type: ignore[arg-type]
         self.context.node_id, self.context.address = node_id_of(number), address_of(number)
@@ -51,8 +52,9 @@ class Chooser:
                 peer.expected_s = 20.0
                 self.peers.note_claim(peer, 60.0)
 
-    def _asked(self, now: float) -> None:
+    def _asked(self, now: float) -> bool:
         self.questions += 1
+        return self.awaits_answers
 
     def miss(self, number: int) -> None:
         """The other nodes go on being heard; this one has been silent for longer than it should."""
@@ -157,6 +159,38 @@ def test_who_was_not_heard_lately_is_asked_alone_if_there_are_few(unheard: int, 
     assert len(chooser.probed) == probes, "not over and over"
     chooser.choice.choose(16, 31.0)
     assert len(chooser.probed) == 2 * probes
+
+
+@pytest.mark.parametrize(("unheard", "probes"), [(33, 33), (64, 64), (80, 64)])
+def test_who_does_not_answer_a_question_for_all_is_asked_alone_some_at_a_time(unheard: int, probes: int) -> None:
+    """At high loss half of them do not: to ask all of a large swarm over and over would never have heard everybody, and
+    be loud."""
+    chooser = Chooser(0, 100)
+    for number, peer in enumerate(chooser.peers):
+        peer.is_ours, peer.heard_at = True, 30.0 if number >= unheard else 29.0 - FRESH_S
+    chooser.choice.choose(16, 30.0)
+    assert (chooser.questions, len(chooser.probed)) == (1, 0)
+    chooser.awaits_answers = False
+    chooser.choice.choose(16, 30.5)
+    assert len(chooser.probed) == probes
+
+
+def test_a_part_of_a_large_swarm_that_does_not_answer_is_asked_ever_more_seldom() -> None:
+    """A link has parted: each that is asked costs the link a search for its address, too."""
+    rounds = []
+    for is_answered in (False, True):
+        chooser = Chooser(0, 300)
+        chooser.awaits_answers = False
+        for peer in chooser.peers:
+            peer.is_ours, peer.heard_at = True, 29.0 - FRESH_S
+        for step in range(16):
+            now = 30.0 + step / 2
+            before = len(chooser.probed)
+            chooser.choice.choose(16, now)
+            for address in chooser.probed[before::4] if is_answered else ():
+                chooser.peers.hear(address, b"", now)
+        rounds.append(-(-len(chooser.probed) // 64))
+    assert rounds == [5, 16]
 
 
 def test_without_the_remedy_simultaneous_starters_want_the_same() -> None:

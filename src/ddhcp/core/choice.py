@@ -37,17 +37,20 @@ CONSENT_HOLDS = 0.9  # times t: so long a consent counts,
 ASKED_AGAIN = 0.45  # and when this has passed who gave it is asked once more
 OWNED_AFTER = 1.5  # times t, after an inquiry was heard: the block is owned by then, if it is to be
 MAX_ASKED = 255  # blocks that one HELLO names
-MAX_PROBED = 32  # nodes that are asked, or told, something each by itself; more are asked together
-PROBE_PAUSE_S = 0.5  # at least, between two such rounds
+MAX_PROBED = 32  # nodes that are asked, or told, something each by itself; more are first asked together,
+PROBED_AT_ONCE = 64  # and of those that were not heard then so many at a time
+PROBE_PAUSE_S = 0.5  # at least, between two such rounds; twice as long after each in which
+LEAST_ANSWERED = 8  # were not answered on balance: a part of the swarm is out of reach
 
 
 class BlockChoice:
-    """Chooses free blocks to claim. ``ask(now)``: called to learn who is there, before others' shares are claimed;
+    """Chooses free blocks to claim. ``ask(now)``: called to learn who is there, before others' shares are claimed, and
+    says whether answers are to be expected;
     ``probe(address, blocks)``, which the owner sets: to learn whether one node is, and consents to our claiming these.
     """
 
     def __init__(
-        self, context: Context, table: BlockTable, leases: LeaseTable, peers: Peers, ask: Callable[[float], None]
+        self, context: Context, table: BlockTable, leases: LeaseTable, peers: Peers, ask: Callable[[float], bool]
     ) -> None:
         self._context = context
         self._ask = ask
@@ -60,6 +63,8 @@ class BlockChoice:
         self.probe: Callable[[bytes, tuple[int, ...]], None] = lambda address, blocks: None
         self._inquired: dict[int, float] = {}  # blocks that others inquired, and when last
         self._probed_at = -math.inf
+        self._pause_s = PROBE_PAUSE_S  # before the next of many that were not heard are asked each by itself,
+        self._unheard_before = math.inf  # and how many had not been heard when some were last
         self._asked_at = -math.inf
         self._owners: tuple[float, list[Peer]] = (-math.inf, [])
         self._sought_at = -math.inf
@@ -154,14 +159,20 @@ class BlockChoice:
 
     def _seek(self, unheard: list[Peer], now: float) -> None:
         """Have these nodes speak: all together are asked by one multicast, which some do not hear, and whose answers
-        get lost; the few that are left each by a message of its own."""
+        get lost; those that are left each by a message of its own, some at a time."""
         if unheard and not self.is_seeking(now):
             self._sought_at = now
+        pause_s = PROBE_PAUSE_S
         if len(unheard) > MAX_PROBED:
-            self._ask(now)
-        elif now - self._probed_at >= PROBE_PAUSE_S:
+            if self._ask(now):
+                self._unheard_before, self._pause_s = math.inf, PROBE_PAUSE_S
+                return
+            pause_s = self._pause_s
+        if now - self._probed_at >= pause_s:
+            is_vain = len(unheard) > self._unheard_before - LEAST_ANSWERED
+            self._unheard_before, self._pause_s = len(unheard), 2 * pause_s if is_vain else PROBE_PAUSE_S
             self._probed_at = now
-            for peer in unheard:
+            for peer in unheard[:PROBED_AT_ONCE]:
                 self.probe(peer.address, ())
 
     def is_seeking(self, now: float) -> bool:

@@ -276,8 +276,9 @@ class Claims:
             self._announcer.run(now)
         self.ensure_supply(now)
 
-    def _ask_who_is_there(self, now: float) -> None:
-        self._sync.ask(now, pause_s=DOUBT_PAUSE_S)
+    def _ask_who_is_there(self, now: float) -> bool:
+        self._sync.ask(now, askings=1, pause_s=DOUBT_PAUSE_S)
+        return self._sync.is_heard_from(now)
 
     def forget(self, block: Block) -> list[Lease]:
         """Forget, here and in the store, that a block was ours; returns the leases it had."""

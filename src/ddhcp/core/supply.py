@@ -12,6 +12,7 @@ MAX_CLAIMING = 255  # blocks inquired at a time for new clients: as many as one 
 SECONDS_PER_MINUTE = 60.0
 BATCH_S = 0.05  # between two beginnings: clients that come within it share the inquiries
 LOOK_AGAIN_AFTER_S = 1.0  # for free blocks, when there were too few: many clients ask in vain meanwhile
+SEEK_AGAIN_AFTER_S = 0.5  # the same, while those who hinder it are asked to speak, some at a time
 MAX_LOOK_AGAIN_AFTER_S = 16.0  # when no client waits
 FORGIVEN_AFTER_S = 600.0  # without a loss, and the next one counts as the first
 MAX_WAIT_AFTER_LOSS_S = 300.0
@@ -99,7 +100,8 @@ class Supply:
         """So many of the blocks that were wanted are being claimed. If too few are to be had, look again in a while,
         and soon as long as answers are awaited: those that are there would be in doubt again later."""
         self._new_blocks -= blocks
-        self._not_before = max(self._not_before, now + (BATCH_S if blocks == wanted else LOOK_AGAIN_AFTER_S))
+        wait_s = SEEK_AGAIN_AFTER_S if seeks else LOOK_AGAIN_AFTER_S
+        self._not_before = max(self._not_before, now + (BATCH_S if blocks == wanted else wait_s))
         if blocks < wanted:
             if not waiting and now >= self._spares_not_before:
                 self._put_off_spares(now, MAX_LOOK_AGAIN_AFTER_S)

@@ -45,13 +45,17 @@ class Sync:
 
     # --- asking ---------------------------------------------------------------------------------
 
-    def ask(self, now: float, pause_s: float = ASK_PAUSE_S) -> None:
-        """Begin a round of questions, unless one is under way or ended less than ``pause_s`` ago."""
+    def ask(self, now: float, askings: int = ASKINGS, pause_s: float = ASK_PAUSE_S) -> None:
+        """Begin a round of so many questions, unless one is under way or ended less than ``pause_s`` ago."""
         if self._askings_left or now - self._asked_at < pause_s:
             return
-        self._askings_left = ASKINGS
+        self._askings_left = askings
         self._wait_s = ASK_AGAIN_AFTER_S
         self._ask_at = now + self._context.rng.random() * (ASK_WITHIN_S + spread_s(self._peers))
+
+    def is_heard_from(self, now: float) -> bool:
+        """Whether answers to a question, of this node's or another's, are to be expected yet."""
+        return self._askings_left > 0 or now - self._asked_at <= ASK_WITHIN_S + spread_s(self._peers)
 
     def restart(self, now: float) -> None:
         """The server link came up: whatever was asked before may not have been heard."""
