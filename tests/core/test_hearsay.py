@@ -7,7 +7,7 @@ import random
 from test_node import PEER, lease, message
 from test_orphans import ADDRESS, BLOCK, LEASE_S, POOL, classic_claims, states, swarm_of
 
-from ddhcp.core import Node, NodeConfig
+from ddhcp.core import Node, NodeConfig, Pool
 from ddhcp.core import effects as f
 from ddhcp.core import events as e
 from ddhcp.core.records import StoredBlock
@@ -219,6 +219,25 @@ def test_a_node_that_lost_its_memory_is_told_what_it_promised() -> None:
     ((state, timeout_s),) = ((v.state, v.timeout_s) for v in swarm.nodes[0].block_views(swarm.now) if v.index == own)
     assert state in (1, 2)
     assert timeout_s > 600, "closed for as long as it had promised"
+
+
+def test_an_owner_is_not_told_to_keep_off_a_block_for_as_long_as_it_might_be_at_work() -> None:
+    """Others do, for as long as it may promise what they do not hear: it asks, so it is not out of hearing. Of leases
+    it is told: it may have lost its memory."""
+    told_s = []
+    for asker in (0, 2):
+        swarm = swarm_of(3, pool=Pool(0x0A000000, 29, 2))
+        own = next(v.index for v in swarm.nodes[0].block_views(swarm.now) if v.state == 4)
+        swarm.stopped.update((0, 2))
+        swarm.run_for(120)
+        assert states(swarm, own) == [1], "an orphan"
+        codec = swarm.nodes[asker]._context.codec
+        inquiry = e.SwarmReceived(codec.inquire([own]), swarm.addresses[asker], True)
+        effects = swarm.nodes[1].handle(inquiry, swarm.now)
+        (said,) = (effect.data for effect in effects if isinstance(effect, f.SendUnicast))
+        (claim,) = read_extension(codec.decode(said)[1]).claims
+        told_s.append(claim.closed_s)
+    assert told_s[0] <= LEASE_S < told_s[1]
 
 
 def test_a_fenced_owner_takes_its_block_back() -> None:

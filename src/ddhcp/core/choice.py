@@ -170,7 +170,8 @@ class BlockChoice:
             pause_s = self._pause_s
         if now - self._probed_at >= pause_s:
             is_vain = len(unheard) > self._unheard_before - LEAST_ANSWERED
-            self._unheard_before, self._pause_s = len(unheard), 2 * pause_s if is_vain else PROBE_PAUSE_S
+            self._pause_s = 2 * pause_s if is_vain else PROBE_PAUSE_S
+            self._unheard_before = float(len(unheard))
             self._probed_at = now
             for peer in unheard[:PROBED_AT_ONCE]:
                 self.probe(peer.address, ())

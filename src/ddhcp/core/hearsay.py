@@ -178,7 +178,7 @@ class HearsayTeller:
         """What to tell a node of a block. Rounded down: two nodes that tell each other what they were told must not
         make it longer. Of an orphan its former owner alone is told whose it was: it may know what is in it."""
         if block.state is BlockState.ORPHAN:
-            closed_s = math.floor(block.orphan_until - now)
+            closed_s = math.floor(self._orphans.orphan_until(block, peer) - now)
             if block.owner_address == peer.address:
                 return HeardClaim(block.index, closed_s, block.owner_id, block.owner_address)
             return HeardClaim(block.index, closed_s, ZERO_ID, UNKNOWN_ADDRESS)

@@ -163,6 +163,12 @@ class Orphans:
         """Whether a block is an orphan for no other reason than that."""
         return block.state is BlockState.ORPHAN and block.index in self._kept_for_owner
 
+    def orphan_until(self, block: Block, peer: Peer) -> float:
+        """Up to when an orphan is closed to ``peer``: to its former owner, who is heard again, only for its leases."""
+        if block.owner_address == peer.address:
+            return self._kept_for_owner.get(block.index, block.orphan_until)
+        return block.orphan_until
+
     def is_adopting(self, block: Block, now: float) -> bool:
         """Whether this node inquires a block as the one that keeps its leases."""
         return block.state is BlockState.CLAIMING and block.orphan_until > now
