@@ -17,9 +17,9 @@ HOT = {
     "dhcp": "_delivery _frame _message _reply _request",
     "swarm": "_address _codec _extensions _messages",
     "core": (
-        "ack_gate addresses ages announcing blocks choice claim_memory claims config context decisions "
+        "ack_gate addresses ages announcing blocks choice claim_memory claims config consents context decisions "
         "effects endings familiar events extensions forwarding handover hearsay hello holds inquiring leases "
-        "limits locates lookup node offers orphans outbox peer_memory peers policy pool presence probing "
+        "limits locates lookup node offers orphans outbox own_share peer_memory peers policy pool presence probing "
         "questions records refreshes replicas replication reopening replies restoring ring server shares supply sync "
         "terms told_leases trust"
     ),

@@ -11,9 +11,11 @@ from ddhcp.core import NodeConfig, Pool
 from ddhcp.core import events as e
 from ddhcp.core.addresses import AddressPlan
 from ddhcp.core.blocks import BlockEvent, BlockTable
-from ddhcp.core.choice import FRESH_S, MAX_CANDIDATES, BlockChoice
+from ddhcp.core.choice import MAX_CANDIDATES, BlockChoice
+from ddhcp.core.consents import FRESH_S, Consents
 from ddhcp.core.context import Context
 from ddhcp.core.leases import LeaseTable
+from ddhcp.core.own_share import OwnShare
 from ddhcp.core.peers import Peers
 from ddhcp.core.policy import Policy
 from ddhcp.core.remedies import Remedy
@@ -42,10 +44,11 @@ class Chooser:
         self.context = Context(NodeConfig(pool, **config), random.Random(number))  # type: ignore[arg-type]
         self.context.node_id, self.context.address = node_id_of(number), address_of(number)
         self.table, self.peers = BlockTable(pool), Peers()
-        self.choice = BlockChoice(
-            self.context, self.table, LeaseTable(pool, AddressPlan(pool, Policy())), self.peers, self._asked
-        )
-        self.choice.probe = lambda address, blocks: self.probed.append(address)
+        share = OwnShare(self.context, self.peers)
+        self.consents = Consents(self.context, self.peers, share, self._asked)
+        leases = LeaseTable(pool, AddressPlan(pool, Policy()))
+        self.choice = BlockChoice(self.context, self.table, leases, share, self.consents)
+        self.consents.probe = lambda address, blocks: self.probed.append(address)
         for other in range(count):
             if other != number:
                 peer = self.peers.hear(address_of(other), node_id_of(other), 0.0)
@@ -109,8 +112,8 @@ def test_availability_may_be_preferred(config: dict[str, bool]) -> None:
 def test_caution_ends_when_the_promise_of_the_missing_one_has() -> None:
     chooser = Chooser(0, 4)
     chooser.miss(2)
-    assert chooser.choice.is_cautious(59.0)
-    assert not chooser.choice.is_cautious(60.0)
+    assert chooser.consents.is_cautious(59.0)
+    assert not chooser.consents.is_cautious(60.0)
 
 
 def test_own_former_blocks_come_first_then_never_owned_then_the_longest_free() -> None:

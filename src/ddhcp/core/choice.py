@@ -4,72 +4,40 @@ Own former blocks first, because their clients are remembered, the latest given 
 nobody is known ever to have owned; then those free for longest. Among the never-owned, each node has a share of its
 own (``shares.py``): nodes that start together, and the sides of a parted link, hardly ever want the same block.
 
-While a known node is missing without goodbye, or has not answered the question that is asked before anything but the
-own share is claimed, it may be at work on the far side of a parted link. So only blocks from this node's own share are
-claimed, former or not, until what the missing one promised has run out. And a link may part just when a block is being
-inquired, or carry one direction only: so of the rest a block is only owned when all who own blocks consented to that by
-name, and who consented keeps off the block until it hears what came of it. In large swarms it has to do that all were
-heard meanwhile. Then no block is claimed on both sides. The price is that some clients wait when the pool is nearly
-full, unless the configuration prefers availability.
+What others may be claiming out of hearing is left alone (``consents.py``): of such blocks only those of the own share
+are chosen.
 """
 
 from __future__ import annotations
 
-import math
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
-from ..swarm import CAN_CONSENT
-from .blocks import Block, BlockState, BlockTable
+from .blocks import BlockState, BlockTable
+from .consents import Consents
 from .context import Context
 from .leases import LeaseTable
-from .peers import Peer, Peers
+from .own_share import OwnShare
 from .remedies import Remedy
-from .shares import Shares
 
 CANDIDATES = 16  # blocks drawn for each block wanted, of those that may be free
 MAX_CANDIDATES = 4096  # and no more than this, so that a choice costs milliseconds in the largest pool
-MAX_FORMER = 1024  # blocks remembered as once ours, and as inquired by others
-
-FRESH_S = 15.0  # who was heard within this is there: time to ask all, and those again whose answers were lost
-CONSENT_HOLDS = 0.9  # times t: so long a consent counts,
-ASKED_AGAIN = 0.45  # and when this has passed who gave it is asked once more
-OWNED_AFTER = 1.5  # times t, after an inquiry was heard: the block is owned by then, if it is to be
-MAX_ASKED = 255  # blocks that one HELLO names
-MAX_PROBED = 32  # nodes that are asked, or told, something each by itself; more are first asked together,
-PROBED_AT_ONCE = 64  # and of those that were not heard then so many at a time
-PROBE_PAUSE_S = 0.5  # at least, between two such rounds; twice as long after each in which
-LEAST_ANSWERED = 8  # were not answered on balance: a part of the swarm is out of reach
+MAX_FORMER = 1024  # blocks remembered as once ours
 
 
 class BlockChoice:
-    """Chooses free blocks to claim. ``ask(now)``: called to learn who is there, before others' shares are claimed, and
-    says whether answers are to be expected;
-    ``probe(address, blocks)``, which the owner sets: to learn whether one node is, and consents to our claiming these.
-    """
+    """Chooses free blocks to claim."""
 
     def __init__(
-        self, context: Context, table: BlockTable, leases: LeaseTable, peers: Peers, ask: Callable[[float], bool]
+        self, context: Context, table: BlockTable, leases: LeaseTable, share: OwnShare, consents: Consents
     ) -> None:
         self._context = context
-        self._ask = ask
         self._table = table
         self._leases = leases
-        self._peers = peers
-        self._shares = Shares(context.pool.block_count)
-        self._shared_by: bytes | None = None  # our address, for which that is the share
+        self._share = share
+        self._consents = consents
         self._former: dict[int, None] = {}  # the latest that ceased to be ours last
-        self.probe: Callable[[bytes, tuple[int, ...]], None] = lambda address, blocks: None
-        self._inquired: dict[int, float] = {}  # blocks that others inquired, and when last
-        self._probed_at = -math.inf
-        self._pause_s = PROBE_PAUSE_S  # before the next of many that were not heard are asked each by itself,
-        self._unheard_before = math.inf  # and how many had not been heard when some were last
-        self._asked_at = -math.inf
-        self._owners: tuple[float, list[Peer]] = (-math.inf, [])
-        self._sought_at = -math.inf
-
-        peers.on_sharing = self._share_with
 
     def own(self, index: int) -> None:
         """Block ``index`` is ours."""
@@ -82,19 +50,13 @@ class BlockChoice:
         if len(self._former) > MAX_FORMER:
             del self._former[next(iter(self._former))]
 
-    def note_inquired(self, index: int, now: float) -> None:
-        """Another node inquires block ``index``, and may come to own it without our hearing of that."""
-        self._inquired.pop(index, None)
-        self._inquired[index] = now
-        if len(self._inquired) > MAX_FORMER:
-            del self._inquired[next(iter(self._inquired))]
-
     def choose_between(self, first: int, last: int, wanted: int, now: float) -> list[int]:
         """Up to ``wanted`` FREE blocks from ``first`` to ``last``, of those that a few draws hit."""
-        self._look_who_is_there(now)
-        chosen = self._draw(self._shares.between(first, last), wanted)
+        self._share.look(now)
+        chosen = self._draw(self._share.between(first, last), wanted)
         rest = self._draw([range(first, last + 1)], wanted, without=chosen)
-        if rest and len(chosen) < wanted and not self.is_cautious(now) and not self._is_in_doubt(now):
+        consents, is_short = self._consents, len(chosen) < wanted
+        if is_short and rest and not consents.is_cautious(now) and not consents.is_in_doubt(now):
             chosen += rest[: wanted - len(chosen)]
         return chosen
 
@@ -110,166 +72,20 @@ class BlockChoice:
                 found.append(index)
         return found
 
-    def _look_who_is_there(self, now: float) -> None:
-        """Find out which other nodes may claim blocks: who is heard for the first time is counted in at once, and now
-        and then who has long been silent is left out."""
-        if self._peers.has_sharing_ended(now) or self._context.address != self._shared_by:
-            self._share_anew()
-
-    def _share_anew(self) -> None:
-        self._shared_by = self._context.address
-        self._shares.begin(self._shared_by)
-        for peer in self._peers:
-            if peer.has_share:
-                self._share_with(peer)
-
-    def _share_with(self, peer: Peer) -> None:
-        """One more peer is to be reckoned with: done as it is heard, so that no claim has to do it for many."""
-        if self._context.address != self._shared_by:
-            self._share_anew()
-        elif peer.address != self._shared_by:
-            self._shares.add(peer.address)
-
-    def is_cautious(self, now: float) -> bool:
-        """Whether a known node is missing, so that only this node's own share of the free blocks may be claimed."""
-        return self._context.is_careful and self._peers.is_any_missing(now)
-
-    def _is_in_doubt(self, now: float) -> bool:
-        """Whether a node of ours that owns blocks may be cut off since a moment ago. If so, all are asked."""
-        unheard = self._unheard_since(now - FRESH_S, now) if self._minds_doubt() else []
-        self._seek(unheard, now)
-        return bool(unheard)
-
-    def _minds_doubt(self) -> bool:
-        return self._context.has(Remedy.SYNC) and self._context.is_careful
-
-    def _unheard_since(self, since: float, now: float) -> list[Peer]:
-        """The nodes of ours, or of unknown kind, that may be at work with blocks of their own, or claim some, and have
-        not spoken since then."""
-        promise_s = self._context.promise_s
-        unheard = (peer for peer in self._peers if peer.heard_at < since and Peers.may_be_ours(peer, now))
-        return [peer for peer in unheard if Peers.at_work_until(peer, promise_s) > now]
-
-    def _all_owners(self, now: float) -> list[Peer]:
-        """The nodes of ours, or of unknown kind, that own blocks or may claim some; found once for all blocks that are
-        looked at in an instant."""
-        if self._owners[0] != now:
-            self._owners = (now, self._unheard_since(math.inf, now))
-        return self._owners[1]
-
-    def _seek(self, unheard: list[Peer], now: float) -> None:
-        """Have these nodes speak: all together are asked by one multicast, which some do not hear, and whose answers
-        get lost; those that are left each by a message of its own, some at a time."""
-        if unheard and not self.is_seeking(now):
-            self._sought_at = now
-        pause_s = PROBE_PAUSE_S
-        if len(unheard) > MAX_PROBED:
-            if self._ask(now):
-                self._unheard_before, self._pause_s = math.inf, PROBE_PAUSE_S
-                return
-            pause_s = self._pause_s
-        if now - self._probed_at >= pause_s:
-            is_vain = len(unheard) > self._unheard_before - LEAST_ANSWERED
-            self._pause_s = 2 * pause_s if is_vain else PROBE_PAUSE_S
-            self._unheard_before = float(len(unheard))
-            self._probed_at = now
-            for peer in unheard[:PROBED_AT_ONCE]:
-                self.probe(peer.address, ())
-
-    def is_seeking(self, now: float) -> bool:
-        """Whether nodes were asked to speak so lately that whoever answers still counts as there: it is worth choosing
-        again soon."""
-        return 0.0 <= now - self._sought_at < FRESH_S
-
-    def ask_about(self, blocks: list[Block], now: float) -> None:
-        """These CLAIMING blocks have just been inquired, or are in doubt: see to it that :meth:`may_own` will know."""
-        doubtful = [block for block in blocks if self._has_to_ask(block)]
-        if not doubtful:
-            return
-        owners = self._all_owners(now)
-        if len(owners) > MAX_PROBED:
-            since = min(block.inquired_at for block in doubtful)
-            self._seek([peer for peer in owners if peer.heard_at < since], now)
-        elif now - self._asked_at >= PROBE_PAUSE_S:
-            self._asked_at = now
-            for peer in owners:
-                unanswered = tuple(b.index for b in doubtful if not self._has_answered(peer, b, now, ASKED_AGAIN))
-                if unanswered:
-                    self.probe(peer.address, unanswered[:MAX_ASKED])
-
-    def _has_to_ask(self, block: Block) -> bool:
-        """Whether others may own a block that was FREE, or claim it, out of our hearing: it is not of this node's
-        share, or another inquired it not long ago."""
-        if block.inquired_at == -math.inf or not self._minds_doubt():
-            return False
-        inquired_at = self._inquired.get(block.index, -math.inf)
-        return block.inquired_at < inquired_at + self._context.promise_s or not self._shares.is_ours(block.index)
-
-    def _has_answered(self, peer: Peer, block: Block, now: float, within: float) -> bool:
-        """Whether a node has consented to our owning a block, ``within`` times t; if it does not know how to consent:
-        was heard since the block was inquired. One that was of our kind and does not say so may not hear us."""
-        if not peer.is_ours and peer.awaited_until > now:
-            return False
-        if not peer.can(CAN_CONSENT):
-            return peer.heard_at >= block.inquired_at
-        at = block.consents.get(peer.address) if block.consents else None
-        return at is not None and now - at <= within * self._context.config.tentative_timeout_s
-
-    def may_own(self, block: Block, now: float) -> bool:
-        """Whether nobody can be claiming a CLAIMING block out of our hearing: it is of this node's share, or everybody
-        consented. In a large swarm it has to do that everybody was heard since it was inquired."""
-        if not self._minds_doubt():
-            return True
-        self._look_who_is_there(now)
-        if not self._has_to_ask(block):
-            return True
-        owners = self._all_owners(now)
-        if len(owners) > MAX_PROBED:
-            return all(peer.heard_at >= block.inquired_at for peer in owners)
-        return all(self._has_answered(peer, block, now, CONSENT_HOLDS) for peer in owners)
-
-    def is_agreed(self, block: Block, now: float) -> bool:
-        """Whether everybody consented to that by name, so that it does not matter whether inquiries were heard."""
-        owners = self._all_owners(now)
-        return len(owners) <= MAX_PROBED and all(
-            peer.can(CAN_CONSENT) and self._has_answered(peer, block, now, CONSENT_HOLDS) for peer in owners
-        )
-
-    def may_be_anothers(self, inquirer: bytes, inquired_at: float, now: float, *, seeks: bool) -> bool:
-        """Whether the node that inquired a block then may own it though nobody claimed it since: of our kind, it was
-        not heard since it could, and would go on unheard as long as its promise runs. Without this the node whose share
-        the block is of would claim it, beyond a link that parted meanwhile. ``seeks``: it is asked to speak."""
-        peer = self._peers.get(inquirer) if self._minds_doubt() else None
-        owned_at = inquired_at + OWNED_AFTER * self._context.config.tentative_timeout_s
-        if peer is None or not peer.is_ours or peer.heard_at > owned_at or now > owned_at + self._context.promise_s:
-            return False
-        if seeks:
-            self._seek([peer], now)
-        return True
-
-    def is_only_owner(self, adopted_at: float, now: float, *, seeks_few: bool, seeks_many: bool) -> bool:
-        """Whether neither the former owner of a block that this node adopted then nor another survivor can be leasing
-        from it, out of our hearing. ``seeks_few``/``seeks_many``: those who would have to be heard first are asked to
-        speak, if each can be by itself, or if all have to be."""
-        unheard = self._unheard_since(adopted_at, now) if self._minds_doubt() else []
-        if unheard and (seeks_few if len(unheard) <= MAX_PROBED else seeks_many):
-            self._seek(unheard, now)
-        return not unheard
-
     def choose(self, wanted: int, now: float) -> list[int]:
         """Up to ``wanted`` FREE blocks that belong to no subnet, the best first."""
-        self._look_who_is_there(now)
-        is_cautious = self.is_cautious(now)
+        self._share.look(now)
+        is_cautious = self._consents.is_cautious(now)
         if not self._context.has(Remedy.BLOCK_CHOICE):
-            return self._take(self._same_for_all(), wanted, only_share=is_cautious or self._is_in_doubt(now))
+            return self._take(self._same_for_all(), wanted, only_share=is_cautious or self._consents.is_in_doubt(now))
         chosen = self._take(filter(self._is_home, reversed(self._former)), wanted, only_share=is_cautious)
-        chosen += self._shares.take(wanted - len(chosen), self._is_new)
+        chosen += self._share.take(wanted - len(chosen), self._is_new)
         if len(chosen) == wanted:
             return chosen
         rest = self._rest(wanted - len(chosen), chosen)
         freed = self._freed()
         if not is_cautious and (rest or any(True for _ in self._freed())):  # else there is nothing to ask for
-            is_cautious = self._is_in_doubt(now)
+            is_cautious = self._consents.is_in_doubt(now)
         if not is_cautious:
             chosen += rest
         return chosen + self._take(freed, wanted - len(chosen), only_share=is_cautious)
@@ -302,7 +118,7 @@ class BlockChoice:
         taken: list[int] = []
         if wanted > 0:
             for index in candidates:
-                if not only_share or self._shares.is_ours(index):
+                if not only_share or self._share.is_ours(index):
                     taken.append(index)
                     if len(taken) == wanted:
                         break

@@ -5,7 +5,8 @@ is not weakened by an INQUIRE, inquiries are spread over t and an objection coun
 with leases is promised for longer than its leases run, and nothing is served from a block whose promise ran out.
 
 What other nodes say about blocks is in ``heard_claims.py``, inquiring in ``inquiring.py``, announcing in
-``announcing.py``, the questions of newcomers in ``sync.py``, the choice of a block in ``choice.py``.
+``announcing.py``, the questions of newcomers in ``sync.py``, the choice of a block in ``choice.py``,
+who has to be heard before one is owned in ``consents.py``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from .announcing import PROMISE_MARGIN_S, Announcer
 from .blocks import UNKNOWN_ADDRESS, Block, BlockEvent, BlockState, BlockTable
 from .choice import BlockChoice
 from .claim_memory import ClaimMemory
+from .consents import Consents
 from .context import Context
 from .effects import ForgetBlock, ForgetLease, RunHook
 from .heard_claims import HeardClaims, Parts
@@ -25,6 +27,7 @@ from .holds import Holds
 from .inquiring import INQUIRIES, Inquirer
 from .leases import Lease, LeaseTable
 from .orphans import Orphans
+from .own_share import OwnShare
 from .peers import Peers
 from .records import StoredBlock, StoredClaim
 from .remedies import Remedy
@@ -69,24 +72,33 @@ class Claims:
         self.serves_home = True  # whether there may be clients outside the subnets
         self.learning_until: float | None = math.inf if context.config.learning_phase else None
         self._learning_may_end_at = math.inf
-        self._choice = BlockChoice(context, self.table, leases, peers, self._ask_who_is_there)
+        share = OwnShare(context, peers)
+        self._consents = Consents(context, peers, share, self._ask_who_is_there)
+        self._choice = BlockChoice(context, self.table, leases, share, self._consents)
         self._announcer = Announcer(context, self.table, leases, peers)
         self._supply = Supply(context, self.table, leases)
         self._inquirer = Inquirer(
-            context, self.table, leases, self._choice, self._supply, waiting=waiting, own=self._own_inquired
+            context,
+            self.table,
+            leases,
+            self._choice,
+            self._consents,
+            self._supply,
+            waiting=waiting,
+            own=self._own_inquired,
         )
         self._sync = Sync(context, peers)
         self._holds = Holds(leases)
         self.memory = ClaimMemory(context, self.table)
         self.orphans = Orphans(context, self.table, leases, peers, self._inquirer, self._holds)
         parts = Parts(
-            self.table, leases, peers, self._choice, self._announcer, self._inquirer, self._supply, self._sync,
+            self.table, leases, peers, self._consents, self._announcer, self._inquirer, self._supply, self._sync,
             self._holds, self.memory, self.orphans,
         )  # fmt: skip
         self.heard = HeardClaims(context, parts, self, waiting=waiting, on_lost=on_lost)
         self.hearsay = self.heard.hearsay
         self._reopening = Reopening(
-            context, self.table, leases, peers, self._choice, self._holds, self.memory, self.hearsay,
+            context, self.table, leases, peers, self._consents, self._holds, self.memory, self.hearsay,
             self.announce_twice,
         )  # fmt: skip
 
@@ -130,7 +142,7 @@ class Claims:
 
     def set_probe(self, probe: Callable[[bytes, tuple[int, ...]], None]) -> None:
         """How to ask one peer whether it is there, and whether it consents to claims of ours."""
-        self._choice.probe = probe
+        self._consents.probe = probe
 
     def set_say_here(self, say_here: Callable[[], None]) -> None:
         """How to tell everybody that this node is there while it owns nothing."""
@@ -138,7 +150,7 @@ class Claims:
 
     def is_cautious(self, now: float) -> bool:
         """Whether a known node is missing, so that only this node's own share of the free blocks may be claimed."""
-        return self._choice.is_cautious(now)
+        return self._consents.is_cautious(now)
 
     @property
     def longest_promise_s(self) -> int:

@@ -15,8 +15,8 @@ from ..swarm import Claim, HeardClaim, Hearsay
 from ..values import dataclass
 from .announcing import MAX_TIMEOUT_S, PROMISE_MARGIN_S, Announcer
 from .blocks import UNKNOWN_ADDRESS, ZERO_ID, Block, BlockEvent, BlockState, BlockTable
-from .choice import BlockChoice
 from .claim_memory import ClaimMemory
+from .consents import Consents
 from .context import Context
 from .hearsay import CLAIMS_PER_MESSAGE, HearsayTeller
 from .holds import Holds
@@ -57,7 +57,7 @@ class Parts:
     table: BlockTable
     leases: LeaseTable
     peers: Peers
-    choice: BlockChoice
+    consents: Consents
     announcer: Announcer
     inquirer: Inquirer
     supply: Supply
@@ -92,7 +92,7 @@ class HeardClaims:
         self._table = parts.table
         self._leases = parts.leases
         self._peers = parts.peers
-        self._choice = parts.choice
+        self._consents = parts.consents
         self._announcer = parts.announcer
         self._inquirer = parts.inquirer
         self._supply = parts.supply
@@ -176,14 +176,14 @@ class HeardClaims:
             self._table.set_owner(block, ZERO_ID, UNKNOWN_ADDRESS)
             self._table.set_lapse(block, now + self._context.config.tentative_timeout_s)
             block.asked_by, block.asked_at = peer.address, now
-            self._choice.note_inquired(index, now)
+            self._consents.note_inquired(index, now)
         return block
 
     def may_be_inquirers(self, block: Block, now: float) -> bool:
         """Whether a block that lapses may belong to the node that inquired it. Orphans are kept closed anyhow."""
         if block.state is not BlockState.TENTATIVE or block.orphan_until > now:
             return False
-        if not self._choice.may_be_anothers(block.asked_by, block.asked_at, now, seeks=self._waiting() > 0):
+        if not self._consents.may_be_anothers(block.asked_by, block.asked_at, now, seeks=self._waiting() > 0):
             return False
         until = block.asked_at + self._context.promise_s
         self._memory.may_be_anothers(StoredClaim(block.index, ZERO_ID, block.asked_by, until))

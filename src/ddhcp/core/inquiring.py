@@ -9,6 +9,7 @@ from collections.abc import Callable
 from ..swarm import MAX_INQUIRIES_PER_PACKET
 from .blocks import Block, BlockEvent, BlockTable
 from .choice import BlockChoice
+from .consents import Consents
 from .context import Context
 from .leases import LeaseTable
 from .remedies import Remedy
@@ -33,6 +34,7 @@ class Inquirer:
         table: BlockTable,
         leases: LeaseTable,
         choice: BlockChoice,
+        consents: Consents,
         supply: Supply,
         *,
         waiting: Callable[[], int],
@@ -42,6 +44,7 @@ class Inquirer:
         self._table = table
         self._leases = leases
         self._choice = choice
+        self._consents = consents
         self._supply = supply
         self._waiting = waiting
         self._own = own
@@ -58,11 +61,11 @@ class Inquirer:
         waiting = self._waiting()
         if self._supply.is_settled(waiting):
             return
-        wanted = self._supply.missing_blocks(waiting, now, seeks=self._choice.is_seeking(now))
+        wanted = self._supply.missing_blocks(waiting, now, seeks=self._consents.is_seeking(now))
         if wanted <= 0:
             return
         chosen = self._choice.choose(wanted, now)
-        self._supply.note_begun(len(chosen), wanted, waiting, now, seeks=self._choice.is_seeking(now))
+        self._supply.note_begun(len(chosen), wanted, waiting, now, seeks=self._consents.is_seeking(now))
         if chosen:
             self.inquire(chosen, now)
         elif not self._table.claiming and self._leases.free_count == 0 and waiting and not self._pool_full:
@@ -133,7 +136,7 @@ class Inquirer:
                 self._begin(block, now)  # this node slept: objections may wait unread
             is_inquired = block.claim_count == INQUIRIES
             is_vouched = is_inquired and self._is_vouched_for(block, now)
-            if is_vouched and (block.is_vouched or self._choice.is_agreed(block, now)):
+            if is_vouched and (block.is_vouched or self._consents.is_agreed(block, now)):
                 owned.append(block)
                 continue
             if not is_inquired or is_vouched:
@@ -151,7 +154,7 @@ class Inquirer:
                 doubtful.append(block)
         self._next_at = min((block.next_inquiry_at for block in self._table.claiming.values()), default=math.inf)
         self.send(inquire)
-        self._choice.ask_about(doubtful, now)
+        self._consents.ask_about(doubtful, now)
         if owned:
             self._own(owned, now)
         if is_short:
@@ -174,7 +177,7 @@ class Inquirer:
     def _is_vouched_for(self, block: Block, now: float) -> bool:
         """Whether all who could object to owning a block have been heard, if it was FREE and is no orphan."""
         is_certain = block.inquired_at == -math.inf or block.is_urgent
-        return is_certain or self._choice.may_own(block, now)
+        return is_certain or self._consents.may_own(block, now)
 
     def _asked(self, block: Block, times: int, now: float) -> None:
         """A CLAIMING block is inquired for the first, second or third time."""

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .blocks import Block, BlockTable
-from .choice import MAX_PROBED, BlockChoice
 from .claim_memory import ClaimMemory
+from .consents import MAX_PROBED, Consents
 from .context import Context
 from .hearsay import CLAIMS_PER_MESSAGE, HearsayTeller
 from .holds import Holds
@@ -26,7 +26,7 @@ class Reopening:
         table: BlockTable,
         leases: LeaseTable,
         peers: Peers,
-        choice: BlockChoice,
+        consents: Consents,
         holds: Holds,
         memory: ClaimMemory,
         hearsay: HearsayTeller,
@@ -36,7 +36,7 @@ class Reopening:
         self._table = table
         self._leases = leases
         self._peers = peers
-        self._choice = choice
+        self._consents = consents
         self._holds = holds
         self._memory = memory
         self._hearsay = hearsay
@@ -60,7 +60,7 @@ class Reopening:
             if block is not None and adopted_at is not None:
                 is_told = self._holds.is_told(index)
                 seeks_few = is_urgent or is_told
-                if not self._choice.is_only_owner(adopted_at, now, seeks_few=seeks_few, seeks_many=is_urgent):
+                if not self._consents.is_only_owner(adopted_at, now, seeks_few=seeks_few, seeks_many=is_urgent):
                     self._holds.hold_on(index, now + LOOK_AGAIN_S)
                     continue
                 if not is_told:
