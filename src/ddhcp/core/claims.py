@@ -97,10 +97,7 @@ class Claims:
         )  # fmt: skip
         self.heard = HeardClaims(context, parts, self, waiting=waiting, on_lost=on_lost)
         self.hearsay = self.heard.hearsay
-        self._reopening = Reopening(
-            context, self.table, leases, peers, self._consents, self._holds, self.memory, self.hearsay,
-            self.announce_twice,
-        )  # fmt: skip
+        self._reopening = Reopening(context, parts, self.hearsay, self.announce_twice)
 
     # --- questions ------------------------------------------------------------------------------
 

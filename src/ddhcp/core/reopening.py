@@ -5,14 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .blocks import Block, BlockTable
-from .claim_memory import ClaimMemory
-from .consents import MAX_PROBED, Consents
+from .blocks import Block
+from .consents import MAX_PROBED
 from .context import Context
+from .heard_claims import Parts
 from .hearsay import CLAIMS_PER_MESSAGE, HearsayTeller
-from .holds import Holds
-from .leases import LeaseTable
-from .peers import Peers
 
 LOOK_AGAIN_S = 5.0  # how often it is looked whether everybody was heard since a block was adopted
 
@@ -21,24 +18,15 @@ class Reopening:
     """Ends the holds of one node's blocks. ``announce_twice(now)``: called to announce them all, to everybody."""
 
     def __init__(
-        self,
-        context: Context,
-        table: BlockTable,
-        leases: LeaseTable,
-        peers: Peers,
-        consents: Consents,
-        holds: Holds,
-        memory: ClaimMemory,
-        hearsay: HearsayTeller,
-        announce_twice: Callable[[float], None],
+        self, context: Context, parts: Parts, hearsay: HearsayTeller, announce_twice: Callable[[float], None]
     ) -> None:
         self._context = context
-        self._table = table
-        self._leases = leases
-        self._peers = peers
-        self._consents = consents
-        self._holds = holds
-        self._memory = memory
+        self._table = parts.table
+        self._leases = parts.leases
+        self._peers = parts.peers
+        self._consents = parts.consents
+        self._holds = parts.holds
+        self._memory = parts.memory
         self._hearsay = hearsay
         self._announce_twice = announce_twice
 
