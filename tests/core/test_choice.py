@@ -21,6 +21,7 @@ from ddhcp.core.policy import Policy
 from ddhcp.core.remedies import Remedy
 from ddhcp.dhcp import constants as c
 from ddhcp.sim import VirtualSwarm
+from ddhcp.swarm import CAN_CONSENT
 
 LARGE = Pool(0x0A000000, 8, 4)
 SMALL = Pool(0x0A000000, 26, 4)  # 16 blocks
@@ -41,14 +42,15 @@ class Chooser:
         self.questions = 0
         self.awaits_answers = True
         self.probed: list[bytes] = []
+        self.asked_for: list[tuple[bytes, tuple[int, ...]]] = []
         self.context = Context(NodeConfig(pool, **config), random.Random(number))  # type: ignore[arg-type]
         self.context.node_id, self.context.address = node_id_of(number), address_of(number)
         self.table, self.peers = BlockTable(pool), Peers()
-        share = OwnShare(self.context, self.peers)
-        self.consents = Consents(self.context, self.peers, share, self._asked)
+        self.share = OwnShare(self.context, self.peers)
+        self.consents = Consents(self.context, self.peers, self.share, self._asked)
         leases = LeaseTable(pool, AddressPlan(pool, Policy()))
-        self.choice = BlockChoice(self.context, self.table, leases, share, self.consents)
-        self.consents.probe = lambda address, blocks: self.probed.append(address)
+        self.choice = BlockChoice(self.context, self.table, leases, self.share, self.consents)
+        self.consents.probe = self._probed
         for other in range(count):
             if other != number:
                 peer = self.peers.hear(address_of(other), node_id_of(other), 0.0)
@@ -58,6 +60,11 @@ class Chooser:
     def _asked(self, now: float) -> bool:
         self.questions += 1
         return self.awaits_answers
+
+    def _probed(self, address: bytes, blocks: tuple[int, ...]) -> None:
+        self.probed.append(address)
+        if blocks:
+            self.asked_for.append((address, blocks))
 
     def miss(self, number: int) -> None:
         """The other nodes go on being heard; this one has been silent for longer than it should."""
@@ -194,6 +201,26 @@ def test_a_part_of_a_large_swarm_that_does_not_answer_is_asked_ever_more_seldom(
                 chooser.peers.hear(address, b"", now)
         rounds.append(-(-len(chooser.probed) // 64))
     assert rounds == [5, 16]
+
+
+def test_who_answers_alone_in_a_large_swarm_need_not_have_heard_an_inquiry() -> None:
+    """While a burst of noise takes all multicasts, an owner hears no inquiry, and its objections are not heard; so who
+    was only heard to tell this node something has to consent."""
+    chooser = Chooser(0, 40)
+    peers, consents = list(chooser.peers), chooser.consents
+    for peer in peers:
+        peer.is_ours, peer.capabilities, peer.heard_at = True, CAN_CONSENT, 31.0
+    index = next(i for i in range(16) if not chooser.share.is_ours(i))
+    block = chooser.table.apply(index, BlockEvent.WE_INQUIRE)
+    block.inquired_at = 30.0
+    assert not consents.may_own(block, 31.0)
+    for peer in peers[1:]:
+        peer.told_all_at = 30.5
+    assert not consents.may_own(block, 31.0)
+    consents.ask_about([block], 31.0)
+    assert chooser.asked_for == [(peers[0].address, (index,))]
+    block.consents = {peers[0].address: 31.0}
+    assert consents.may_own(block, 31.0)
 
 
 def test_without_the_remedy_simultaneous_starters_want_the_same() -> None:

@@ -81,9 +81,10 @@ class Consents:
         unheard = (peer for peer in self._peers if peer.heard_at < since and Peers.may_be_ours(peer, now))
         return [peer for peer in unheard if Peers.at_work_until(peer, promise_s) > now]
 
-    def _seek(self, unheard: list[Peer], now: float) -> None:
+    def _seek(self, unheard: list[Peer], now: float, blocks: tuple[int, ...] = ()) -> None:
         """Have these nodes speak: all together are asked by one multicast, which some do not hear, and whose answers
-        get lost; those that are left each by a message of its own, some at a time."""
+        get lost; those that are left each by a message of its own, some at a time, which asks for consent to our
+        claiming ``blocks``."""
         if unheard and not self.is_seeking(now):
             self._sought_at = now
         pause_s = PROBE_PAUSE_S
@@ -98,7 +99,7 @@ class Consents:
             self._unheard_before = float(len(unheard))
             self._probed_at = now
             for peer in unheard[:PROBED_AT_ONCE]:
-                self.probe(peer.address, ())
+                self.probe(peer.address, blocks)
 
     # --- who consents -------------------------------------------------------------------------------
 
@@ -116,8 +117,8 @@ class Consents:
             return
         owners = self._all_owners(now)
         if len(owners) > MAX_PROBED:
-            since = min(block.inquired_at for block in doubtful)
-            self._seek([peer for peer in owners if peer.heard_at < since], now)
+            unheard = [p for p in owners if any(not self._has_spoken(p, b, now, ASKED_AGAIN) for b in doubtful)]
+            self._seek(unheard, now, tuple(block.index for block in doubtful[:MAX_ASKED]))
         elif now - self._asked_at >= PROBE_PAUSE_S:
             self._asked_at = now
             for peer in owners:
@@ -127,7 +128,7 @@ class Consents:
 
     def may_own(self, block: Block, now: float) -> bool:
         """Whether nobody can be claiming a CLAIMING block out of our hearing: it is of this node's share, or everybody
-        consented. In a large swarm it has to do that everybody was heard since it was inquired."""
+        consented. In a large swarm it also has to do that a node told all something since it was inquired."""
         if not self._minds_doubt():
             return True
         self._share.look(now)
@@ -135,14 +136,14 @@ class Consents:
             return True
         owners = self._all_owners(now)
         if len(owners) > MAX_PROBED:
-            return all(peer.heard_at >= block.inquired_at for peer in owners)
+            return all(self._has_spoken(peer, block, now, CONSENT_HOLDS) for peer in owners)
         return all(self._has_answered(peer, block, now, CONSENT_HOLDS) for peer in owners)
 
     def is_agreed(self, block: Block, now: float) -> bool:
         """Whether everybody consented to that by name, so that it does not matter whether inquiries were heard."""
-        owners = self._all_owners(now)
-        return len(owners) <= MAX_PROBED and all(
-            peer.can(CAN_CONSENT) and self._has_answered(peer, block, now, CONSENT_HOLDS) for peer in owners
+        return all(
+            peer.can(CAN_CONSENT) and self._has_answered(peer, block, now, CONSENT_HOLDS)
+            for peer in self._all_owners(now)
         )
 
     def _has_to_ask(self, block: Block) -> bool:
@@ -162,6 +163,11 @@ class Consents:
             return peer.heard_at >= block.inquired_at
         at = block.consents.get(peer.address) if block.consents else None
         return at is not None and now - at <= within * self._context.config.tentative_timeout_s
+
+    def _has_spoken(self, peer: Peer, block: Block, now: float, within: float) -> bool:
+        """Whether a node of a large swarm told all something since a block was inquired, as the inquiries go to all, or
+        consented. That it told this node alone something says nothing about what it hears."""
+        return peer.told_all_at >= block.inquired_at or self._has_answered(peer, block, now, within)
 
     def _all_owners(self, now: float) -> list[Peer]:
         """The nodes of ours, or of unknown kind, that own blocks or may claim some; found once for all blocks that are
@@ -189,6 +195,9 @@ class Consents:
         from it, out of our hearing. ``seeks_few``/``seeks_many``: those who would have to be heard first are asked to
         speak, if each can be by itself, or if all have to be."""
         unheard = self._unheard_since(adopted_at, now) if self._minds_doubt() else []
-        if unheard and (seeks_few if len(unheard) <= MAX_PROBED else seeks_many):
+        if len(unheard) > MAX_PROBED:
+            if seeks_many:
+                self._ask(now)  # and wait: who answers alone need not have heard what was told all
+        elif unheard and seeks_few:
             self._seek(unheard, now)
         return not unheard
