@@ -147,6 +147,29 @@ def test_one_owner_that_was_missed_for_long_is_no_reason_to_ask_everybody() -> N
     assert hear_again(swarm, STRANGER, OTHER_STRANGER), "but two were cut off"
 
 
+@pytest.mark.parametrize(("returning", "asks"), [(3, False), (4, True)])
+def test_a_few_owners_of_many_that_were_missed_for_long_are_no_reason_to_ask_everybody(
+    returning: int, asks: bool
+) -> None:
+    """At high loss that happens to a few of hundreds within a minute, and each time all would announce."""
+    pool = Pool(0x0A000000, 16, 32)
+    swarm = VirtualSwarm(1, NodeConfig(pool, tentative_timeout_s=3, learning_phase=False))
+    swarm.run_for(60)
+    heard = []
+    for owner in range(150):
+        node_id = owner.to_bytes(8, "big")
+        claim = SwarmCodec(node_id, pool.prefix, pool.prefix_len, pool.block_size).update_claim([(1000 + owner, 60)])
+        heard.append(e.SwarmReceived(claim, b"\xfe\x80" + bytes(6) + node_id, True))
+    for event in heard:
+        swarm.feed(0, event)
+    swarm.run_for(100)
+    before = swarm.nodes[0].statistics().get("mcast.send_sync", 0)
+    for event in heard[:returning]:
+        swarm.feed(0, event)
+    swarm.run_for(5)
+    assert (swarm.nodes[0].statistics().get("mcast.send_sync", 0) > before) is asks
+
+
 def test_what_another_node_asked_is_not_asked_again() -> None:
     """The answers were for all: many owners that return one after the other do not have all speak for each."""
     swarm = VirtualSwarm(3, CONFIG)

@@ -29,7 +29,8 @@ from .remedies import Remedy
 from .supply import Supply
 from .sync import Sync
 
-RETURNS_WITHIN_S = 30.0  # at least, and within a refresh: owners that return together were cut off together
+RETURNS_WITHIN_S = 30.0  # at least, and within a refresh: owners that return together were cut off together,
+RETURNING_SHARE = 50  # if they are more than one in so many, and than one: at high loss some return by chance
 
 
 class Owner(Protocol):
@@ -100,7 +101,7 @@ class HeardClaims:
         self._holds = parts.holds
         self._memory = parts.memory
         self._orphans = parts.orphans
-        self._returned = (b"", -math.inf)  # the latest owner that was heard again after its claims had lapsed; when
+        self._returned: dict[bytes, float] = {}  # owners that were heard again after their claims had lapsed; when
         self.hearsay = HearsayTeller(
             context, parts.table, parts.leases, parts.peers, parts.orphans, self._enter, self._prolong_as_told,
             self._hold_contested,
@@ -352,12 +353,14 @@ class HeardClaims:
         peer.expected_s = self._announcer.longest_silence_s
 
     def _note_return(self, peer: Peer, now: float) -> None:
-        """An owner whose claims had lapsed is heard again. If that is the second one within a refresh or so, a link has
-        healed, and more may come; one alone was missed by chance, as happens all the time in a large swarm."""
-        address, at = self._returned
-        if address != peer.address and now - at < max(RETURNS_WITHIN_S, peer.expected_s):
+        """An owner whose claims had lapsed is heard again. If that is the second one within a refresh or so, and in a
+        large swarm one of several, a link has healed, and more may come; a few were missed by chance, as happens all
+        the time."""
+        since = now - max(RETURNS_WITHIN_S, peer.expected_s)
+        self._returned = {address: at for address, at in self._returned.items() if at > since}
+        self._returned[peer.address] = now
+        if len(self._returned) > max(1, len(self._peers) // RETURNING_SHARE):
             self._expect_more(now)
-        self._returned = (peer.address, now)
 
     def _expect_more(self, now: float) -> None:
         if self._context.has(Remedy.SYNC) and self._context.link_up and not self._context.stopping:
