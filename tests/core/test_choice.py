@@ -12,7 +12,7 @@ from ddhcp.core import events as e
 from ddhcp.core.addresses import AddressPlan
 from ddhcp.core.blocks import BlockEvent, BlockTable
 from ddhcp.core.choice import MAX_CANDIDATES, BlockChoice
-from ddhcp.core.consents import FRESH_S, Consents
+from ddhcp.core.consents import CONSENT_HOLDS, FRESH_S, Consents
 from ddhcp.core.context import Context
 from ddhcp.core.leases import LeaseTable
 from ddhcp.core.own_share import OwnShare
@@ -203,24 +203,30 @@ def test_a_part_of_a_large_swarm_that_does_not_answer_is_asked_ever_more_seldom(
     assert rounds == [5, 16]
 
 
-def test_who_answers_alone_in_a_large_swarm_need_not_have_heard_an_inquiry() -> None:
-    """While a burst of noise takes all multicasts, an owner hears no inquiry, and its objections are not heard; so who
-    was only heard to tell this node something has to consent."""
-    chooser = Chooser(0, 40)
+def test_everybody_in_a_swarm_of_any_size_has_to_consent_by_name() -> None:
+    """While a burst of noise takes all multicasts, an owner hears no inquiry, and its objections are not heard: that
+    it was heard to say something else does not mean that it has nothing against it."""
+    chooser = Chooser(0, 300)
     peers, consents = list(chooser.peers), chooser.consents
     for peer in peers:
-        peer.is_ours, peer.capabilities, peer.heard_at = True, CAN_CONSENT, 31.0
+        peer.is_ours, peer.capabilities = True, CAN_CONSENT
     index = next(i for i in range(16) if not chooser.share.is_ours(i))
     block = chooser.table.apply(index, BlockEvent.WE_INQUIRE)
-    block.inquired_at = 30.0
-    assert not consents.may_own(block, 31.0)
-    for peer in peers[1:]:
-        peer.told_all_at = 30.5
-    assert not consents.may_own(block, 31.0)
-    consents.ask_about([block], 31.0)
-    assert chooser.asked_for == [(peers[0].address, (index,))]
-    block.consents = {peers[0].address: 31.0}
-    assert consents.may_own(block, 31.0)
+    block.inquired_at, block.consents = 30.0, {}
+    now, asked = 31.0, list[bytes]()
+    while not consents.may_own(block, now):
+        for peer in peers:
+            peer.heard_at = now
+        consents.ask_about([block], now)
+        assert {blocks for _, blocks in chooser.asked_for} == {(index,)}
+        asked += [address for address, _ in chooser.asked_for]
+        for address in chooser.probed[::2]:  # the other answers are lost
+            block.consents[address] = now
+        chooser.asked_for.clear()
+        chooser.probed.clear()
+        now += 0.5
+    assert set(asked) == {peer.address for peer in peers}
+    assert now <= 31.0 + 12 * CONSENT_HOLDS
 
 
 def test_without_the_remedy_simultaneous_starters_want_the_same() -> None:

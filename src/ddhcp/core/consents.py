@@ -4,9 +4,8 @@ While a known node is missing without goodbye, or has not answered the question 
 own share is claimed, it may be at work on the far side of a parted link. So only blocks from this node's own share are
 claimed, former or not, until what the missing one promised has run out. And a link may part just when a block is being
 inquired, or carry one direction only: so of the rest a block is only owned when all who own blocks consented to that by
-name, and who consented keeps off the block until it hears what came of it. In large swarms it has to do that all were
-heard meanwhile. Then no block is claimed on both sides. The price is that some clients wait when the pool is nearly
-full, unless the configuration prefers availability.
+name, and who consented keeps off the block until it hears what came of it. Then no block is claimed on both sides. The
+price is that some clients wait when the pool is nearly full, unless the configuration prefers availability.
 """
 
 from __future__ import annotations
@@ -28,7 +27,8 @@ OWNED_AFTER = 1.5  # times t, after an inquiry was heard: the block is owned by 
 MAX_INQUIRED = 1024  # blocks remembered as inquired by others
 MAX_ASKED = 255  # blocks that one HELLO names
 MAX_PROBED = 32  # nodes that are asked, or told, something each by itself; more are first asked together,
-PROBED_AT_ONCE = 64  # and of those that were not heard then so many at a time
+PROBED_AT_ONCE = 64  # and of those that were not heard then so many at a time. Consent is asked of so many, or
+BATCHES = 4  # of one in so many if that is more: all are to be asked within the time that the first one's holds
 PROBE_PAUSE_S = 0.5  # at least, between two such rounds; twice as long after each in which
 LEAST_ANSWERED = 8  # were not answered on balance: a part of the swarm is out of reach
 
@@ -81,10 +81,9 @@ class Consents:
         unheard = (peer for peer in self._peers if peer.heard_at < since and Peers.may_be_ours(peer, now))
         return [peer for peer in unheard if Peers.at_work_until(peer, promise_s) > now]
 
-    def _seek(self, unheard: list[Peer], now: float, blocks: tuple[int, ...] = ()) -> None:
+    def _seek(self, unheard: list[Peer], now: float) -> None:
         """Have these nodes speak: all together are asked by one multicast, which some do not hear, and whose answers
-        get lost; those that are left each by a message of its own, some at a time, which asks for consent to our
-        claiming ``blocks``."""
+        get lost; those that are left each by a message of its own, some at a time."""
         if unheard and not self.is_seeking(now):
             self._sought_at = now
         pause_s = PROBE_PAUSE_S
@@ -99,7 +98,7 @@ class Consents:
             self._unheard_before = float(len(unheard))
             self._probed_at = now
             for peer in unheard[:PROBED_AT_ONCE]:
-                self.probe(peer.address, blocks)
+                self.probe(peer.address, ())
 
     # --- who consents -------------------------------------------------------------------------------
 
@@ -113,31 +112,26 @@ class Consents:
     def ask_about(self, blocks: list[Block], now: float) -> None:
         """These CLAIMING blocks have just been inquired, or are in doubt: see to it that :meth:`may_own` will know."""
         doubtful = [block for block in blocks if self._has_to_ask(block)]
-        if not doubtful:
+        if not doubtful or now - self._asked_at < PROBE_PAUSE_S:
             return
+        self._asked_at = now
         owners = self._all_owners(now)
-        if len(owners) > MAX_PROBED:
-            unheard = [p for p in owners if any(not self._has_spoken(p, b, now, ASKED_AGAIN) for b in doubtful)]
-            self._seek(unheard, now, tuple(block.index for block in doubtful[:MAX_ASKED]))
-        elif now - self._asked_at >= PROBE_PAUSE_S:
-            self._asked_at = now
-            for peer in owners:
-                unanswered = tuple(b.index for b in doubtful if not self._has_answered(peer, b, now, ASKED_AGAIN))
-                if unanswered:
-                    self.probe(peer.address, unanswered[:MAX_ASKED])
+        at_once = max(PROBED_AT_ONCE, len(owners) // BATCHES)
+        asked = [peer for peer in owners if self._unanswered(peer, doubtful, now, ASKED_AGAIN)]
+        if len(asked) > at_once:  # those first who have not consented yet
+            asked.sort(key=lambda peer: not self._unanswered(peer, doubtful, now, CONSENT_HOLDS))
+        for peer in asked[:at_once]:
+            self.probe(peer.address, self._unanswered(peer, doubtful, now, ASKED_AGAIN)[:MAX_ASKED])
 
     def may_own(self, block: Block, now: float) -> bool:
         """Whether nobody can be claiming a CLAIMING block out of our hearing: it is of this node's share, or everybody
-        consented. In a large swarm it also has to do that a node told all something since it was inquired."""
+        consented."""
         if not self._minds_doubt():
             return True
         self._share.look(now)
         if not self._has_to_ask(block):
             return True
-        owners = self._all_owners(now)
-        if len(owners) > MAX_PROBED:
-            return all(self._has_spoken(peer, block, now, CONSENT_HOLDS) for peer in owners)
-        return all(self._has_answered(peer, block, now, CONSENT_HOLDS) for peer in owners)
+        return all(self._has_answered(peer, block, now, CONSENT_HOLDS) for peer in self._all_owners(now))
 
     def is_agreed(self, block: Block, now: float) -> bool:
         """Whether everybody consented to that by name, so that it does not matter whether inquiries were heard."""
@@ -154,6 +148,10 @@ class Consents:
         inquired_at = self._inquired.get(block.index, -math.inf)
         return block.inquired_at < inquired_at + self._context.promise_s or not self._share.is_ours(block.index)
 
+    def _unanswered(self, peer: Peer, blocks: list[Block], now: float, within: float) -> tuple[int, ...]:
+        """Of which of these blocks a node has not answered what this node asked."""
+        return tuple(block.index for block in blocks if not self._has_answered(peer, block, now, within))
+
     def _has_answered(self, peer: Peer, block: Block, now: float, within: float) -> bool:
         """Whether a node has consented to our owning a block, ``within`` times t; if it does not know how to consent:
         was heard since the block was inquired. One that was of our kind and does not say so may not hear us."""
@@ -163,11 +161,6 @@ class Consents:
             return peer.heard_at >= block.inquired_at
         at = block.consents.get(peer.address) if block.consents else None
         return at is not None and now - at <= within * self._context.config.tentative_timeout_s
-
-    def _has_spoken(self, peer: Peer, block: Block, now: float, within: float) -> bool:
-        """Whether a node of a large swarm told all something since a block was inquired, as the inquiries go to all, or
-        consented. That it told this node alone something says nothing about what it hears."""
-        return peer.told_all_at >= block.inquired_at or self._has_answered(peer, block, now, within)
 
     def _all_owners(self, now: float) -> list[Peer]:
         """The nodes of ours, or of unknown kind, that own blocks or may claim some; found once for all blocks that are

@@ -74,7 +74,6 @@ class Locates:
             if is_any_silent and self._replicas.of_client(client.identity, client.chaddr) is not None:
                 return False
         self._peers.hear_again(peer, now)
-        peer.told_all_at = now
         tally = self._context.tally
         tally.heard += 1
         tally.heard_bytes += len(data)

@@ -284,8 +284,6 @@ class Node:
             context.count("swarm.drop.stale")
             return
         peer = self._peers.hear(source, node_id, now - waited_s)
-        if is_multicast:
-            peer.told_all_at = now - waited_s
         self._presence.heard(peer)
         self._extensions.on_heard(peer, now)
         if isinstance(message, UpdateClaim):

@@ -51,7 +51,6 @@ class Refresh:
 class Peer:
     """One node, told apart by its source address (node ids are not unique among newer classic builds).
 
-    ``told_all_at``: when a multicast of it was last heard.
     ``order``: the byte order it was last seen to use unambiguously, None if never. ``is_ours``: it answered a HELLO,
     so it speaks the extensions. ``hello_count``/``hello_at``: HELLOs sent to it and when the last one left.
     ``told_before``: HELLOs that this node had told all when that one started, less those told it alone since.
@@ -72,7 +71,6 @@ class Peer:
     address: bytes
     node_id: bytes
     heard_at: float
-    told_all_at: float = -math.inf
     order: AddressOrder | None = None
     is_ours: bool = False
     hello_count: int = 0

@@ -99,7 +99,6 @@ class Refreshes:
         tally.heard_bytes += len(event.data)
         tally.claims_heard += 1
         self._peers.hear_again(peer, now)
-        peer.told_all_at = now
         peer.note_refresh(now)
         until = now + refresh.longest_s
         if peer.claimed_until < until:
