@@ -322,6 +322,25 @@ def test_who_asks_for_consent_to_what_another_is_known_to_own_is_told_so() -> No
     assert states(swarm) == [2, 2]
 
 
+def test_who_asks_for_consent_to_a_block_that_was_its_own_is_told_so_by_everybody() -> None:
+    """It gave the block up, which was not heard everywhere: whoever refuses says why, whether the claim still holds or
+    has lapsed. When only the first few that are to tell said it, it asked on and on if those had heard it."""
+    for silent_s, known in ((0, 2), (100, 1)):
+        swarm = swarm_of(5, pool=Pool(0x0A000000, 28, 2))
+        own = next(v.index for v in swarm.nodes[0].block_views(swarm.now) if v.state == 4)
+        last = max(range(1, 5), key=lambda number: swarm.nodes[number]._claims.orphans.rank(own, swarm.now))
+        swarm.stopped.add(0)
+        swarm.run_for(silent_s)
+        knowing = swarm.nodes[last]
+        assert states(swarm, own)[last - 1] == known
+        codec = swarm.nodes[0]._context.codec
+        asked = codec.write(swarm.nodes[0]._extensions.greeting._hello(wants_answer=True, blocks=(own,)))
+        effects = knowing.handle(e.SwarmReceived(asked, swarm.addresses[0], False), swarm.now)
+        said = [codec.decode(effect.data)[1] for effect in effects if isinstance(effect, f.SendUnicast)]
+        told = [message for message in map(read_extension, said) if isinstance(message, Hearsay)]
+        assert [claim.index for message in told for claim in message.claims] == [own]
+
+
 def test_a_claim_that_is_about_to_end_is_told_no_longer_than_it_holds() -> None:
     """Else two nodes that tell each other in turns what they were told would keep a dead owner's block closed."""
     swarm = deaf_while_claimed(Remedy.SYNC)

@@ -197,7 +197,8 @@ class HeardClaims:
             return ()
         self.on_inquire(peer, indices, now)
         asked = {index: block for index in indices if (block := self._table.get(index)) is not None}
-        self.hearsay.on_refused([block for block in asked.values() if block.state is BlockState.CLAIMED], peer, now)
+        closed = (BlockState.CLAIMED, BlockState.ORPHAN)
+        self.hearsay.on_refused([block for block in asked.values() if block.state in closed], peer, now)
         return tuple(
             index
             for index, block in asked.items()

@@ -92,11 +92,12 @@ class HearsayTeller:
         told += (block for block in blocks if self._orphans.is_kept_for_owner(block) and not block.is_hearsay)
         self._tell([b for b in told if self._orphans.rank(b.index, now, peer) < TELLERS_ON_INQUIRY], peer, now)
 
-    def on_refused(self, claimed: list[Block], peer: Peer, now: float) -> None:
-        """A node of ours asked for consent to its claims of blocks that are another's as far as is known here. It is
-        told so, even if that one seems to have given them up: else it would ask on for as long as they are closed."""
+    def on_refused(self, closed: list[Block], peer: Peer, now: float) -> None:
+        """A node of ours asked for consent to its claims of blocks that are another's, or were its own, as far as is
+        known here. It is told so, even if the owner seems to have given them up: else it would ask on for as long as
+        they are closed."""
         if self._may_tell(peer, Remedy.GUARDIAN):
-            self._tell([block for block in claimed if block.owner_address != peer.address], peer, now)
+            self._tell(closed, peer, now)
 
     def on_rival(self, block: Block, peer: Peer, now: float) -> None:
         """A node of ours claims a block of which another owner was heard, and is there. The two may not hear each
