@@ -240,6 +240,26 @@ def test_an_owner_is_not_told_to_keep_off_a_block_for_as_long_as_it_might_be_at_
     assert told_s[0] <= LEASE_S < told_s[1]
 
 
+def test_a_node_that_lost_its_memory_is_told_as_soon_as_it_asks_who_owns_what() -> None:
+    """Not only when it inquires the block: a few answers get lost easily."""
+    told = []
+    for has_lost_memory in (False, True):
+        swarm = swarm_of(2)
+        own = next(v.index for v in swarm.nodes[0].block_views(swarm.now) if v.state == 4)
+        lease(swarm, 0)
+        promised_until = swarm.now + 600
+        swarm.stopped.add(0)
+        swarm.run_for(30)
+        swarm.nodes[0] = Node(NodeConfig(POOL, tentative_timeout_s=3), random.Random(5))
+        swarm.stopped.discard(0)
+        swarm.feed(0, e.Start(() if has_lost_memory else (StoredBlock(own, promised_until),)))
+        swarm.feed(0, e.ServerLinkUp(b"\x02\0\0\0\x01\0", swarm.addresses[0]))
+        swarm.run_for(4)
+        assert states(swarm, own) == ([2, 2] if has_lost_memory else [4, 2])
+        told.append(swarm.nodes[1].statistics().get("direct.send_hearsay", 0))
+    assert told[0] == 0 < told[1]
+
+
 def test_a_fenced_owner_takes_its_block_back() -> None:
     """It knows its leases: that others still hold the block for it is no reason to leave it."""
     swarm = swarm_of(2)

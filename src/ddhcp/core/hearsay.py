@@ -59,16 +59,20 @@ class HearsayTeller:
         self._inquired: dict[tuple[bytes, int], float] = {}  # by who and what, when last
 
     def on_asked_for_all(self, peer: Peer, now: float) -> None:
-        """A newcomer asked for everybody's claims: tell it those of silent owners that it is our turn to tell."""
+        """A newcomer asked for everybody's claims: tell it those of silent owners that it is our turn to tell, and its
+        own, if it has not announced any since it started anew: it may have lost its memory."""
         if not self._may_tell(peer, Remedy.SYNC) or now - self._told_at.get(peer.address, -math.inf) < TELL_PAUSE_S:
             return
-        if not self._table.counts[BlockState.ORPHAN] and not self._peers.is_any_missing(now):
+        has_forgotten = peer.claimed_until > now and peer.claims_at < peer.started_anew_at
+        if not has_forgotten and not self._table.counts[BlockState.ORPHAN] and not self._peers.is_any_missing(now):
             return
         self._told_at = {address: at for address, at in self._told_at.items() if now - at < TELL_PAUSE_S}
         self._told_at[peer.address] = now
         told: list[Block] = []
         for block in self._table.known.values():
-            if self._is_silent(block, now) and not self._orphans.rank(block.index, now, besides=peer):
+            is_its_own = has_forgotten and block.owner_address == peer.address and block.state is BlockState.CLAIMED
+            is_to_be_told = is_its_own or self._is_silent(block, now)
+            if is_to_be_told and not self._orphans.rank(block.index, now, besides=peer):
                 told.append(block)
                 if len(told) == MAX_TOLD:
                     break

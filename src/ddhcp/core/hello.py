@@ -191,6 +191,7 @@ class Greeting:
         is_new = not peer.is_ours or peer.incarnation != message.incarnation
         if is_new:
             peer.told_before = self._told_count
+            peer.started_anew_at = now if peer.is_ours else -math.inf
         peer.refresh = None
         peer.is_ours, peer.awaited_until = True, -math.inf
         peer.version = min(VERSION, message.highest)

@@ -61,6 +61,7 @@ class Peer:
     started anew. ``has_left``: its last word was that it stops.
     ``expected_s``: within how many seconds after ``claims_at`` its next refresh is to be expected, if none is lost.
     ``version``, ``capabilities``, ``incarnation``, ``software``: what its HELLO said, zeros and empty before.
+    ``started_anew_at``: when a HELLO with another incarnation than before was heard, minus infinity if never.
     ``plans``: digests of our address plan and of its own when they were last compared.
     ``refresh``: its last announcement, if hearing it again would tell nothing new.
     ``has_share``: it was told to ``Peers.on_sharing``, and is still one of those that the pool is shared with.
@@ -87,6 +88,7 @@ class Peer:
     version: int = 0
     capabilities: int = 0
     incarnation: bytes = b""
+    started_anew_at: float = -math.inf
     software: str = ""
     plans: tuple[bytes, bytes] = (b"", b"")
     refresh: Refresh | None = None
