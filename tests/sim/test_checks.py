@@ -14,7 +14,7 @@ from ddhcp.core.events import SwarmReceived
 from ddhcp.sim.checks.addresses import ANYBODYS, CLAIMED_IN_USE, FORGOTTEN, LEFT_BEHIND
 from ddhcp.sim.client import Habits
 from ddhcp.sim.engine import Engine, Timer
-from ddhcp.sim.faults import ENDING, FOR_GOOD, SILENCING, draw_faults
+from ddhcp.sim.faults import ENDING, FOR_GOOD, RUSH, SILENCING, Fault, draw_faults
 from ddhcp.sim.network import Impairment, Network
 from ddhcp.sim.setup import Setup
 from ddhcp.sim.shrink import Shrinker
@@ -335,3 +335,15 @@ def test_whoever_waits_at_a_classic_node_whose_clock_was_set_back_is_not_counted
         simulation.offers.still_waiting(client)
         reported.append([violation.invariant for violation in simulation.watch.violations])
     assert reported == [["I5"], []]
+
+
+def test_clients_of_a_rush_do_not_come_to_a_machine_that_is_gone_for_good() -> None:
+    """It was there as the rush began; nobody would ever answer them, and that was reported (I5)."""
+    faults = [Fault(RUSH, 100.0, 200.0, value=1.0), Fault("crash", 100.1, 400.0, (1,), FOR_GOOD)]
+    setup = dataclasses.replace(SETUP, nodes=2, clients=20, is_lively=False)
+    simulation = Simulation(setup, 3, faults=faults)
+    simulation.start_all(10.0)
+    simulation.injector.schedule(simulation.faults)
+    simulation.run_for(201.0)
+    assert simulation.gone == {1}
+    assert {client.host.number for client in simulation.clients.values() if client.host is not None} == {0}

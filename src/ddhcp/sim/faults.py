@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from .setup import Setup
 
 if TYPE_CHECKING:
+    from .client import Client
+    from .host import Host
     from .simulation import Simulation
 
 # Faults that keep a living node from being heard.
@@ -320,7 +322,12 @@ class FaultInjector:
         clients = list(simulation.clients.values())
         for client in rng.sample(clients, math.ceil(fault.value * len(clients))):
             host = simulation.random_host(rng, None)
-            simulation.engine.after(rng.random() * (fault.until - fault.at), client.give_way, host)
+            simulation.engine.after(rng.random() * (fault.until - fault.at), self._replace, client, host)
+
+    def _replace(self, client: Client, host: Host) -> None:
+        """Another client comes in the stead of this one, to a machine that is not gone for good meanwhile."""
+        simulation = self._simulation
+        client.give_way(simulation.random_host(self._rng, None) if host.number in simulation.gone else host)
 
     def _garbage(self, fault: Fault, number: int) -> None:
         """``value``: datagrams a second to each node."""
