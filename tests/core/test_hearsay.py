@@ -165,6 +165,16 @@ def test_an_owner_objects_to_a_node_of_ours_directly_too() -> None:
     assert (state, owner) == (2, swarm.nodes[0].view().node_id)
 
 
+def test_of_a_block_that_was_taken_over_nothing_is_told_before_it_is_promised() -> None:
+    """Its announcement waits for the disk; whoever speaks of it meanwhile gets no answer."""
+    swarm = swarm_of(2)
+    node, peer = swarm.nodes[0], swarm.nodes[0]._peers.get(swarm.addresses[1])
+    node._claims.take_over(BLOCK, swarm.now)
+    node._context.effects.clear()
+    node._claims.heard.object_directly(BLOCK, peer, swarm.now + 2)
+    assert not any(isinstance(effect, f.SendUnicast) for effect in node._context.effects)
+
+
 def test_a_node_that_says_directly_that_it_owns_our_block_is_answered_however_often_it_was() -> None:
     """It asks whether anybody objects before it leases from a block that it adopted: silence would be consent."""
     answered = []

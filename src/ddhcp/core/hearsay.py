@@ -155,13 +155,14 @@ class HearsayTeller:
 
     def object_directly(self, blocks: Iterable[Block], peer: Peer, now: float) -> None:
         """A node of ours inquired blocks of ours: besides announcing them to all, tell it alone. A link that loses
-        multicasts, as radios do, need not lose this."""
+        multicasts, as radios do, need not lose this. Of a block that was taken over a moment ago nothing is promised
+        before the first announcement."""
         if self._may_tell(peer, Remedy.STICKY_CLAIMS):
             context = self._context
-            told = (
-                HeardClaim(b.index, math.ceil(b.expires_at - now), context.node_id, context.address) for b in blocks
-            )
-            context.tell(peer.address, Hearsay(tuple(told)))
+            promised = ((block.index, math.ceil(block.expires_at - now)) for block in blocks)
+            told = [HeardClaim(index, s, context.node_id, context.address) for index, s in promised if s > 0]
+            if told:
+                context.tell(peer.address, Hearsay(tuple(told)))
 
     def _may_tell(self, peer: Peer, remedy: Remedy) -> bool:
         return peer.can(CAN_HEARSAY) and self._context.has(remedy) and not self._context.stopping
