@@ -78,15 +78,9 @@ class Claims:
         self._announcer = Announcer(context, self.table, leases, peers)
         self._supply = Supply(context, self.table, leases)
         self._inquirer = Inquirer(
-            context,
-            self.table,
-            leases,
-            self._choice,
-            self._consents,
-            self._supply,
-            waiting=waiting,
-            own=self._own_inquired,
-        )
+            context, self.table, leases, self._choice, self._consents, self._supply,
+            waiting=waiting, own=self._own_inquired,
+        )  # fmt: skip
         self._sync = Sync(context, peers)
         self._holds = Holds(leases)
         self.memory = ClaimMemory(context, self.table)

@@ -117,11 +117,11 @@ class Consents:
         self._asked_at = now
         owners = self._all_owners(now)
         at_once = max(PROBED_AT_ONCE, len(owners) // BATCHES)
-        asked = [peer for peer in owners if self._unanswered(peer, doubtful, now, ASKED_AGAIN)]
+        asked = [(p, unanswered) for p in owners if (unanswered := self._unanswered(p, doubtful, now, ASKED_AGAIN))]
         if len(asked) > at_once:  # those first who have not consented yet
-            asked.sort(key=lambda peer: not self._unanswered(peer, doubtful, now, CONSENT_HOLDS))
-        for peer in asked[:at_once]:
-            self.probe(peer.address, self._unanswered(peer, doubtful, now, ASKED_AGAIN)[:MAX_ASKED])
+            asked.sort(key=lambda each: not self._unanswered(each[0], doubtful, now, CONSENT_HOLDS))
+        for peer, indices in asked[:at_once]:
+            self.probe(peer.address, indices[:MAX_ASKED])
 
     def may_own(self, block: Block, now: float) -> bool:
         """Whether nobody can be claiming a CLAIMING block out of our hearing: it is of this node's share, or everybody

@@ -22,8 +22,7 @@ from .remedies import Remedy
 
 CLAIMS_PER_MESSAGE = MAX_EXTENSION_TARGET // HEARD_CLAIM_SIZE
 MAX_TOLD = 8 * CLAIMS_PER_MESSAGE  # blocks told in answer to one question: a newcomer asks about the others by INQUIRE
-TELLERS_ON_INQUIRY = 3  # survivors that tell about an inquired block at once; the inquirer asks three times
-TELLERS_OF_RIVALS = 3  # that tell a node of another owner of its block
+TELLERS = 3  # that tell of a block at once, when it is inquired, which is done three times, or claimed by a rival
 MAX_INQUIRED = 1024  # inquiries remembered, to tell those that are repeated
 MISSED_S = 5  # a promise that ends sooner by more than this is another than the one that was heard here
 TELL_PAUSE_S = 1.0  # at least, between two answers to one node's question for everything
@@ -94,7 +93,7 @@ class HearsayTeller:
         # A node that inquires what it claimed itself lost its memory, or its promise ran out unheard: it knows which.
         told = [b for b in claimed if b.owner_address == peer.address or b.index in repeated or self._is_silent(b, now)]
         told += (block for block in blocks if self._orphans.is_kept_for_owner(block) and not block.is_hearsay)
-        self._tell([b for b in told if self._orphans.rank(b.index, now, peer) < TELLERS_ON_INQUIRY], peer, now)
+        self._tell([b for b in told if self._orphans.rank(b.index, now, peer) < TELLERS], peer, now)
 
     def on_refused(self, closed: list[Block], peer: Peer, now: float) -> None:
         """A node of ours asked for consent to its claims of blocks that are another's, or were its own, as far as is
@@ -109,7 +108,7 @@ class HearsayTeller:
         owner = self._peers.get(block.owner_address)
         if owner is None or owner.has_left or not self._may_tell(peer, Remedy.DISPUTES):
             return
-        if self._orphans.is_still_its_owners(block) and self._orphans.rank(block.index, now, peer) < TELLERS_OF_RIVALS:
+        if self._orphans.is_still_its_owners(block) and self._orphans.rank(block.index, now, peer) < TELLERS:
             self._tell([block], peer, now)
 
     def on_asked_about(self, index: int, peer: Peer, now: float) -> bool:
@@ -213,23 +212,26 @@ class HearsayTeller:
                 promise = self._promise(self._table.known[claim.index], now)
                 if promise is not None and promise.closed_s > claim.closed_s + MISSED_S:
                     longer.append(promise)
-            elif (
-                claim.owner == UNKNOWN_ADDRESS
-                and (block := self._table.get(claim.index)) is not None
-                and self._orphans.is_adopting(block, now)
-            ):
-                self._orphans.on_doubted(block, claim.closed_s, now)
-            elif (block := self._table.ours.get(claim.index)) is not None:
-                if block.is_resumed and claim.owner not in (context.address, UNKNOWN_ADDRESS):
-                    self._hold(block, now)
-            elif self._table.state(claim.index) in (BlockState.FREE, BlockState.TENTATIVE, BlockState.CLAIMING):
-                if claim.owner != context.address:
-                    self._enter(claim, now)
-                elif not self._leases.has_block(claim.index):
-                    # Ours before this node lost its memory: leases that it does not know may run in it.
-                    self._enter(replace(claim, owner_id=ZERO_ID, owner=UNKNOWN_ADDRESS), now)
+            else:
+                self._take(claim, now)
         if longer and self._may_tell(peer, Remedy.GUARDIAN):
             context.tell(peer.address, Hearsay(tuple(longer), is_promise=True))
+
+    def _take(self, claim: HeardClaim, now: float) -> None:
+        """A third node tells of a claim. It counts if this node knows of no other, and makes it wary of what is its
+        own."""
+        block, own_address = self._table.get(claim.index), self._context.address
+        if block is not None and claim.owner == UNKNOWN_ADDRESS and self._orphans.is_adopting(block, now):
+            self._orphans.on_doubted(block, claim.closed_s, now)
+        elif block is not None and block.state is BlockState.OURS:
+            if block.is_resumed and claim.owner not in (own_address, UNKNOWN_ADDRESS):
+                self._hold(block, now)
+        elif block is None or block.state in (BlockState.TENTATIVE, BlockState.CLAIMING):
+            if claim.owner != own_address:
+                self._enter(claim, now)
+            elif not self._leases.has_block(claim.index):
+                # Ours before this node lost its memory: leases that it does not know may run in it.
+                self._enter(replace(claim, owner_id=ZERO_ID, owner=UNKNOWN_ADDRESS), now)
 
     def _known_owner(self, claim: HeardClaim) -> Peer | None:
         """The node of ours that is told to own a block, if it is known here as its owner already."""
