@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable
 
 import pytest
 from test_node import PEER, claim_of, lease, message, own_block
 
-from ddhcp.core import NodeConfig, Pool
+from ddhcp.core import Node, NodeConfig, Pool
 from ddhcp.core import effects as f
 from ddhcp.core import events as e
-from ddhcp.core.records import StoredLease
+from ddhcp.core.records import StoredLease, StoredPeer
 from ddhcp.core.remedies import Remedy
 from ddhcp.dhcp import constants as c
 from ddhcp.sim import VirtualSwarm
@@ -284,6 +285,34 @@ def test_a_client_that_asks_again_and_again_for_a_dying_owners_address_waits_onc
     assert (orphans._waiting_count, len(orphans._waits_end)) == (1, 1)
     swarm.run_for(60)
     assert [answer.message.xid for answer in swarm.answers] == [114], "one answer, to what it asked last"
+    assert (orphans._waiting_count, len(orphans._waits_end)) == (0, 0)
+
+
+def test_a_client_does_not_wait_on_while_peers_tell_again_and_again_that_the_owner_lives() -> None:
+    """A node that started anew did not hear the owner since. Each time it is about to adopt the block, one objects who
+    did."""
+    swarm = VirtualSwarm(0, NodeConfig(POOL, tentative_timeout_s=3, learning_phase=False))
+    swarm.addresses, swarm.nodes = [b"\xfe\x80" + bytes(13) + b"\x01"], [Node(NodeConfig(POOL), random.Random(5))]
+    owner = b"\xfe\x80" + bytes(13) + b"\x77"
+    swarm.feed(0, e.ClientLinkUp(e.ClientLink("client0", 0x0A000001, 20, b"\x02\0\0\0\0\x01")))
+    swarm.feed(0, e.Start(peers=(StoredPeer(owner, CLASSIC_ID, swarm.now + 400),)))
+    swarm.feed(0, e.ServerLinkUp(b"\x02\0\0\0\x01\0", swarm.addresses[0]))
+    swarm.run_for(60)
+    codec = SwarmCodec(CLASSIC_ID, POOL.prefix, POOL.prefix_len, POOL.block_size)
+    said = codec.write(Hearsay((HeardClaim(BLOCK, 18, CLASSIC_ID, owner),)))
+    swarm.feed(0, e.SwarmReceived(said, PEER, False))
+    asked_at, objections = swarm.now, 0
+    while not swarm.answers and swarm.now < asked_at + 200:
+        if (swarm.now - asked_at) % 30 == 0:
+            swarm.client_sends(0, message(c.DISCOVER, xid=100, o50=ADDRESS))
+        swarm.run_for(0.125)
+        if BLOCK in swarm.nodes[0]._claims.table.claiming:
+            objections += 1
+            swarm.feed(0, e.SwarmReceived(said, PEER, False))
+    assert objections
+    assert [answer.message.message_type for answer in swarm.answers] == [c.OFFER]
+    assert swarm.now < asked_at + 60
+    orphans = swarm.nodes[0]._claims.orphans
     assert (orphans._waiting_count, len(orphans._waits_end)) == (0, 0)
 
 

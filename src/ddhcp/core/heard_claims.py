@@ -295,12 +295,12 @@ class HeardClaims:
         if before is BlockState.CLAIMED and block.owner_address != peer.address and not self._is_adoption(block, now):
             self._expect_more(now)
             self.hearsay.on_rival(block, peer, now)
-        self._orphans.on_claimed(block, now)
         self._table.set_owner(block, peer.node_id, peer.address)
         block.claim_count = 0
         block.timeout_s = claim.timeout_s
         block.is_hearsay = is_hearsay
         self._table.set_lapse(block, now + claim.timeout_s)
+        self._orphans.on_claimed(block, now)
         self._memory.heard(block, now)
         return block
 

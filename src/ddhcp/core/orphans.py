@@ -91,6 +91,7 @@ class Orphans:
         self._kept_for_owner: dict[int, float] = {}
         self._doubted: dict[int, None] = {}  # blocks that this node adopts, although peers say that the owner may live
         self._waits_end: dict[int, float] = {}  # by block, at the latest; few blocks are waited for at a time
+        self._in_vain: dict[int, float] = {}  # blocks that were waited for in vain; up to when nobody waits again
 
     def deadline(self) -> float:
         """A lower bound of when :meth:`run` may have something to do; infinity if never."""
@@ -205,12 +206,14 @@ class Orphans:
             self._table.apply(block.index, BlockEvent.LAPSED)
             self._context.count("swarm.blocks_orphaned")
             self._context.log(logging.INFO, "block-orphaned", block=block.index, seconds=int(block.orphan_until - now))
-        if not may_have_leases:
+        if may_have_leases:
+            self._table.set_lapse(block, block.orphan_until)
+        else:
             self._kept_for_owner[block.index] = closed_until
             # Its owner may be heard to announce others soon, and not this one.
             self._table.set_lapse(block, min(block.orphan_until, now + self._context.config.block_timeout_s))
-            return
-        self._table.set_lapse(block, block.orphan_until)
+            if block.index not in self._waiting:
+                return
         self._wait_until(block.index, now + SUCCESSION_S)
         pace_s = self._context.config.tentative_timeout_s
         self._plan(block, now, pace_s / URGENCY if self._has_clients(block.index) else pace_s)
@@ -228,6 +231,7 @@ class Orphans:
         self._out_of_sight.pop(index, None)
         self._kept_for_owner.pop(index, None)
         self._doubted.pop(index, None)
+        self._in_vain.pop(index, None)
 
     def _has_clients(self, index: int) -> bool:
         """Whether clients wait for a block, or may come any moment."""
@@ -273,6 +277,9 @@ class Orphans:
             if block is not None and block.state is BlockState.ORPHAN and self._may_adopt():
                 self._begin(block, now, is_urgent=self._has_clients(index))
         for index in [index for index, at in self._waits_end.items() if at <= now]:
+            block = self._table.get(index)
+            if block is None or block.state is BlockState.TENTATIVE or self._has_no_owner(block, now):
+                self._note_in_vain(index, now)
             self.serve_waiting(index, now)
         self._inquirer.run(now)
 
@@ -286,7 +293,7 @@ class Orphans:
         is about to become one, wait for that. ``then`` is called with the instant at which this node or another owns
         the block, or nobody is going to. False if none of this applies. Of one ``client`` (its key) only the latest
         request waits."""
-        if not self._may_adopt() or not self._context.link_up:
+        if not self._may_adopt() or not self._context.link_up or self._in_vain.get(index, now) > now:
             return False
         block = self._table.get(index)
         if block is None or block.state is BlockState.TENTATIVE:
@@ -298,9 +305,11 @@ class Orphans:
             return False
         self._keep_waiting(index, client, then)
         block.refresh = None  # whatever its owner says next is news to those who wait
-        if block.state is BlockState.CLAIMED:
-            self._wait_until(index, block.expires_at + SUCCESSION_S)
-        elif block.state is BlockState.ORPHAN and self._is_best_known_elsewhere(block):
+        is_claimed = block.state is BlockState.CLAIMED
+        self._wait_until(index, (block.expires_at if is_claimed else now) + SUCCESSION_S)
+        if is_claimed:
+            return True
+        if block.state is BlockState.ORPHAN and self._is_best_known_elsewhere(block):
             if now + FOREKNOWN_S < self._turn_at.get(index, math.inf):
                 self._set_turn(index, now + FOREKNOWN_S)
         elif block.state is BlockState.ORPHAN:
@@ -442,15 +451,23 @@ class Orphans:
             then(now)
 
     def _wait_until(self, index: int, at: float) -> None:
-        """Nobody waits for the block after that, by what is known of it now."""
+        """Nobody waits for the block after that, by what is known of it now. What is learnt later does not make a wait
+        longer: peers may tell again and again that its owner lives."""
         if index in self._waiting:
-            self._waits_end[index] = at
+            self._waits_end[index] = min(at, self._waits_end.get(index, at))
+
+    def _note_in_vain(self, index: int, now: float) -> None:
+        """The block got no owner in time: whoever comes for it soon does not wait either."""
+        self._in_vain = {index: until for index, until in self._in_vain.items() if until > now}
+        self._in_vain[index] = now + self._context.config.block_timeout_s
 
     def on_claimed(self, block: Block, now: float) -> None:
-        """Somebody else owns the block now. Clients that wait for it are asked about there."""
+        """Somebody else owns the block now. Clients that wait for it are asked about there, unless that owner is only
+        told of and its promise is about to end."""
         self.take_interested(block.index)
         self.forget_owner(block.index)
         block.orphan_until = 0.0
         block.is_urgent = False
         self._turn_at.pop(block.index, None)
-        self._wait_until(block.index, now)
+        if not self._has_no_owner(block, now):
+            self._wait_until(block.index, now)
