@@ -102,6 +102,20 @@ def test_a_first_announcement_that_the_disk_held_up_until_the_link_was_gone_prom
     assert not swarm.client_sends(0, message(c.DISCOVER))
 
 
+def test_a_lease_given_while_the_link_is_away_ends_before_the_promise_by_the_fastest_clock() -> None:
+    """Nothing is refreshed, so a clock here that is slow is not made up for (I2)."""
+    swarm = claimed(1, WHOLE_POOL)
+    address = lease(swarm, 0)
+    swarm.feed(0, e.ServerLinkDown())
+    (view,) = [view for view in swarm.nodes[0].block_views(swarm.now) if view.state == BlockState.OURS]
+    promised_s, promised_until = view.timeout_s, swarm.now + view.timeout_s
+    swarm.run_for(promised_s - 200)
+    (ack,) = swarm.client_sends(0, message(c.REQUEST, ciaddr=address))
+    assert 150 < (ack.lease_time_s or 0) < promised_until - swarm.now - 0.02 * promised_s - 4
+    swarm.run_for(178)
+    assert swarm.client_sends(0, message(c.DISCOVER, xid=9)) == [], "what it could not lease it does not offer"
+
+
 def test_own_blocks_stay_this_nodes_when_its_address_changes() -> None:
     swarm = claimed(1)
     swarm.feed(0, e.ServerLinkDown())

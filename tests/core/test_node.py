@@ -278,7 +278,7 @@ def test_nothing_is_offered_that_could_not_be_acknowledged() -> None:
     lease(swarm, 0)
     swarm.feed(0, e.ServerLinkDown())
     left_s = swarm.nodes[0].block_views(swarm.now)[0].timeout_s
-    swarm.run_for(left_s - 20)
+    swarm.run_for(left_s - 34)
     assert swarm.client_sends(0, message(c.DISCOVER, 2))[0].message_type == c.OFFER
     swarm.run_for(12)
     assert swarm.client_sends(0, message(c.DISCOVER, 3)) == []

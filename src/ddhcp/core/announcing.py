@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from .blocks import Block, BlockTable
+from .blocks import DRIFT, Block, BlockTable
 from .context import Context
 from .effects import SaveBlock
 from .leases import LeaseTable
@@ -118,7 +118,14 @@ class Announcer:
                 self.announce([block], now)
         elif not self.may_have_leases(block.timeout_s):
             self.refresh_at = min(self.refresh_at, now + SOON_S)
-        return max(0, min(lease_s, int(block.expires_at - PROMISE_MARGIN_S - now)))
+        return max(0, min(lease_s, int(block.expires_at - self.margin_s(block, now) - now)))
+
+    def margin_s(self, block: Block, now: float) -> float:
+        """The least time between the end of a lease and the end of what is promised for its block. While nothing can be
+        announced no refresh makes up for a clock here that is slower than others'."""
+        if self._context.link_up and now > self._doubtful_until:
+            return PROMISE_MARGIN_S
+        return PROMISE_MARGIN_S + DRIFT * block.timeout_s
 
     def counts_on(self, index: int, lease_s: int, now: float) -> int:
         """The number of the durable multicast that a lease of ``lease_s`` seconds in block ``index`` counts on, if that

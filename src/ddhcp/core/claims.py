@@ -15,7 +15,7 @@ import logging
 import math
 from collections.abc import Callable
 
-from .announcing import PROMISE_MARGIN_S, Announcer
+from .announcing import Announcer
 from .blocks import UNKNOWN_ADDRESS, Block, BlockEvent, BlockState, BlockTable
 from .choice import BlockChoice
 from .claim_memory import ClaimMemory
@@ -37,7 +37,7 @@ from .sync import Sync
 
 DOUBT_PAUSE_S = 10.0  # between two questions who is there, as long as that hinders claiming
 
-__all__ = ["INQUIRIES", "PROMISE_MARGIN_S", "Claims"]
+__all__ = ["INQUIRIES", "Claims"]
 
 # The share of T after which learning ends if only nodes of ours were heard, or none: they answered the newcomer's
 # questions long before, and a classic node repeats its claims within this.
@@ -105,7 +105,10 @@ class Claims:
         nothing can be announced, so only what was promised before counts."""
         if not self.is_serving(index, now):
             return False
-        return self._context.link_up or self.table.ours[index].expires_at >= now + lease_s + PROMISE_MARGIN_S
+        if self._context.link_up:
+            return True
+        block = self.table.ours[index]
+        return block.expires_at >= now + lease_s + self._announcer.margin_s(block, now)
 
     def is_sure(self, index: int, now: float) -> bool:
         """Whether what peers know of block ``index``, ours, is only what this node told them since it started."""

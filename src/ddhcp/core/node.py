@@ -11,8 +11,9 @@ from ..dhcp.constants import OPT_LEASE_TIME
 from ..swarm import Claim, DecodeError, Extension, Inquire, LeaseMessage, UpdateClaim
 from . import events as e
 from .addresses import AddressPlan
+from .announcing import PROMISE_MARGIN_S
 from .blocks import BlockState
-from .claims import INQUIRIES, PROMISE_MARGIN_S, Claims
+from .claims import INQUIRIES, Claims
 from .config import NodeConfig
 from .context import Context
 from .decisions import Decisions
