@@ -313,7 +313,7 @@ class Forwarding:
             key = hardware_identity(HTYPE_ETHERNET, message.chaddr[:_ETHERNET_ADDRESS_SIZE])
             holds_another = self._leases.holds_another(address, key, message.chaddr)
             is_open = self._leases.is_open_to(address, key, message.chaddr, is_vouched_for=peer.is_ours)
-            if holds_another or not (is_open or self._claims.is_renewable(address)):
+            if not self._claims.is_renewable(address) and (holds_another or not is_open):
                 self._refuse_renewal(message, address, "not-available", peer, now)
                 return
         default_s = self._context.lease_time_s

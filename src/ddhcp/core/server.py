@@ -376,8 +376,8 @@ class Server:
             if is_declined or not self._leases.belongs(holder, x.key, x.chaddr):
                 self._nak(x, address, b"address in use", "in-use", now)
                 return
-        elif self._leases.holds_another(address, x.key, x.chaddr) or not (
-            self._offers.may_have(x, address) or (not is_selecting and self.claims.is_renewable(address))
+        elif (is_selecting or not self.claims.is_renewable(address)) and (
+            self._leases.holds_another(address, x.key, x.chaddr) or not self._offers.may_have(x, address)
         ):
             self._nak(x, address, b"address not available", "not-available", now)
             return
