@@ -12,12 +12,13 @@ from ddhcp.core import effects as f
 from ddhcp.core import events as e
 from ddhcp.core.records import StoredBlock, StoredClaim
 from ddhcp.sim import VirtualSwarm
-from ddhcp.swarm import SwarmCodec
+from ddhcp.swarm import CAN_CONSENT, Extension, Hello, SwarmCodec, decode, read_extension
 
 POOL = Pool(0x0A000000, 20, 32)
 CONFIG = NodeConfig(POOL, tentative_timeout_s=3, learning_phase=False)
 OWNER_ID = b"\x01" * 8
 ADDRESS = b"\xfe\x80" + bytes(13) + b"\x01"
+STRANGER = b"\xfe\x80" + bytes(13) + b"\x44"
 
 
 class Written:
@@ -181,3 +182,24 @@ def test_a_block_that_a_silent_node_inquired_is_that_nodes_after_a_restart_too()
         run(again, Written(), 1040.0 + CONFIG.block_timeout_s + 1)
         closed = {view.index for view in again.block_views(1101.0)}
         assert (9 in closed) is not is_heard, "its promise may run if nothing was heard of it"
+
+
+def test_what_an_owner_gave_up_unheard_is_not_kept_closed_for_as_long_as_the_row_says() -> None:
+    """It was heard to announce others for longer than a refresh takes. Told on, the row's time lasts longer still."""
+    node = node_at(0.0, StoredClaim(7, OWNER_ID, PEER, 1400.0))
+    codec = SwarmCodec(OWNER_ID, POOL.prefix, POOL.prefix_len, POOL.block_size)
+    stranger = SwarmCodec(b"\x03" * 8, POOL.prefix, POOL.prefix_len, POOL.block_size)
+    greeting, asked = (
+        Hello(False, CAN_CONSENT, bytes(8), "ddhcp"),
+        Hello(True, CAN_CONSENT, bytes(8), "ddhcp", blocks=(7,)),
+    )
+    node.handle(e.SwarmReceived(codec.write(greeting), PEER, False), 1.0)
+    answers = []
+    for at in range(2, 500, 60):
+        node.handle(claims((9, 700)), float(at))
+        effects = node.handle(e.SwarmReceived(stranger.write(asked), STRANGER, False), at + 1.0)
+        told = [decode(x.data)[1] for x in effects if isinstance(x, f.SendUnicast) and x.destination == STRANGER]
+        hellos = [read_extension(x) for x in told if isinstance(x, Extension)]
+        answers.append([hello.blocks for hello in hellos if isinstance(hello, Hello)])
+    assert answers[0] == [()], "its packet with this block may have been lost"
+    assert answers[-1] == [(7,)], "consent"

@@ -6,16 +6,18 @@ import random
 from collections.abc import Iterable
 
 import pytest
-from test_node import PEER, claim_of, lease, message, own_block
+from test_node import PEER, claim_of, lease, message, own_block, sent
 
 from ddhcp.core import Node, NodeConfig, Pool
 from ddhcp.core import effects as f
 from ddhcp.core import events as e
+from ddhcp.core.hello import CAPABILITIES
 from ddhcp.core.records import StoredLease, StoredPeer
 from ddhcp.core.remedies import Remedy
 from ddhcp.dhcp import constants as c
 from ddhcp.sim import VirtualSwarm
-from ddhcp.swarm import HeardClaim, Hearsay, SwarmCodec, UpdateClaim, decode
+from ddhcp.swarm import HeardClaim, Hearsay, Hello, LeaseMessage, SwarmCodec, UpdateClaim, decode
+from ddhcp.swarm import constants as sc
 
 POOL = Pool(0x0A000000, 20, 32)
 CLASSIC_ID = b"\x01" * 8
@@ -208,6 +210,25 @@ def test_known_leases_are_brought_back_and_when_all_are_known_the_block_is_not_h
     assert [stored.address for stored in swarm.nodes[0].leases()] == [ADDRESS]
     (nak,) = swarm.client_sends(0, message(c.REQUEST, client=3, ciaddr=ADDRESS))
     assert nak.message_type == c.NAK, "it is another's"
+
+
+@pytest.mark.parametrize("is_forwarded", [False, True])
+def test_in_an_adopted_block_a_client_is_believed_that_had_another_address_before(is_forwarded: bool) -> None:
+    """Its owner may have leased it the one that it asks for since; what it holds now it knows best (I6)."""
+    swarm = swarm_of(1)
+    lease(swarm, 0, 3)
+    classic_claims(swarm)
+    swarm.run_for(75)
+    assert states(swarm) == [4]
+    assert swarm.nodes[0].statistics()["ddhcp.blocks.held"] == 1
+    renewal = message(c.REQUEST, client=3, ciaddr=ADDRESS + 1)
+    if not is_forwarded:
+        assert [answer.message_type for answer in swarm.client_sends(0, renewal)] == [c.ACK]
+        return
+    codec = SwarmCodec(CLASSIC_ID, POOL.prefix, POOL.prefix_len, POOL.block_size)
+    asked = codec.lease_message(sc.RENEWLEASE, (ADDRESS + 1).to_bytes(4), renewal.xid, LEASE_S, renewal.chaddr)
+    answers = sent(swarm.feed(0, e.SwarmReceived(asked, PEER, False)), POOL)
+    assert [answer.command for answer in answers if isinstance(answer, LeaseMessage)] == [sc.LEASEACK]
 
 
 def test_word_of_an_owner_that_may_be_at_work_makes_who_adopts_careful_but_does_not_stop_it() -> None:
@@ -413,3 +434,36 @@ def test_a_spare_block_of_a_silent_node_is_adopted_by_nobody_and_its_owner_has_i
     swarm.stopped.discard(0)
     swarm.run_for(10)
     assert states(swarm, index) == [4, 2, 2]
+
+
+def test_who_would_adopt_a_block_asks_an_owner_that_only_its_announcements_do_not_arrive_from() -> None:
+    """In a crowded pool empty blocks are announced for T alone; while multicasts are lost all would be adopted."""
+    config = NodeConfig(
+        Pool(0x0A000000, 28, 4), tentative_timeout_s=3, block_timeout_s=20, spare_leases=1, learning_phase=False
+    )
+    swarm = VirtualSwarm(3, config, seed=5)
+    swarm.run_for(60)
+    owned = [{v.index for v in node.block_views(swarm.now) if v.state == 4} for node in swarm.nodes]
+    assert all(owned)
+    swarm.loses_multicasts = True
+    for _ in range(30):
+        swarm.run_for(5)
+        for node in swarm.nodes:
+            for address in swarm.addresses:
+                node._extensions.greeting.probe(address)  # they hear each other now and then
+    assert [{v.index for v in node.block_views(swarm.now) if v.state == 4} for node in swarm.nodes] == owned
+    assert [node.statistics().get("swarm.blocks_adopted", 0) for node in swarm.nodes] == [0, 0, 0]
+
+
+def test_an_empty_block_of_an_owner_that_is_heard_is_adopted_by_nobody() -> None:
+    """There is no lease in it to guard, and the owner has it still: only what it announces is lost."""
+    swarm = VirtualSwarm(2, NodeConfig(Pool(0x0A000000, 29, 4), tentative_timeout_s=3, block_timeout_s=20), seed=5)
+    swarm.run_for(90)
+    index = own_block(swarm, 0)
+    swarm.stopped.add(0)
+    greeting = swarm.nodes[0]._context.codec.write(Hello(False, CAPABILITIES, swarm.nodes[0]._context.incarnation))
+    for _ in range(20):
+        swarm.run_for(5)
+        swarm.feed(1, e.SwarmReceived(greeting, swarm.addresses[0], False))
+    assert states(swarm, index) == [1], "closed"
+    assert swarm.nodes[1].statistics().get("swarm.blocks_adopted", 0) == 0

@@ -170,6 +170,7 @@ class Block:
         "refresh",
         "state",
         "timeout_s",
+        "told_at",
         "unsure_until",
     )
 
@@ -196,6 +197,7 @@ class Block:
         self.is_urgent = False
         self.is_vouched = False
         self.is_hearsay = False
+        self.told_at = -math.inf  # if it is hearsay: when that was
         self.is_resumed = False
         self.unsure_until = 0.0
         self.refresh: object = None

@@ -123,6 +123,13 @@ class Consents:
         for peer, indices in asked[:at_once]:
             self.probe(peer.address, indices[:MAX_ASKED])
 
+    def ask_former_owner(self, block: Block) -> None:
+        """A block that another node owned is being inquired: that node may be there, and only its announcements, and
+        our inquiries, be lost."""
+        owner = self._peers.get(block.owner_address) if self._minds_doubt() else None
+        if owner is not None and owner.can(CAN_CONSENT):
+            self.probe(owner.address, (block.index,))
+
     def may_own(self, block: Block, now: float) -> bool:
         """Whether nobody can be claiming a CLAIMING block out of our hearing: it is of this node's share, or everybody
         consented."""

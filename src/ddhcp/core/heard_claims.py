@@ -165,6 +165,10 @@ class HeardClaims:
         before = self._table.state(index)
         if before is BlockState.CLAIMED and not self._context.has(Remedy.STICKY_CLAIMS):
             self._table.apply(index, BlockEvent.TIMED_OUT)
+        elif before is BlockState.CLAIMED and self._orphans.is_told_and_given_up(self._table.known[index]):
+            self._table.apply(index, BlockEvent.TIMED_OUT)
+            self._orphans.forget_owner(index)
+            self._memory.forgotten(index, now, is_free=True)
         elif self._orphans.is_to_be_adopted_at_once(index, peer, now):
             block = self._table.apply(index, BlockEvent.WE_ADOPT)
             self._owner.own(block, now)
@@ -316,6 +320,7 @@ class HeardClaims:
         owner = self._peers.note_missing(heard.owner, heard.owner_id, now + closed_s, now)
         block = self._claimed(Claim(heard.index, closed_s), BlockEvent.CLAIMED_BY_STRONGER, owner, now, is_hearsay=True)
         block.timeout_s = MAX_TIMEOUT_S  # nothing is left to add when that time is over
+        block.told_at = now
         self._context.count("swarm.hearsay_taken")
 
     def _prolong_as_told(self, heard: HeardClaim, owner: Peer, now: float) -> None:
@@ -323,7 +328,7 @@ class HeardClaims:
         block, until = self._table.known[heard.index], now + min(MAX_TIMEOUT_S, heard.closed_s)
         if until <= block.expires_at:
             return
-        block.is_hearsay = True
+        block.is_hearsay, block.told_at = True, now
         block.timeout_s = max(block.timeout_s, self._announcer.full_timeout_s)  # no quarantine follows
         block.refresh = None  # if the owner says the same again, that is first-hand
         self._table.set_lapse(block, until)

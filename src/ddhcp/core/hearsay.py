@@ -184,6 +184,8 @@ class HearsayTeller:
         make it longer. Of an orphan its former owner alone is told whose it was: it may know what is in it."""
         if block.state is BlockState.ORPHAN:
             closed_s = math.floor(self._orphans.orphan_until(block, peer) - now)
+            if block.is_hearsay and self._orphans.is_kept_for_owner(block):  # which is looked at again soon
+                closed_s = min(closed_s, self._context.config.block_timeout_s)
             if block.owner_address == peer.address:
                 return HeardClaim(block.index, closed_s, block.owner_id, block.owner_address)
             return HeardClaim(block.index, closed_s, ZERO_ID, UNKNOWN_ADDRESS)

@@ -142,6 +142,8 @@ class Inquirer:
             if not is_inquired or is_vouched:
                 self._ask_on(block, now)
                 inquire.append(block.index)
+                if block.inquired_at == -math.inf:
+                    self._consents.ask_former_owner(block)
             elif now - block.inquired_at < DOUBTED_ROUNDS * self._context.config.tentative_timeout_s:
                 block.next_inquiry_at = now + DOUBT_STEP_S
             else:

@@ -122,21 +122,31 @@ class Orphans:
         return max((lease.expires_at + lease.kept_s for lease in self.known_leases.of_block(index)), default=0.0)
 
     def _owner_out_of_sight(self, block: Block, now: float) -> Peer | None:
-        """The owner of a claimed block if it may be of ours, fell silent, and did not announce others for longer
-        than a refresh takes: it may lease from the block beyond a parted link."""
+        """The owner of a claimed block if it may be of ours and at work, and did not announce others for longer than a
+        refresh takes: it may lease from the block beyond a parted link, or only its announcements get lost."""
         owner = self._peers.get(block.owner_address)
         if owner is None or not self._peers.may_be_ours(owner, now) or not self._context.is_careful:
             return None
-        may_be_its_own = block.is_hearsay or self.is_still_its_owners(block)
-        return owner if may_be_its_own and self._peers.is_out_of_sight(owner, self._context.promise_s, now) else None
+        is_at_work = Peers.at_work_until(owner, self._context.promise_s) > now
+        return owner if is_at_work and self._may_be(block, owner) else None
+
+    @staticmethod
+    def _may_be(block: Block, owner: Peer) -> bool:
+        """Whether a block, since it was announced or told of, was not missing from what its owner announced for longer
+        than a refresh takes: then the owner has given it up, and that was not heard."""
+        known_at = block.told_at if block.is_hearsay else block.expires_at - block.timeout_s
+        return owner.claims_at <= known_at + MISSING_AFTER * owner.expected_s
 
     def is_still_its_owners(self, block: Block) -> bool:
-        """Whether the owner of a block was heard to announce it, and not others without it for longer than a refresh
-        takes: then it has given the block up, and that was not heard."""
+        """Whether the owner of a block was itself heard to announce it, and not to give it up."""
         owner = self._peers.get(block.owner_address)
-        if owner is None or block.is_hearsay:  # when it was announced is not known
-            return False
-        return owner.claims_at <= block.expires_at - block.timeout_s + MISSING_AFTER * owner.expected_s
+        return owner is not None and not block.is_hearsay and self._may_be(block, owner)
+
+    def is_told_and_given_up(self, block: Block) -> bool:
+        """Whether a claimed block is closed because others told of its owner, or this node knew before it started anew,
+        and the owner has been heard since to announce others without it."""
+        owner = self._peers.get(block.owner_address)
+        return owner is not None and block.is_hearsay and not self._may_be(block, owner)
 
     def owned_until(self, block: Block, now: float) -> float:
         """Up to when the owner of a claimed block, silent from now on, may own it, or leases may run in it. What this

@@ -315,11 +315,6 @@ class Peers:
         return peer.is_ours or peer.awaited_until > now or peer.heard_at == -math.inf
 
     @staticmethod
-    def is_out_of_sight(peer: Peer, promise_s: float, now: float) -> bool:
-        """Whether such a peer has been silent for longer than is usual."""
-        return Peers._is_silent(peer, now) and Peers.at_work_until(peer, promise_s) > now
-
-    @staticmethod
     def is_present(peer: Peer, now: float) -> bool:
         """Whether a peer that owns blocks was heard as often as is to be expected."""
         return peer.claimed_until > now and now - peer.heard_at <= MISSING_AFTER * peer.expected_s
