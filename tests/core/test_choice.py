@@ -61,7 +61,7 @@ class Chooser:
         self.questions += 1
         return self.awaits_answers
 
-    def _probed(self, address: bytes, blocks: tuple[int, ...]) -> None:
+    def _probed(self, address: bytes, blocks: tuple[int, ...], are_owned: bool) -> None:
         self.probed.append(address)
         if blocks:
             self.asked_for.append((address, blocks))

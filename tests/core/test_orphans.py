@@ -11,6 +11,7 @@ from test_node import PEER, claim_of, lease, message, own_block, sent
 from ddhcp.core import Node, NodeConfig, Pool
 from ddhcp.core import effects as f
 from ddhcp.core import events as e
+from ddhcp.core.blocks import BlockEvent
 from ddhcp.core.hello import CAPABILITIES
 from ddhcp.core.records import StoredLease, StoredPeer
 from ddhcp.core.remedies import Remedy
@@ -467,3 +468,31 @@ def test_an_empty_block_of_an_owner_that_is_heard_is_adopted_by_nobody() -> None
         swarm.feed(1, e.SwarmReceived(greeting, swarm.addresses[0], False))
     assert states(swarm, index) == [1], "closed"
     assert swarm.nodes[1].statistics().get("swarm.blocks_adopted", 0) == 0
+
+
+def test_in_a_large_swarm_that_loses_multicasts_an_adopted_block_is_not_leased_from_before_its_owner_agrees() -> None:
+    """Everybody is heard, by unicasts, but that the block was adopted was told to all, and the owner missed it."""
+    pool = Pool(0x0A000000, 24, 4)
+    config = NodeConfig(pool, tentative_timeout_s=3, spare_leases=1, learning_phase=False)
+    swarm = VirtualSwarm(36, config, seed=5)
+    swarm.run_for(60)
+    index = pool.index_of([lease(swarm, 0, client) for client in range(1, 5)][0])
+    swarm.run_for(10)
+    swarm.loses_multicasts = True
+    swarm.cut = lambda sender, receiver: 0 in (sender, receiver)
+    adopter = next(n for n in range(1, 36) if swarm.nodes[n]._claims.orphans.rank(index, swarm.now) > 5)
+    claims = swarm.nodes[adopter]._claims
+    block = claims.table.apply(index, BlockEvent.LAPSED)  # as if what the owner promised had ended for this node
+    block.orphan_until = swarm.now + 10
+    claims.orphans._begin(block, swarm.now, is_urgent=True)
+    swarm.run_for(15)
+    assert states(swarm, index)[adopter] == 4
+    swarm.cut = lambda sender, receiver: False
+    for second in range(60):
+        for node in swarm.nodes[second % 4 :: 4]:
+            node._extensions.greeting.probe(swarm.addresses[adopter])  # so it is heard
+        for client in range(10 + second % 4, 14 + 4 * second, 4):  # ever more
+            for offer in swarm.client_sends(adopter, message(c.DISCOVER, client)):
+                swarm.client_sends(adopter, message(c.REQUEST, client, o50=offer.yiaddr, o54=0x0A000001))
+        swarm.run_for(1)
+    assert swarm.duplicates == []

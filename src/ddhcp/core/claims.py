@@ -91,7 +91,7 @@ class Claims:
         )  # fmt: skip
         self.heard = HeardClaims(context, parts, self, waiting=waiting, on_lost=on_lost)
         self.hearsay = self.heard.hearsay
-        self._reopening = Reopening(context, parts, self.hearsay, self.announce_twice)
+        self._reopening = Reopening(parts, self.hearsay, self.announce_twice)
 
     # --- questions ------------------------------------------------------------------------------
 
@@ -134,8 +134,8 @@ class Claims:
             return None
         return block.owner_address
 
-    def set_probe(self, probe: Callable[[bytes, tuple[int, ...]], None]) -> None:
-        """How to ask one peer whether it is there, and whether it consents to claims of ours."""
+    def set_probe(self, probe: Callable[[bytes, tuple[int, ...], bool], None]) -> None:
+        """How to ask one peer whether it is there, and whether it consents to claims of ours, or agrees to them."""
         self._consents.probe = probe
 
     def set_say_here(self, say_here: Callable[[], None]) -> None:
@@ -354,6 +354,7 @@ class Claims:
         block.expires_at = now  # what a former owner promised, or another node told of it, is no promise of ours
         block.empty_since = now
         block.is_resumed = False
+        block.consents = None
         self.memory.forgotten(block.index, now)
         self._leases.resume_block(block.index)
         if block.index in self._holds:

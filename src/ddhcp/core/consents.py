@@ -36,8 +36,9 @@ LEAST_ANSWERED = 8  # were not answered on balance: a part of the swarm is out o
 class Consents:
     """Knows who would have to speak before a block is owned, and has them speak.
 
-    ``ask(now)``: called to have all speak; whether answers are to be expected. ``probe(address, blocks)``, which the
-    owner sets: to learn whether one node is there, and consents to our claiming these.
+    ``ask(now)``: called to have all speak; whether answers are to be expected. ``probe(address, blocks, are_owned)``,
+    which the owner sets: to learn whether one node is there, and consents to our claiming these, or agrees that they
+    are ours.
     """
 
     def __init__(self, context: Context, peers: Peers, share: OwnShare, ask: Callable[[float], bool]) -> None:
@@ -45,7 +46,7 @@ class Consents:
         self._peers = peers
         self._share = share
         self._ask = ask
-        self.probe: Callable[[bytes, tuple[int, ...]], None] = lambda address, blocks: None
+        self.probe: Callable[[bytes, tuple[int, ...], bool], None] = lambda address, blocks, are_owned: None
         self._inquired: dict[int, float] = {}  # blocks that others inquired, and when last
         self._probed_at = -math.inf
         self._pause_s = PROBE_PAUSE_S  # before the next of many that were not heard are asked each by itself,
@@ -98,7 +99,7 @@ class Consents:
             self._unheard_before = float(len(unheard))
             self._probed_at = now
             for peer in unheard[:PROBED_AT_ONCE]:
-                self.probe(peer.address, ())
+                self.probe(peer.address, (), False)
 
     # --- who consents -------------------------------------------------------------------------------
 
@@ -115,20 +116,20 @@ class Consents:
         if not doubtful or now - self._asked_at < PROBE_PAUSE_S:
             return
         self._asked_at = now
+        at_once = self.at_once(now)
         owners = self._all_owners(now)
-        at_once = max(PROBED_AT_ONCE, len(owners) // BATCHES)
         asked = [(p, unanswered) for p in owners if (unanswered := self._unanswered(p, doubtful, now, ASKED_AGAIN))]
         if len(asked) > at_once:  # those first who have not consented yet
             asked.sort(key=lambda each: not self._unanswered(each[0], doubtful, now, CONSENT_HOLDS))
         for peer, indices in asked[:at_once]:
-            self.probe(peer.address, indices[:MAX_ASKED])
+            self.probe(peer.address, indices[:MAX_ASKED], False)
 
     def ask_former_owner(self, block: Block) -> None:
         """A block that another node owned is being inquired: that node may be there, and only its announcements, and
         our inquiries, be lost."""
         owner = self._peers.get(block.owner_address) if self._minds_doubt() else None
         if owner is not None and owner.can(CAN_CONSENT):
-            self.probe(owner.address, (block.index,))
+            self.probe(owner.address, (block.index,), False)
 
     def may_own(self, block: Block, now: float) -> bool:
         """Whether nobody can be claiming a CLAIMING block out of our hearing: it is of this node's share, or everybody
@@ -162,12 +163,16 @@ class Consents:
     def _has_answered(self, peer: Peer, block: Block, now: float, within: float) -> bool:
         """Whether a node has consented to our owning a block, ``within`` times t; if it does not know how to consent:
         was heard since the block was inquired. One that was of our kind and does not say so may not hear us."""
+        since = now - within * self._context.config.tentative_timeout_s
+        return self._agrees(peer, block, since, block.inquired_at, now)
+
+    @staticmethod
+    def _agrees(peer: Peer, block: Block, since: float, heard_since: float, now: float) -> bool:
         if not peer.is_ours and peer.awaited_until > now:
             return False
         if not peer.can(CAN_CONSENT):
-            return peer.heard_at >= block.inquired_at
-        at = block.consents.get(peer.address) if block.consents else None
-        return at is not None and now - at <= within * self._context.config.tentative_timeout_s
+            return peer.heard_at >= heard_since
+        return block.consents is not None and block.consents.get(peer.address, -math.inf) >= since
 
     def _all_owners(self, now: float) -> list[Peer]:
         """The nodes of ours, or of unknown kind, that own blocks or may claim some; found once for all blocks that are
@@ -190,14 +195,15 @@ class Consents:
             self._seek([peer], now)
         return True
 
-    def is_only_owner(self, adopted_at: float, now: float, *, seeks_few: bool, seeks_many: bool) -> bool:
-        """Whether neither the former owner of a block that this node adopted then nor another survivor can be leasing
-        from it, out of our hearing. ``seeks_few``/``seeks_many``: those who would have to be heard first are asked to
-        speak, if each can be by itself, or if all have to be."""
-        unheard = self._unheard_since(adopted_at, now) if self._minds_doubt() else []
-        if len(unheard) > MAX_PROBED:
-            if seeks_many:
-                self._ask(now)  # and wait: who answers alone need not have heard what was told all
-        elif unheard and seeks_few:
-            self._seek(unheard, now)
-        return not unheard
+    # --- adopted blocks -----------------------------------------------------------------------------
+
+    def at_once(self, now: float) -> int:
+        """How many nodes are asked by name at a time."""
+        return max(PROBED_AT_ONCE, len(self._all_owners(now)) // BATCHES)
+
+    def who_may_own(self, block: Block, adopted_at: float, now: float) -> list[Peer]:
+        """Those who may be leasing from a block that this node adopted then: its former owner, other survivors and
+        newcomers, out of our hearing. All but those who agreed by name since that it is ours."""
+        if not self._minds_doubt():
+            return []
+        return [peer for peer in self._all_owners(now) if not self._agrees(peer, block, adopted_at, adopted_at, now)]

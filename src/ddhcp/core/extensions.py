@@ -70,7 +70,7 @@ class Extensions:
             Hearsay: server.claims.heard.on_hearsay,
         }
         self._claims = server.claims
-        server.claims.set_probe(self.greeting.probe)
+        server.claims.set_probe(lambda address, blocks, owned: self.greeting.probe(address, blocks, are_owned=owned))
         server.claims.set_say_here(self.greeting.say_here)
         self._on_forward_redirect = server.forwarding.on_redirect
         context.trust.on_trusted = self._on_trusted
@@ -100,10 +100,13 @@ class Extensions:
             self.greeting.greet_again(peer, now)
 
     def _on_hello(self, message: Hello, peer: Peer, now: float, *, is_to_all: bool) -> None:
-        """A peer tells who it is, and asks for consent to its claims or gives it to ours."""
+        """A peer tells who it is, and asks for consent to its claims, or agreement to what it adopted, or gives it."""
         consents: tuple[int, ...] = ()
         if message.blocks and message.wants_answer:
-            consents = self._claims.heard.consent_to(peer, message.blocks, now)
+            if message.are_owned:
+                consents = self._claims.heard.agree_to(peer, message.blocks)
+            else:
+                consents = self._claims.heard.consent_to(peer, message.blocks, now)
         elif message.blocks:
             self._claims.heard.on_consent(peer, message.blocks, now)
         self.greeting.on_hello(message, peer, now, consents, is_to_all=is_to_all)

@@ -209,10 +209,23 @@ class HeardClaims:
             if block.state is BlockState.TENTATIVE and block.asked_by == peer.address and block.orphan_until <= now
         )
 
+    def agree_to(self, peer: Peer, indices: tuple[int, ...]) -> tuple[int, ...]:
+        """A node of ours has adopted blocks, and told this node so; returns those that are its as far as is known
+        here: this node claims none of them as long as that holds."""
+        claimed = self._table.known
+        return tuple(
+            index
+            for index in indices
+            if (block := claimed.get(index)) is not None
+            and block.state is BlockState.CLAIMED
+            and block.owner_address == peer.address
+        )
+
     def on_consent(self, peer: Peer, indices: tuple[int, ...], now: float) -> None:
-        """A node of ours consents to our owning blocks."""
+        """A node of ours consents to our owning blocks, or agrees that we do."""
         for index in indices:
-            if (block := self._table.claiming.get(index)) is not None:
+            block = self._table.get(index)
+            if block is not None and block.state in (BlockState.CLAIMING, BlockState.OURS):
                 block.consents = (block.consents or {}) | {peer.address: now}
 
     # --- claims and objections ----------------------------------------------------------------------

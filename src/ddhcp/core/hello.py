@@ -59,12 +59,13 @@ class Greeting:
         self._asked_at = -math.inf
 
     def _hello(
-        self, *, wants_answer: bool, blocks: tuple[int, ...] = (), is_leaving: bool = False, owns_nothing: bool = False
-    ) -> Hello:
+        self, *, wants_answer: bool, blocks: tuple[int, ...] = (), is_leaving: bool = False, owns_nothing: bool = False,
+        are_owned: bool = False,
+    ) -> Hello:  # fmt: skip
         context = self._context
         return Hello(
             wants_answer, CAPABILITIES, context.incarnation, context.config.software, plan=self._leases.plan.digest,
-            blocks=blocks, is_leaving=is_leaving, owns_nothing=owns_nothing,
+            blocks=blocks, is_leaving=is_leaving, owns_nothing=owns_nothing, are_owned=are_owned,
         )  # fmt: skip
 
     def _tell_all(self, hello: Hello) -> None:
@@ -137,10 +138,10 @@ class Greeting:
         if now >= self.due_at(peer) and not self._context.stopping:
             self._ask([peer], now)
 
-    def probe(self, address: bytes, blocks: tuple[int, ...] = ()) -> None:
+    def probe(self, address: bytes, blocks: tuple[int, ...] = (), *, are_owned: bool = False) -> None:
         """Ask the peer at ``address`` what it is, if it still is there, and whether it consents to our claiming these
-        blocks."""
-        self._context.tell(address, self._hello(wants_answer=True, blocks=blocks))
+        blocks, or agrees that they are ours."""
+        self._context.tell(address, self._hello(wants_answer=True, blocks=blocks, are_owned=are_owned))
 
     def deadline(self) -> float:
         """When :meth:`run` wants to be called next; infinity if never."""

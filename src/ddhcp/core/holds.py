@@ -5,9 +5,8 @@ an owner that fell silent, or because another node claimed it too. Whoever renew
 to hold is believed to hold it.
 
 An adopted block is held for another reason as well, and nobody is believed for it: a link may have parted, and on its
-far side the owner be at work, or another survivor have adopted the block. It lasts until everybody who owns blocks was
-heard since, was told of the adoption then, and was heard once more: who is heard again may not have heard of it, and
-what is heard first of it need not be that the block is its own.
+far side the owner be at work, or another survivor have adopted the block. It lasts until everybody who may own blocks
+has agreed by name that it is ours: who is only heard again may not have heard of it.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ class Holds:
         self._leases = leases
         self._until: dict[int, float] = {}
         self._adopted_at: dict[int, float] = {}  # blocks that were adopted then, of those that are held
-        self._told: dict[int, None] = {}  # those of them of which everybody was told since
+        self._told: dict[int, None] = {}  # those of them of which others were told since
         self._believing: dict[int, None] = {}  # blocks in which there may be leases that are not known here
         self._ends: list[tuple[float, int]] = []
 
@@ -56,18 +55,14 @@ class Holds:
         self._hold(index, now)
 
     def adopted_at(self, index: int) -> float | None:
-        """When block ``index``, which is held, was adopted, or everybody was told so; None if it was not."""
+        """When block ``index``, which is held, was adopted; None if it was not."""
         return self._adopted_at.get(index)
 
-    def is_told(self, index: int) -> bool:
-        """Whether everybody was told of the adoption of block ``index`` after being heard since."""
-        return index in self._told
-
-    def tell(self, index: int, now: float, until: float) -> None:
-        """Everybody was heard since block ``index``, whose hold has ended, was adopted, and is told of that now."""
+    def note_told(self, index: int) -> bool:
+        """Everybody is told that block ``index`` is ours, and asked to agree. Whether that is the first time."""
+        is_first = index not in self._told
         self._told[index] = None
-        self._adopted_at[index] = now
-        self.hold_on(index, until)
+        return is_first
 
     def hold_on(self, index: int, until: float) -> None:
         """Block ``index``, whose hold has ended, may still be another survivor's as well."""

@@ -35,6 +35,7 @@ _SOFTWARE, _LEASE, _IDENTITY, _SECTION, _PROGRESS, _CLIENT, _CLAIM, _PLAN, _BLOC
 _WANTS_ANSWER = 1  # HELLO
 _IS_LEAVING = 2  # HELLO
 _OWNS_NOTHING = 4  # HELLO
+_ARE_OWNED = 8  # HELLO
 _IS_GIFT = 1  # HANDOVER: the block becomes the receiver's
 _IS_PROMISE = 1  # HEARSAY
 _HOLDS_IT = 1  # FOUND
@@ -103,7 +104,8 @@ class Hello:
     """HELLO: who the sender is. ``lowest``..``highest``: the versions it understands. ``capabilities``: the ``CAN_…``
     bits. ``incarnation``: 8 random bytes drawn when it started. ``software``: its name and version, for people.
     ``plan``: 8 bytes that stand for which addresses it reserves and which subnets it knows, b"" if it does not say.
-    ``blocks``: those that it inquires and that the receiver is to consent to; in an answer, those that it consents to.
+    ``blocks``: those that it inquires and that the receiver is to consent to, or ``are_owned``: that it adopted, and
+    the receiver is to agree that they are its; in an answer, those that the sender consents or agrees to.
     ``is_leaving``: it stops, and this is its last word. ``owns_nothing``: there is no block that it could announce.
     """
 
@@ -117,6 +119,7 @@ class Hello:
     blocks: tuple[int, ...] = ()
     is_leaving: bool = False
     owns_nothing: bool = False
+    are_owned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -520,6 +523,7 @@ def _write_hello(m: Hello) -> _Written:
     plan = [(_PLAN, m.plan)] if m.plan else []
     blocks = [(_BLOCKS, struct.pack(f"!{len(m.blocks)}I", *m.blocks))] if m.blocks else []
     flags = _WANTS_ANSWER * m.wants_answer | _IS_LEAVING * m.is_leaving | _OWNS_NOTHING * m.owns_nothing
+    flags |= _ARE_OWNED * m.are_owned
     return c.HELLO, flags, fixed, [(_SOFTWARE, software), *plan, *blocks]
 
 
@@ -573,13 +577,15 @@ def _read_hello(flags: int, fixed: tuple[int, int, int, bytes], fields: Fields) 
     plan = next(_all(fields, _PLAN), b"")[:PLAN_SIZE]
     if plan and len(plan) != PLAN_SIZE:
         raise DecodeError("extension-malformed")
-    wants_answer, is_leaving, owns_nothing = (bool(flags & bit) for bit in (_WANTS_ANSWER, _IS_LEAVING, _OWNS_NOTHING))
+    wants_answer, is_leaving = bool(flags & _WANTS_ANSWER), bool(flags & _IS_LEAVING)
+    owns_nothing, are_owned = bool(flags & _OWNS_NOTHING), bool(flags & _ARE_OWNED)
     named = next(_all(fields, _BLOCKS), b"")
     blocks = struct.unpack(f"!{len(named) // _INDEX.size}I", named)
     software = _read_software(fields)
     return Hello(
-        wants_answer, capabilities, incarnation, software, lowest, highest, plan, blocks, is_leaving, owns_nothing
-    )
+        wants_answer, capabilities, incarnation, software, lowest, highest, plan, blocks, is_leaving, owns_nothing,
+        are_owned,
+    )  # fmt: skip
 
 
 def _read_handover(flags: int, fixed: tuple[int, int, int, int], fields: Fields) -> HandoverMessage:
