@@ -476,7 +476,7 @@ def test_in_a_large_swarm_that_loses_multicasts_an_adopted_block_is_not_leased_f
     config = NodeConfig(pool, tentative_timeout_s=3, spare_leases=1, learning_phase=False)
     swarm = VirtualSwarm(36, config, seed=5)
     swarm.run_for(60)
-    index = pool.index_of([lease(swarm, 0, client) for client in range(1, 5)][0])
+    index = pool.index_of(min([lease(swarm, 0, client) for client in range(1, 5)]))
     swarm.run_for(10)
     swarm.loses_multicasts = True
     swarm.cut = lambda sender, receiver: 0 in (sender, receiver)
