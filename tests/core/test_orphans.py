@@ -496,3 +496,13 @@ def test_in_a_large_swarm_that_loses_multicasts_an_adopted_block_is_not_leased_f
                 swarm.client_sends(adopter, message(c.REQUEST, client, o50=offer.yiaddr, o54=0x0A000001))
         swarm.run_for(1)
     assert swarm.duplicates == []
+
+
+def test_agreement_is_noted_for_adopted_blocks_only() -> None:
+    """Anybody may send it for any block, from any address."""
+    swarm = swarm_of(1)
+    index = own_block(swarm, 0)
+    codec = SwarmCodec(CLASSIC_ID, POOL.prefix, POOL.prefix_len, POOL.block_size)
+    unasked = codec.write(Hello(False, CAPABILITIES, bytes(8), blocks=(index,)))
+    swarm.feed(0, e.SwarmReceived(unasked, PEER, False))
+    assert not swarm.nodes[0]._claims.table.ours[index].consents

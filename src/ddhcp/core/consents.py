@@ -168,6 +168,7 @@ class Consents:
 
     @staticmethod
     def _agrees(peer: Peer, block: Block, since: float, heard_since: float, now: float) -> bool:
+        """Whether a node has said yes to a block of ours since then, or if it does not know how: was heard."""
         if not peer.is_ours and peer.awaited_until > now:
             return False
         if not peer.can(CAN_CONSENT):

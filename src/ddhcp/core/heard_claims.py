@@ -222,10 +222,12 @@ class HeardClaims:
         )
 
     def on_consent(self, peer: Peer, indices: tuple[int, ...], now: float) -> None:
-        """A node of ours consents to our owning blocks, or agrees that we do."""
+        """A node of ours consents to our owning blocks, or agrees that those which we adopted are ours."""
         for index in indices:
-            block = self._table.get(index)
-            if block is not None and block.state in (BlockState.CLAIMING, BlockState.OURS):
+            block = self._table.claiming.get(index)
+            if block is None and self._holds.adopted_at(index) is not None:
+                block = self._table.ours.get(index)
+            if block is not None:
                 block.consents = (block.consents or {}) | {peer.address: now}
 
     # --- claims and objections ----------------------------------------------------------------------
