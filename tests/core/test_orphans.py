@@ -506,3 +506,19 @@ def test_agreement_is_noted_for_adopted_blocks_only() -> None:
     unasked = codec.write(Hello(False, CAPABILITIES, bytes(8), blocks=(index,)))
     swarm.feed(0, e.SwarmReceived(unasked, PEER, False))
     assert not swarm.nodes[0]._claims.table.ours[index].consents
+
+
+def test_in_a_large_swarm_an_adopted_block_whose_leases_have_ended_is_not_held_for_ever() -> None:
+    """Nobody waits for an address, and yet the others are asked whether they agree: else it could not be given up."""
+    config = NodeConfig(POOL, tentative_timeout_s=3, learning_phase=False, lease_time_s=60)
+    swarm = VirtualSwarm(36, config, seed=5)
+    swarm.run_for(60)
+    index = POOL.index_of(lease(swarm, 0))
+    swarm.run_for(10)
+    swarm.stopped.add(0)
+    swarm.run_for(225)
+    (adopter,) = [node for node in swarm.nodes if node.statistics().get("swarm.blocks_adopted")]
+    assert adopter.statistics()["ddhcp.blocks.held"] == 1
+    swarm.run_for(200)
+    assert states(swarm, index).count(4) == 1
+    assert adopter.statistics()["ddhcp.blocks.held"] == 0

@@ -4,7 +4,6 @@ may own it as well was told so, and agreed by name."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import islice
 
 from .blocks import Block
 from .consents import MAX_PROBED
@@ -27,6 +26,7 @@ class Reopening:
         self._memory = parts.memory
         self._hearsay = hearsay
         self._announce_twice = announce_twice
+        self._turn = 0  # with whom to go on if there are more to ask than at once
 
     def deadline(self) -> float:
         """When :meth:`run` wants to be called next; infinity if never."""
@@ -34,7 +34,8 @@ class Reopening:
 
     def run(self, now: float, *, is_urgent: bool) -> bool:
         """End the holds that are over; whether there is a block from which may be leased again. ``is_urgent``: clients
-        wait for an address, so that many are asked if need be; else few are, and of those who were heard."""
+        wait for an address, so that all are asked. Else those are who were heard, and if that takes many questions only
+        about blocks without leases, as those could be given up."""
         is_more = is_news = False
         asked: dict[bytes, tuple[Peer, list[Block]]] = {}
         for index in self._holds.pop_ended(now):
@@ -47,8 +48,8 @@ class Reopening:
                 doubtful = self._consents.who_may_own(block, adopted_at, now)
                 if doubtful:
                     if not is_urgent:
-                        is_few = len(doubtful) <= MAX_PROBED
-                        doubtful = [peer for peer in doubtful if peer.heard_at > adopted_at] if is_few else []
+                        is_worth_it = len(doubtful) <= MAX_PROBED or self._leases.is_unused(index)
+                        doubtful = [peer for peer in doubtful if peer.heard_at > adopted_at] if is_worth_it else []
                     for peer in doubtful:
                         asked.setdefault(peer.address, (peer, []))[1].append(block)
                     is_first = bool(doubtful) and self._holds.note_told(index)
@@ -61,9 +62,19 @@ class Reopening:
             self._holds.forget(index)
         if is_news:
             self._announce_twice(now)
-        for peer, blocks in islice(asked.values(), self._consents.at_once(now)):
+        at_once = self._consents.at_once(now) if is_urgent else MAX_PROBED
+        for peer, blocks in self._next_of(list(asked.values()), at_once):
             self._ask(peer, blocks[:CLAIMS_PER_MESSAGE], now)
         return is_more
+
+    def _next_of(self, asked: list[tuple[Peer, list[Block]]], at_once: int) -> list[tuple[Peer, list[Block]]]:
+        """Those whose turn it is: who does not agree, as it knows of an earlier owner, must not keep others from being
+        asked."""
+        if len(asked) <= at_once:
+            return asked
+        start = self._turn % len(asked)
+        self._turn = start + at_once
+        return (asked[start:] + asked[:start])[:at_once]
 
     def _reopen(self, block: Block, now: float) -> None:
         if self._holds.is_believing(block.index):
