@@ -40,6 +40,7 @@ SHARED = (
     Hello(True, 1, bytes(8), "x", plan=bytes(8)),
     Hello(False, 64, bytes(8), "x", blocks=(0, 7, 0xFFFFFFFF)),
     Hello(False, 64, bytes(8), "x", is_leaving=True, owns_nothing=True),
+    Hello(True, 64, bytes(8), "x", blocks=(7,), are_owned=True),
     Locate((WantedClient(1, bytes(16), b"x"),)),
 )
 

@@ -127,6 +127,8 @@ def test_a_hello_byte_by_byte() -> None:
     assert write_extension(with_plan) == (32, 2, payload + b"\x08\0\x08" + b"its plan")
     with_blocks = replace(hello, blocks=(1, 0x10000))
     assert write_extension(with_blocks) == (32, 2, payload + b"\x09\0\x08" + b"\0\0\0\x01\0\x01\0\0")
+    adopted = replace(with_blocks, are_owned=True)
+    assert write_extension(adopted)[2] == b"\x01\x09" + write_extension(with_blocks)[2][2:]
     goodbye = replace(hello, wants_answer=False, is_leaving=True)
     assert write_extension(goodbye) == (32, 1, b"\x01\x02" + payload[2:])
     idle = replace(hello, wants_answer=False, owns_nothing=True)
