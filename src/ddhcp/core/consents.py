@@ -110,6 +110,10 @@ class Consents:
         if len(self._inquired) > MAX_INQUIRED:
             del self._inquired[next(iter(self._inquired))]
 
+    def at_once(self, now: float) -> int:
+        """How many nodes are asked by name at a time."""
+        return max(PROBED_AT_ONCE, len(self._all_owners(now)) // BATCHES)
+
     def ask_about(self, blocks: list[Block], now: float) -> None:
         """These CLAIMING blocks have just been inquired, or are in doubt: see to it that :meth:`may_own` will know."""
         doubtful = [block for block in blocks if self._has_to_ask(block)]
@@ -197,10 +201,6 @@ class Consents:
         return True
 
     # --- adopted blocks -----------------------------------------------------------------------------
-
-    def at_once(self, now: float) -> int:
-        """How many nodes are asked by name at a time."""
-        return max(PROBED_AT_ONCE, len(self._all_owners(now)) // BATCHES)
 
     def who_may_own(self, block: Block, adopted_at: float, now: float) -> list[Peer]:
         """Those who may be leasing from a block that this node adopted then: its former owner, other survivors and

@@ -166,9 +166,7 @@ class HeardClaims:
         if before is BlockState.CLAIMED and not self._context.has(Remedy.STICKY_CLAIMS):
             self._table.apply(index, BlockEvent.TIMED_OUT)
         elif before is BlockState.CLAIMED and self._orphans.is_told_and_given_up(self._table.known[index]):
-            self._table.apply(index, BlockEvent.TIMED_OUT)
-            self._orphans.forget_owner(index)
-            self._memory.forgotten(index, now, is_free=True)
+            self._free(index, now)
         elif self._orphans.is_to_be_adopted_at_once(index, peer, now):
             block = self._table.apply(index, BlockEvent.WE_ADOPT)
             self._owner.own(block, now)
@@ -212,11 +210,10 @@ class HeardClaims:
     def agree_to(self, peer: Peer, indices: tuple[int, ...]) -> tuple[int, ...]:
         """A node of ours has adopted blocks, and told this node so; returns those that are its as far as is known
         here: this node claims none of them as long as that holds."""
-        claimed = self._table.known
         return tuple(
             index
             for index in indices
-            if (block := claimed.get(index)) is not None
+            if (block := self._table.get(index)) is not None
             and block.state is BlockState.CLAIMED
             and block.owner_address == peer.address
         )
@@ -387,6 +384,12 @@ class HeardClaims:
         if self._context.has(Remedy.SYNC) and self._context.link_up and not self._context.stopping:
             self._sync.ask(now)
 
+    def _free(self, index: int, now: float) -> None:
+        """The owner of a block has given it up, as it said, or as what it says instead shows."""
+        self._table.apply(index, BlockEvent.GIVEN_UP)
+        self._orphans.forget_owner(index)
+        self._memory.forgotten(index, now, is_free=True)
+
     def _on_given_up(self, index: int, peer: Peer, now: float) -> None:
         block = self._table.get(index)
         if block is None:
@@ -394,9 +397,7 @@ class HeardClaims:
         is_anothers = block.state in (BlockState.CLAIMED, BlockState.ORPHAN) and block.owner_address != peer.address
         if is_anothers or (block.state is BlockState.TENTATIVE and block.orphan_until):
             return
-        self._table.apply(index, BlockEvent.GIVEN_UP)
-        self._orphans.forget_owner(index)
-        self._memory.forgotten(index, now, is_free=True)
+        self._free(index, now)
         if peer.address not in self._table.claims_of:
             peer.claimed_until = -math.inf  # it has said goodbye
 

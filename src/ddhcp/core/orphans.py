@@ -315,17 +315,19 @@ class Orphans:
             return False
         self._keep_waiting(index, client, then)
         block.refresh = None  # whatever its owner says next is news to those who wait
-        is_claimed = block.state is BlockState.CLAIMED
-        self._wait_until(index, (block.expires_at if is_claimed else now) + SUCCESSION_S)
-        if is_claimed:
-            return True
-        if block.state is BlockState.ORPHAN and self._is_best_known_elsewhere(block):
-            if now + FOREKNOWN_S < self._turn_at.get(index, math.inf):
-                self._set_turn(index, now + FOREKNOWN_S)
-        elif block.state is BlockState.ORPHAN:
+        without_owner_from = block.expires_at if block.state is BlockState.CLAIMED else now
+        self._wait_until(index, without_owner_from + SUCCESSION_S)
+        if block.state is BlockState.ORPHAN:
+            self._adopt_soon(block, now)
+        return True
+
+    def _adopt_soon(self, block: Block, now: float) -> None:
+        """A client waits for an orphan: adopt it at once, unless others know more of its leases and are to begin."""
+        if not self._is_best_known_elsewhere(block):
             self._begin(block, now, is_urgent=True)
             self._inquirer.run(now)
-        return True
+        elif now + FOREKNOWN_S < self._turn_at.get(block.index, math.inf):
+            self._set_turn(block.index, now + FOREKNOWN_S)
 
     def _is_best_known_elsewhere(self, block: Block) -> bool:
         """Whether others were told of the leases in an orphan, and this node was not."""

@@ -34,8 +34,7 @@ class Reopening:
 
     def run(self, now: float, *, is_urgent: bool) -> bool:
         """End the holds that are over; whether there is a block from which may be leased again. ``is_urgent``: clients
-        wait for an address, so that all are asked. Else those are who were heard, and if that takes many questions only
-        about blocks without leases, as those could be given up."""
+        wait for an address, so that all are asked."""
         is_more = is_news = False
         asked: dict[bytes, tuple[Peer, list[Block]]] = {}
         for index in self._holds.pop_ended(now):
@@ -47,12 +46,10 @@ class Reopening:
             if block is not None and adopted_at is not None:
                 doubtful = self._consents.who_may_own(block, adopted_at, now)
                 if doubtful:
-                    if not is_urgent:
-                        is_worth_it = len(doubtful) <= MAX_PROBED or self._leases.is_unused(index)
-                        doubtful = [peer for peer in doubtful if peer.heard_at > adopted_at] if is_worth_it else []
-                    for peer in doubtful:
+                    peers = doubtful if is_urgent else self._asked_at_leisure(doubtful, index, adopted_at)
+                    for peer in peers:
                         asked.setdefault(peer.address, (peer, []))[1].append(block)
-                    is_first = bool(doubtful) and self._holds.note_told(index)
+                    is_first = bool(peers) and self._holds.note_told(index)
                     is_news = is_news or is_first
                     self._holds.hold_on(index, now + (ANSWERED_S if is_first else LOOK_AGAIN_S))
                     continue
@@ -66,6 +63,13 @@ class Reopening:
         for peer, blocks in self._next_of(list(asked.values()), at_once):
             self._ask(peer, blocks[:CLAIMS_PER_MESSAGE], now)
         return is_more
+
+    def _asked_at_leisure(self, doubtful: list[Peer], index: int, adopted_at: float) -> list[Peer]:
+        """Those who are asked though no client waits: who was heard since the adoption, and if that takes many
+        questions only about a block without leases, as it could be given up."""
+        if len(doubtful) > MAX_PROBED and not self._leases.is_unused(index):
+            return []
+        return [peer for peer in doubtful if peer.heard_at > adopted_at]
 
     def _next_of(self, asked: list[tuple[Peer, list[Block]]], at_once: int) -> list[tuple[Peer, list[Block]]]:
         """Those whose turn it is: who does not agree, as it knows of an earlier owner, must not keep others from being
